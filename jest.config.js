@@ -1,0 +1,33 @@
+// Nest 12 is published as ES modules only. Jest's own ESM mode needs a flag of Node's, so everything is
+// compiled to CommonJS here instead: our TypeScript, and the packages below, which have no CommonJS build.
+const esmOnly = ['@nestjs', 'keyv', '@keyv', 'cacheable', '@cacheable', 'cache-manager', 'hookified'];
+
+/** @type {import('jest').Config} */
+export default {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/src', '<rootDir>/test', '<rootDir>/sample-app'],
+  testMatch: ['**/*.spec.ts'],
+  moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/dist-sample/', '/\\.tmp-'],
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^nestjs-hotcold$': '<rootDir>/src/index.ts',
+    '^nestjs-hotcold/([a-z-]+)$': '<rootDir>/src/$1/index.ts',
+  },
+  transform: {
+    '\\.[mc]?[tj]s$': [
+      '@swc/jest',
+      {
+        module: { type: 'commonjs' },
+        sourceMaps: 'inline',
+        jsc: {
+          target: 'es2022',
+          parser: { syntax: 'typescript', decorators: true },
+          transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: true },
+        },
+      },
+    ],
+  },
+  transformIgnorePatterns: [`/node_modules/(?!(?:${esmOnly.join('|')})/)`],
+  collectCoverageFrom: ['src/**/*.ts', '!src/**/*.spec.ts'],
+};

@@ -1,0 +1,147 @@
+/**
+ * Values to bytes and back: msgpackr with shared record structures, which keep the field names of objects out of the
+ * records. A structure must be durable before a record that needs it; the codec hands each new one to `onStructures`
+ * before the bytes are used. What msgpackr would drop or rename without a word (functions, symbols, promises,
+ * `__proto__` fields, lone surrogates) is refused here.
+ */
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr';
+import { KvEncodingError, KvError } from '../errors.js';
+import { MAX_VALUE_DEPTH } from '../limits.js';
+
+/** The field names of one shape of objects, in order. */
+export type ValueStructure = string[];
+
+/** msgpackr's documented most with one-byte record ids. */
+const MAX_SHARED_STRUCTURES = 32;
+
+type PackedBuffer = Uint8Array & { start?: number; end?: number };
+
+export class ValueCodec {
+  /** The bytes of the value encoded last: `bytes[start, end)`, until the next call of `encode`. */
+  bytes: Uint8Array = new Uint8Array(0);
+  start = 0;
+  end = 0;
+  private readonly packr: Packr;
+  private readonly range = { start: 0, end: 0 };
+  private known: number;
+
+  /**
+   * @param structures what earlier lives of the store have saved, in order
+   * @param onStructures makes new structures durable, or throws
+   */
+  constructor(structures: ValueStructure[], onStructures: (added: ValueStructure[]) => void) {
+    this.known = structures.length;
+    this.packr = new Packr({
+      structures: structures.map((fields) => [...fields]),
+      maxSharedStructures: MAX_SHARED_STRUCTURES,
+      saveStructures: (all) => {
+        const added = (all as ValueStructure[]).slice(this.known, MAX_SHARED_STRUCTURES).map((s) => [...s]);
+        onStructures(added);
+        this.known += added.length;
+      },
+      moreTypes: true,
+      copyBuffers: true,
+    });
+  }
+
+  /**
+   * Encodes a value into `bytes[start, end)`.
+   * @throws KvEncodingError for what cannot be carried without loss
+   */
+  encode(value: unknown): void {
+    checkValue(value, 0);
+    let packed: PackedBuffer;
+    try {
+      packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE) as PackedBuffer;
+    } catch (error) {
+      if (error instanceof KvError) throw error;
+      throw new KvEncodingError(`The value cannot be encoded: ${reason(error)}`, { cause: error });
+    }
+    this.bytes = packed;
+    if (packed.end === undefined) {
+      this.start = 0;
+      this.end = packed.length;
+    } else {
+      this.start = packed.start as number;
+      this.end = packed.end;
+    }
+  }
+
+  /** Decodes `bytes[start, end)` into a value that shares nothing with the bytes. */
+  decode(bytes: Uint8Array, start: number, end: number): unknown {
+    this.range.start = start;
+    this.range.end = end;
+    try {
+      return this.packr.unpack(bytes, this.range);
+    } catch (error) {
+      throw new KvEncodingError(`A stored value cannot be decoded: ${reason(error)}`, { cause: error });
+    }
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Hot path (`npm run bench`, load): one walk over the value before it is packed. */
+function checkValue(value: unknown, depth: number): void {
+  switch (typeof value) {
+    case 'string':
+      if (!value.isWellFormed()) refuse('a string with a lone surrogate (use a byte array)');
+      return;
+    case 'object':
+      if (value !== null) checkObject(value, depth);
+      return;
+    case 'function':
+      refuse('a function');
+      return;
+    case 'symbol':
+      refuse('a symbol');
+      return;
+    case 'undefined':
+      if (depth === 0) refuse('undefined (delete the key instead, or store null)');
+  }
+}
+
+function checkObject(value: object, depth: number): void {
+  if (depth >= MAX_VALUE_DEPTH) refuse(`nested deeper than ${MAX_VALUE_DEPTH} levels (or contains itself)`);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) {
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length; i++) checkValue(value[i], depth + 1);
+      return;
+    }
+    if (value instanceof Map) {
+      for (const [key, entry] of value) {
+        checkValue(key, depth + 1);
+        checkValue(entry, depth + 1);
+      }
+      return;
+    }
+    if (value instanceof Set) {
+      for (const entry of value) checkValue(entry, depth + 1);
+      return;
+    }
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Date) return;
+    if (value instanceof Error || value instanceof RegExp) return;
+    if (typeof (value as PromiseLike<unknown>).then === 'function') refuse('a promise (await it first)');
+    if (value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef)
+      refuse('a weak collection');
+    const { toJSON } = value as { toJSON?: () => unknown };
+    if (typeof toJSON === 'function') {
+      checkValue(toJSON.call(value), depth + 1);
+      return;
+    }
+  }
+  for (const field in value) {
+    // One that msgpackr would rename, and one that it uses for its own bookkeeping.
+    if (field === '__proto__' || field === '__keys__') refuse(`an object with a field "${field}"`);
+    checkValue((value as Record<string, unknown>)[field], depth + 1);
+  }
+}
+
+function refuse(what: string): never {
+  throw new KvEncodingError(
+    `The value is or contains ${what}. Values are plain data, Date, Map, Set, bigint, byte and typed arrays, and null.`,
+  );
+}

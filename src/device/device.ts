@@ -1,0 +1,50 @@
+/**
+ * What a log stands on: a flat set of named files that are written, read and synced by position. Three kinds keep
+ * the same contract (one test-suite runs over all): files in a directory, memory, and null, which forgets.
+ */
+
+export interface DeviceFile {
+  readonly name: string;
+  /** Size in bytes. */
+  size(): number;
+  /**
+   * Reads up to `length` bytes at `position` into `buffer`; resolves to the count, which is less than asked only at
+   * the end of the file.
+   * @throws KvDiskError
+   */
+  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
+  readSync(buffer: Uint8Array, offset: number, length: number, position: number): number;
+  /**
+   * Writes all of the bytes at `position`.
+   * @throws KvDiskError
+   */
+  write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
+  writeSync(buffer: Uint8Array, offset: number, length: number, position: number): void;
+  /** Makes everything that was written durable. */
+  sync(): Promise<void>;
+  syncSync(): void;
+  truncate(length: number): void;
+  close(): void;
+}
+
+export interface Device {
+  /** What the device is, for messages: its directory, `memory` or `null`. */
+  readonly location: string;
+  /** Whether bytes that were written can be read again. The null device retains nothing. */
+  readonly retains: boolean;
+  /** Names of the files there are. */
+  list(): string[];
+  /** Opens a file for reading and writing. A missing one is created where `create` is set, an error otherwise. */
+  open(name: string, options: { create: boolean }): DeviceFile;
+  remove(name: string): void;
+  rename(from: string, to: string): void;
+  /** Makes created, renamed and removed names durable. */
+  syncDirectory(): void;
+  /**
+   * Takes the device for this store alone, until `close`.
+   * @throws KvLockedError who holds it
+   */
+  lock(): Promise<void>;
+  /** Gives the lock back. Files must be closed before. */
+  close(): void;
+}

@@ -1,0 +1,61 @@
+/**
+ * The only door to the operating system: files, time and chance. Everything in `src/` that needs one of them gets
+ * it from an `Env`, so that tests can put a simulated disk, a clock that they turn, and fixed random bytes in its
+ * place. Errors of `EnvFs` are the operating system's own (with `code`); `FileDevice` adds path and operation.
+ */
+
+/** File calls, by descriptor and by path. Asynchronous where a hot path waits for them, synchronous where it cannot. */
+export interface EnvFs {
+  /** Creates a directory (and its parents) with mode 0700; an existing one is left as it is. */
+  mkdir(path: string): void;
+  /** Names in a directory, in any order. */
+  readdir(path: string): string[];
+  /** Opens for reading and writing with mode 0600. `create`: makes the file when it is missing. */
+  open(path: string, options: { create: boolean }): number;
+  close(fd: number): void;
+  /** Size of an open file in bytes. */
+  size(fd: number): number;
+  /** Reads up to `length` bytes at `position`; resolves to the count, less than asked only at the end of the file. */
+  read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
+  readSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number;
+  /** Writes at `position`; resolves to the count, which may be short. */
+  write(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
+  writeSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number;
+  /** Makes the bytes of a file durable (`fdatasync`). */
+  sync(fd: number): Promise<void>;
+  syncSync(fd: number): void;
+  truncate(fd: number, length: number): void;
+  rename(from: string, to: string): void;
+  unlink(path: string): void;
+  /** Makes the entries of a directory durable (created, renamed and removed names). */
+  syncDirectory(path: string): void;
+  /**
+   * Takes an exclusive lock on an open file, for as long as the descriptor stays open or the returned release is
+   * not called. Resolves to `undefined` when somebody else holds it.
+   */
+  lock(fd: number): Promise<(() => void) | undefined>;
+}
+
+export interface EnvClock {
+  /** Wall-clock time in milliseconds since 1970. May jump, also backwards. */
+  now(): number;
+  /** Calls back once after `ms` milliseconds; returns a function that cancels it. */
+  after(ms: number, callback: () => void): () => void;
+}
+
+export interface EnvRandom {
+  /** Random bytes that an attacker cannot predict. */
+  bytes(length: number): Uint8Array;
+}
+
+export interface EnvProcess {
+  /** Who we are, for the holder of a lock. */
+  identity(): { pid: number; hostname: string };
+}
+
+export interface Env {
+  readonly fs: EnvFs;
+  readonly clock: EnvClock;
+  readonly random: EnvRandom;
+  readonly process: EnvProcess;
+}

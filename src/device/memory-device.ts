@@ -1,0 +1,272 @@
+/**
+ * Files in memory, outside the JavaScript heap: for stores that keep nothing on disk, and for tests. A file is a row
+ * of chunks, so that growing copies nothing; a chunk nobody wrote to is not there and reads as zeros.
+ *
+ * The limit is a hard bound on the chunks of all files together. A write that would exceed it changes nothing and
+ * fails with `KvOverloadedError`. Files stay when the device is closed, so that it can be opened again.
+ */
+import { KvLockedError, KvOverloadedError } from '../errors.js';
+import type { Device, DeviceFile } from './device.js';
+import { assertPlainName } from './file-name.js';
+import { diskError, systemError } from './system-error.js';
+
+const CHUNK_BYTES = 256 * 1024;
+
+/** The first chunk of a file starts at one page and doubles, so that many small files stay small. */
+const FIRST_CHUNK_BYTES = 4096;
+
+export class MemoryDevice implements Device {
+  readonly location = 'memory';
+  readonly retains = true;
+
+  private readonly files = new Map<string, MemoryFile>();
+  private readonly budget: MemoryBudget;
+  private locked = false;
+
+  constructor(memoryLimitBytes: number) {
+    this.budget = new MemoryBudget(memoryLimitBytes);
+  }
+
+  /** Bytes that the chunks of all files take. */
+  get memoryBytes(): number {
+    return this.budget.used;
+  }
+
+  list(): string[] {
+    return [...this.files.keys()];
+  }
+
+  open(name: string, { create }: { create: boolean }): DeviceFile {
+    assertPlainName('open', this.location, name);
+    let file = this.files.get(name);
+    if (!file) {
+      if (!create) throw this.missing('open', name);
+      file = new MemoryFile(this.budget);
+      this.files.set(name, file);
+    }
+    return new MemoryFileHandle(file, name, `${this.location}/${name}`);
+  }
+
+  remove(name: string): void {
+    assertPlainName('remove', this.location, name);
+    const file = this.files.get(name);
+    if (!file) throw this.missing('remove', name);
+    this.files.delete(name);
+    file.unlink();
+  }
+
+  rename(from: string, to: string): void {
+    assertPlainName('rename', this.location, from);
+    assertPlainName('rename', this.location, to);
+    const file = this.files.get(from);
+    if (!file) throw this.missing('rename', from);
+    if (from === to) return;
+    this.files.get(to)?.unlink();
+    this.files.delete(from);
+    this.files.set(to, file);
+  }
+
+  syncDirectory(): void {
+    // Nothing in memory is more durable than the rest.
+  }
+
+  lock(): Promise<void> {
+    if (this.locked) return Promise.reject(new KvLockedError(this.location, undefined));
+    this.locked = true;
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.locked = false;
+  }
+
+  private missing(operation: string, name: string): Error {
+    const path = `${this.location}/${name}`;
+    return diskError(operation, path, systemError('ENOENT', operation, path));
+  }
+}
+
+class MemoryBudget {
+  used = 0;
+
+  constructor(private readonly limitBytes: number) {}
+
+  take(bytes: number): void {
+    if (this.used + bytes > this.limitBytes) {
+      throw new KvOverloadedError(
+        `The memory device is full: ${this.used} of ${this.limitBytes} bytes are taken and ${bytes} more are needed. ` +
+          'Raise its limit, delete entries, or let them expire.',
+      );
+    }
+    this.used += bytes;
+  }
+
+  giveBack(bytes: number): void {
+    this.used -= bytes;
+  }
+}
+
+/** The bytes of a file. Like a Unix file it lives on without its name for as long as somebody has it open. */
+class MemoryFile {
+  size = 0;
+  handles = 0;
+
+  private chunks: (Buffer | undefined)[] = [];
+  private linked = true;
+
+  constructor(private readonly budget: MemoryBudget) {}
+
+  unlink(): void {
+    this.linked = false;
+    this.freeIfUnreachable();
+  }
+
+  freeIfUnreachable(): void {
+    if (!this.linked && this.handles === 0) this.truncate(0);
+  }
+
+  read(target: Uint8Array, offset: number, length: number, position: number): number {
+    const count = Math.max(0, Math.min(length, this.size - position));
+    forEachPiece(position, count, (index, start, bytes, done) => {
+      const chunk = this.chunks[index];
+      const there = chunk?.subarray(start, start + bytes);
+      if (there) target.set(there, offset + done);
+      target.fill(0, offset + done + (there?.length ?? 0), offset + done + bytes);
+    });
+    return count;
+  }
+
+  write(source: Uint8Array, offset: number, length: number, position: number): void {
+    let missing = 0;
+    forEachPiece(position, length, (index, start, bytes) => {
+      missing += chunkBytes(index, start + bytes, this.chunks[index]) - (this.chunks[index]?.length ?? 0);
+    });
+    this.budget.take(missing);
+
+    forEachPiece(position, length, (index, start, bytes, done) => {
+      this.chunkFor(index, start + bytes).set(source.subarray(offset + done, offset + done + bytes), start);
+    });
+    if (length > 0) this.size = Math.max(this.size, position + length);
+  }
+
+  truncate(length: number): void {
+    if (length < this.size) {
+      const kept = Math.ceil(length / CHUNK_BYTES);
+      for (const chunk of this.chunks.splice(kept)) this.budget.giveBack(chunk?.length ?? 0);
+      if (length % CHUNK_BYTES > 0) this.chunks[kept - 1]?.fill(0, length % CHUNK_BYTES);
+    }
+    this.size = length;
+  }
+
+  private chunkFor(index: number, end: number): Buffer {
+    const chunk = this.chunks[index];
+    const bytes = chunkBytes(index, end, chunk);
+    if (chunk?.length === bytes) return chunk;
+    // Zero-filled by the operating system, page by page, as the pages are touched.
+    const grown = Buffer.alloc(bytes);
+    if (chunk) grown.set(chunk);
+    this.chunks[index] = grown;
+    return grown;
+  }
+}
+
+/** How large a chunk has to be to hold its bytes up to `end`. */
+function chunkBytes(index: number, end: number, chunk: Buffer | undefined): number {
+  if (index > 0) return CHUNK_BYTES;
+  let bytes = chunk?.length ?? FIRST_CHUNK_BYTES;
+  while (bytes < end) bytes *= 2;
+  return bytes;
+}
+
+/** Cuts a range of a file at the borders of its chunks. */
+function forEachPiece(
+  position: number,
+  length: number,
+  visit: (index: number, start: number, bytes: number, done: number) => void,
+): void {
+  for (let done = 0; done < length;) {
+    const index = Math.floor((position + done) / CHUNK_BYTES);
+    const start = (position + done) % CHUNK_BYTES;
+    const bytes = Math.min(length - done, CHUNK_BYTES - start);
+    visit(index, start, bytes, done);
+    done += bytes;
+  }
+}
+
+class MemoryFileHandle implements DeviceFile {
+  private closed = false;
+
+  constructor(
+    private readonly file: MemoryFile,
+    readonly name: string,
+    private readonly path: string,
+  ) {
+    file.handles++;
+  }
+
+  size(): number {
+    this.assertOpen('size');
+    return this.file.size;
+  }
+
+  async read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<number> {
+    return this.readSync(buffer, offset, length, position);
+  }
+
+  readSync(buffer: Uint8Array, offset: number, length: number, position: number): number {
+    this.assertOpen('read');
+    this.assertRange('read', buffer, offset, length, position);
+    return this.file.read(buffer, offset, length, position);
+  }
+
+  async write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
+    this.writeSync(buffer, offset, length, position);
+  }
+
+  writeSync(buffer: Uint8Array, offset: number, length: number, position: number): void {
+    this.assertOpen('write');
+    this.assertRange('write', buffer, offset, length, position);
+    this.file.write(buffer, offset, length, position);
+  }
+
+  async sync(): Promise<void> {
+    this.syncSync();
+  }
+
+  syncSync(): void {
+    this.assertOpen('sync');
+  }
+
+  truncate(length: number): void {
+    this.assertOpen('truncate');
+    if (!isCount(length))
+      throw diskError('truncate', this.path, systemError('EINVAL', 'truncate', this.path));
+    this.file.truncate(length);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.file.handles--;
+    this.file.freeIfUnreachable();
+  }
+
+  private assertOpen(operation: string): void {
+    if (this.closed) throw diskError(operation, this.path, new Error('the file is closed'));
+  }
+
+  private assertRange(
+    operation: string,
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): void {
+    if (isCount(offset) && isCount(length) && isCount(position) && offset + length <= buffer.length) return;
+    throw diskError(operation, this.path, systemError('EINVAL', operation, this.path));
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}

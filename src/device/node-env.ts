@@ -1,0 +1,122 @@
+/**
+ * The real world behind `Env`: node:fs, the system's clock, its random bytes. Thin on purpose: a read or write is one
+ * call with a callback wrapped in one promise, errors pass through as Node gives them (`FileDevice` adds path and
+ * operation), and nothing is cached. Files are 0600 and directories 0700, because values may be private.
+ *
+ * `sync` is `fdatasync`: it includes the size of a file that grew, which is the only metadata that a log needs.
+ */
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import { hostname } from 'node:os';
+import { lockDescriptor } from './file-lock.js';
+import type { Env, EnvClock, EnvFs, EnvProcess, EnvRandom } from './env.js';
+
+const { O_CREAT, O_RDONLY, O_RDWR } = fs.constants;
+
+const nodeFs: EnvFs = {
+  mkdir(path) {
+    fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+  },
+
+  readdir: (path) => fs.readdirSync(path),
+
+  open: (path, { create }) => fs.openSync(path, create ? O_RDWR | O_CREAT : O_RDWR, 0o600),
+
+  close(fd) {
+    fs.closeSync(fd);
+  },
+
+  size: (fd) => fs.fstatSync(fd).size,
+
+  read: (fd, buffer, offset, length, position) =>
+    new Promise((resolve, reject) => {
+      fs.read(fd, buffer, offset, length, position, (error, count) => {
+        if (error) reject(error);
+        else resolve(count);
+      });
+    }),
+
+  readSync: (fd, buffer, offset, length, position) => fs.readSync(fd, buffer, offset, length, position),
+
+  write: (fd, buffer, offset, length, position) =>
+    new Promise((resolve, reject) => {
+      fs.write(fd, buffer, offset, length, position, (error, count) => {
+        if (error) reject(error);
+        else resolve(count);
+      });
+    }),
+
+  writeSync: (fd, buffer, offset, length, position) => fs.writeSync(fd, buffer, offset, length, position),
+
+  sync: (fd) =>
+    new Promise((resolve, reject) => {
+      fs.fdatasync(fd, (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
+    }),
+
+  syncSync(fd) {
+    fs.fdatasyncSync(fd);
+  },
+
+  truncate(fd, length) {
+    fs.ftruncateSync(fd, length);
+  },
+
+  rename(from, to) {
+    fs.renameSync(from, to);
+  },
+
+  unlink(path) {
+    fs.unlinkSync(path);
+  },
+
+  syncDirectory,
+
+  lock: (fd) => lockDescriptor(fd),
+};
+
+function syncDirectory(path: string): void {
+  let fd: number;
+  try {
+    fd = fs.openSync(path, O_RDONLY);
+  } catch (error) {
+    if (directoriesCannotSync(error)) return;
+    throw error;
+  }
+  try {
+    fs.fsyncSync(fd);
+  } catch (error) {
+    if (!directoriesCannotSync(error)) throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * Tells "there is no such operation here" from a failure of the disk. Windows opens no directory for syncing, and some
+ * network file systems answer EINVAL: their servers order the entries themselves.
+ */
+function directoriesCannotSync(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  if (process.platform === 'win32') return code === 'EPERM' || code === 'EISDIR' || code === 'EACCES';
+  return code === 'EINVAL' || code === 'ENOTSUP';
+}
+
+const nodeClock: EnvClock = {
+  now: () => Date.now(),
+
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms);
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};
+
+const nodeRandom: EnvRandom = { bytes: (length) => randomBytes(length) };
+
+const nodeProcess: EnvProcess = { identity: () => ({ pid: process.pid, hostname: hostname() }) };
+
+export const nodeEnv: Env = { fs: nodeFs, clock: nodeClock, random: nodeRandom, process: nodeProcess };

@@ -1,0 +1,227 @@
+/**
+ * The hot tier's hash index: from the hash of a key to the newest record of its hash chain. Buckets of one cache
+ * line (seven entries of 8 bytes and a link to an overflow bucket) in typed arrays outside the JavaScript heap.
+ *
+ * An entry stands for a *chain*: all keys whose hashes agree in their low 28 bits. It holds the address of the
+ * chain's newest record, 15 of the 28 bits as a tag, and a size class that says how many bytes to read from disk.
+ * Older records of the chain are reached over each record's previous address. Because membership of a chain depends
+ * on fixed bits of the hash and never on the size of the index, the previous addresses in the log stay right while
+ * the index grows and after it was rebuilt. (FASTER, SIGMOD 2018, section 3, has the same entries, but a bucket's
+ * share of the hash there grows with the index.)
+ *
+ * Growth is linear hashing (Litwin 1980): buckets are split one after the other, `SPLITS_PER_INSERT` at each new entry
+ * beyond the wanted load. The bit that decides is in the tag, so a split touches no record, and there is never a
+ * second table. After 15 doublings (some 10^9 keys) growth ends and overflow buckets take over.
+ */
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+
+const WORDS_PER_BUCKET = 16;
+const LINK_WORD = 14;
+const LAST_ENTRY_WORD = 12;
+const BASE_BITS = 13;
+const TAG_BITS = 15;
+const TAG_MASK = (1 << TAG_BITS) - 1;
+const TAG_SHIFT = 17;
+const CLASS_SHIFT = 13;
+const CLASS_MASK = 15;
+const ADDRESS_HIGH_MASK = 0x1fff;
+
+/** Buckets are allocated in chunks, so that growth asks for memory in small steps. */
+const CHUNK_BITS = 10;
+const CHUNK_BUCKETS = 1 << CHUNK_BITS;
+const CHUNK_MASK = CHUNK_BUCKETS - 1;
+
+/** Entries per bucket (of 7) beyond which the next bucket is split: 64 bytes for 4.5 entries, 14 bytes an entry. */
+const WANTED_LOAD = 4.5;
+const SPLITS_PER_INSERT = 2;
+
+const TWO_32 = 2 ** 32;
+
+/** Class c means: read `64 << c` bytes; the last class means "larger, read the header first". */
+export const LARGEST_SIZE_CLASS = 15;
+const SMALLEST_READ_BITS = 6;
+
+/** The class whose read covers a record of `bytes`. */
+export function sizeClassOf(bytes: number): number {
+  const bits = 32 - Math.clz32(bytes - 1);
+  return bits <= SMALLEST_READ_BITS + 1 ? 1 : Math.min(bits - SMALLEST_READ_BITS, LARGEST_SIZE_CLASS);
+}
+
+/** How many bytes to read for a record of this class. */
+export function readBytesOf(sizeClass: number): number {
+  return 1 << (sizeClass + SMALLEST_READ_BITS);
+}
+
+/** Buckets in chunks of typed arrays. */
+class BucketStore {
+  readonly chunks: Uint32Array[] = [];
+  count = 0;
+
+  add(): number {
+    if ((this.count & CHUNK_MASK) === 0) this.chunks.push(new Uint32Array(CHUNK_BUCKETS * WORDS_PER_BUCKET));
+    return this.count++;
+  }
+}
+
+export class HashIndex {
+  /** Entries in use. */
+  entries = 0;
+  private readonly primary = new BucketStore();
+  private readonly overflow = new BucketStore();
+  private freeOverflow: number[] = [];
+  /** Buckets below `split` (and from `1 << level` on) use one bit more than `level`. */
+  private level = BASE_BITS;
+  private split = 0;
+  // Where the last `find` ended: the entry, or nothing.
+  private foundChunk: Uint32Array;
+  private foundAt = -1;
+
+  /** @param expectedKeys sizes the table for so many keys at once, instead of growing into it */
+  constructor(expectedKeys = 0) {
+    while (this.level < BASE_BITS + TAG_BITS && WANTED_LOAD * 2 ** this.level < expectedKeys) this.level++;
+    while (this.primary.count < 1 << this.level) this.primary.add();
+    this.foundChunk = this.primary.chunks[0];
+  }
+
+  /** Bytes allocated outside the heap. */
+  get memoryBytes(): number {
+    return (this.primary.chunks.length + this.overflow.chunks.length) * CHUNK_BUCKETS * WORDS_PER_BUCKET * 4;
+  }
+
+  get buckets(): number {
+    return this.primary.count;
+  }
+
+  get overflowBuckets(): number {
+    return this.overflow.count - this.freeOverflow.length;
+  }
+
+  /**
+   * Address of the newest record in the chain of this hash, or `NO_ADDRESS`; a following `foundSizeClass` or `replace`
+   * refers to it. Hot path (`npm run bench`).
+   */
+  find(hashLow: number): LogAddress {
+    const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
+    let bucket = this.bucketOf(hashLow);
+    let chunks = this.primary.chunks;
+    for (;;) {
+      const chunk = chunks[bucket >>> CHUNK_BITS];
+      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+        const high = chunk[at + 1];
+        if (high >>> TAG_SHIFT === tag && high !== 0) {
+          this.foundChunk = chunk;
+          this.foundAt = at;
+          return (((high & ADDRESS_HIGH_MASK) * TWO_32 + chunk[at]) * 8) as LogAddress;
+        }
+      }
+      const link = chunk[base + LINK_WORD];
+      if (link === 0) break;
+      bucket = link - 1;
+      chunks = this.overflow.chunks;
+    }
+    this.foundAt = -1;
+    return NO_ADDRESS;
+  }
+
+  /** Size class of the entry that `find` found last. */
+  foundSizeClass(): number {
+    return (this.foundChunk[this.foundAt + 1] >>> CLASS_SHIFT) & CLASS_MASK;
+  }
+
+  /**
+   * Points the entry that the last `find` of this hash found, or a new one, to `address`. Nothing else may have
+   * touched the index in between.
+   */
+  put(hashLow: number, address: LogAddress, sizeClass: number): void {
+    if (this.foundAt >= 0) {
+      const units = address / 8;
+      const chunk = this.foundChunk;
+      const at = this.foundAt;
+      chunk[at] = units;
+      chunk[at + 1] =
+        (chunk[at + 1] & (TAG_MASK << TAG_SHIFT)) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32);
+      return;
+    }
+    this.insert(hashLow, address, sizeClass);
+    this.entries++;
+    for (let i = 0; i < SPLITS_PER_INSERT && this.entries > this.primary.count * WANTED_LOAD; i++)
+      this.splitNext();
+  }
+
+  /** Removes the entry of a hash (none of the chain's records may be needed any more). */
+  remove(hashLow: number): void {
+    if (this.find(hashLow) === NO_ADDRESS) return;
+    this.foundChunk[this.foundAt] = 0;
+    this.foundChunk[this.foundAt + 1] = 0;
+    this.foundAt = -1;
+    this.entries--;
+  }
+
+  private bucketOf(hashLow: number): number {
+    const bucket = hashLow & ((1 << this.level) - 1);
+    return bucket < this.split ? hashLow & ((2 << this.level) - 1) : bucket;
+  }
+
+  private insert(hashLow: number, address: LogAddress, sizeClass: number): void {
+    const units = address / 8;
+    const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
+    const high = ((tag << TAG_SHIFT) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32)) >>> 0;
+    this.insertEntry(this.bucketOf(hashLow), units, high);
+  }
+
+  private insertEntry(bucket: number, low: number, high: number): void {
+    let chunks = this.primary.chunks;
+    let chunk = chunks[bucket >>> CHUNK_BITS];
+    let base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+    for (;;) {
+      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+        if (chunk[at + 1] !== 0) continue;
+        chunk[at] = low;
+        chunk[at + 1] = high;
+        return;
+      }
+      let link = chunk[base + LINK_WORD];
+      if (link === 0) {
+        link = (this.freeOverflow.pop() ?? this.overflow.add()) + 1;
+        chunk[base + LINK_WORD] = link;
+      }
+      chunks = this.overflow.chunks;
+      chunk = chunks[(link - 1) >>> CHUNK_BITS];
+      base = ((link - 1) & CHUNK_MASK) * WORDS_PER_BUCKET;
+    }
+  }
+
+  /** Splits one bucket: its entries are taken out and put back, each where the next bit of its hash says. */
+  private splitNext(): void {
+    if (this.level >= BASE_BITS + TAG_BITS) return;
+    const from = this.split;
+    const to = this.primary.add();
+    const bit = TAG_SHIFT + this.level - BASE_BITS;
+    const moved: number[] = [];
+    let chunks = this.primary.chunks;
+    let bucket = from;
+    for (;;) {
+      const chunk = chunks[bucket >>> CHUNK_BITS];
+      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+        if (chunk[at + 1] !== 0) moved.push(chunk[at], chunk[at + 1]);
+      }
+      const link = chunk[base + LINK_WORD];
+      chunk.fill(0, base, base + WORDS_PER_BUCKET);
+      if (chunks === this.overflow.chunks) this.freeOverflow.push(bucket);
+      if (link === 0) break;
+      bucket = link - 1;
+      chunks = this.overflow.chunks;
+    }
+    for (let i = 0; i < moved.length; i += 2) {
+      this.insertEntry((moved[i + 1] >>> bit) & 1 ? to : from, moved[i], moved[i + 1]);
+    }
+    this.split++;
+    if (this.split === 1 << this.level) {
+      this.level++;
+      this.split = 0;
+    }
+    this.foundAt = -1;
+  }
+}

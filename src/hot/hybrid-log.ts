@@ -1,0 +1,320 @@
+/**
+ * The hybrid log: its newest part in a ring of pages in memory, everything that was sealed by a commit or pushed out by
+ * memory pressure in segment files (FASTER, SIGMOD 2018, sections 5 and 6).
+ *
+ *   begin ≤ head ≤ readOnly ≤ sealed' ≤ tail
+ *
+ *   [begin, head)      on disk only
+ *   [head, readOnly)   in memory, immutable, on disk or on its way
+ *   [readOnly, tail)   in memory, mutable: updated in place where the new record fits
+ *   [.., sealed)       checksums are computed. Runs behind the tail by at most `SEAL_LAG`, so that a commit has
+ *                      little to do at once; a record that changes below `sealed` is sealed again on the spot.
+ *   [.., flushed)      written to the segment files (not necessarily synced)
+ *
+ * Memory is given by a budget that is asked at each new page. When no page is left, the oldest one is written
+ * synchronously: a caller that never awaits meets the speed of the disk, not the end of memory.
+ *
+ * Not here: what a record means, the index, when to commit.
+ */
+import { assert } from '../assert.js';
+import { KvCorruptionError } from '../errors.js';
+import { MIN_RING_PAGES } from '../limits.js';
+import type { LogAddress } from '../log/address.js';
+import { COMMIT_BYTES, writeCommit, type Commit } from '../log/commit.js';
+import { PageRing } from '../log/page-ring.js';
+import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from '../log/record.js';
+import type { SegmentFiles } from '../log/segment-files.js';
+import { LARGEST_SIZE_CLASS, readBytesOf } from './hash-index.js';
+
+/** Checksums are computed this many bytes behind the tail, in slices of this size: some 50 µs each. */
+const SEAL_LAG = 512 * 1024;
+const SEAL_SLICE = 64 * 1024;
+
+export interface HybridLogOptions {
+  pageSize: number;
+  /** Bytes that pages may take now; asked at each new page. */
+  memoryBudget: () => number;
+  /** Most bytes that `memoryBudget` will ever return. */
+  maxMemory: number;
+  /** Upper bound of the mutable region's share of the memory, 0 to 1. */
+  mutableFraction: number;
+  /** Whether the device can be read back; if not, what leaves memory is gone. */
+  retains: boolean;
+  /** Told of every failed write, before whoever waits for it. */
+  onWriteError: (error: unknown) => void;
+  /** Where the log begins and where it goes on. */
+  begin: LogAddress;
+  tail: LogAddress;
+}
+
+/** A record that was read from disk and verified. */
+export interface DiskRecord {
+  bytes: Uint8Array;
+  words: Int32Array;
+  /** Index of the record's first word in `words`. */
+  at: number;
+}
+
+export class HybridLog {
+  begin: LogAddress;
+  head: LogAddress;
+  readOnly: LogAddress;
+  tail: LogAddress;
+  sealed: LogAddress;
+  flushed: LogAddress;
+  /** End of the page that the tail is in. */
+  private pageEnd: LogAddress;
+  /** First address of the range that the next commit closes, and the sum of its records' checksums so far. */
+  private rangeFrom: LogAddress;
+  private rangeSum = 0;
+  readonly ring: PageRing;
+  private readonly pageSize: number;
+  /** The page that an asynchronous write is reading, and its buffer once it had to leave the ring. */
+  private writing: LogAddress | undefined;
+  private detached: Buffer | undefined;
+  private flushGoal: LogAddress;
+  private flushRun: Promise<void> | undefined;
+  /** Records read from disk, and bytes of pages that were written synchronously because memory was full. */
+  diskReads = 0;
+  pressureBytes = 0;
+
+  constructor(
+    private readonly segments: SegmentFiles,
+    private readonly options: HybridLogOptions,
+  ) {
+    const { begin, tail, pageSize } = options;
+    this.begin = begin;
+    this.head =
+      this.readOnly =
+      this.sealed =
+      this.flushed =
+      this.tail =
+      this.rangeFrom =
+      this.flushGoal =
+        tail;
+    this.pageSize = pageSize;
+    this.ring = new PageRing(
+      pageSize,
+      Math.max(MIN_RING_PAGES, Math.floor(options.maxMemory / pageSize)) + 1,
+    );
+    // A tail inside a page goes on there; the part of the page before it is on disk only.
+    const pageStart = this.pageStartOf(tail);
+    this.pageEnd = pageStart;
+    if (tail > pageStart) {
+      this.ring.add(pageStart);
+      this.pageEnd = (pageStart + pageSize) as LogAddress;
+    }
+  }
+
+  /** Largest record in bytes. */
+  get maxRecordBytes(): number {
+    return this.pageSize;
+  }
+
+  get usedMemory(): number {
+    return this.ring.memoryBytes + (this.detached ? this.pageSize : 0);
+  }
+
+  /** Bytes of the log in memory, in all regions. */
+  get residentBytes(): number {
+    return this.tail - this.head;
+  }
+
+  /**
+   * Takes room for a record at the tail. The caller writes the whole record (its checksum apart) before the event loop
+   * turns or anything else is reserved. Hot path (`npm run bench`).
+   *
+   * @param bytes length of the record, a multiple of 8, at most a page
+   * @throws KvDiskError when memory is full and the oldest page cannot be written; nothing has changed then
+   */
+  reserve(bytes: number): LogAddress {
+    if (this.tail + bytes > this.pageEnd) this.turnPage();
+    const address = this.tail;
+    this.tail = (address + bytes) as LogAddress;
+    return address;
+  }
+
+  /** Computes checksums when enough records have piled up behind the tail. Called after a record was written. */
+  appended(): void {
+    if (this.tail - this.sealed > SEAL_LAG + SEAL_SLICE)
+      this.sealTo((this.sealed + SEAL_SLICE) as LogAddress);
+  }
+
+  /** The record at `address` is about to be changed in place; its old checksum leaves the sum of the range. */
+  beforeChange(address: LogAddress): void {
+    assert(address >= this.readOnly, 'INV-2');
+    if (address < this.sealed) this.rangeSum -= this.ring.wordsAt(address)[this.ring.wordOffset(address)];
+  }
+
+  /** The record at `address` was changed in place. */
+  afterChange(address: LogAddress): void {
+    if (address < this.sealed)
+      this.sealRecord(this.ring.wordsAt(address), this.ring.wordOffset(address), address);
+  }
+
+  /**
+   * Closes the range since the last commit: everything before it becomes immutable, and a commit record follows.
+   * @returns where the commit record ends: what has to be on disk for the commit to count
+   */
+  appendCommit(commit: Omit<Commit, 'from' | 'rangeSum'>, sequence: number): LogAddress {
+    const address = this.reserve(COMMIT_BYTES);
+    this.sealTo(address);
+    assert(this.sealed === address, 'INV-3');
+    const words = this.ring.wordsAt(address);
+    const at = this.ring.wordOffset(address);
+    writeCommit(words, at, { ...commit, from: this.rangeFrom, rangeSum: this.rangeSum | 0 }, sequence);
+    this.sealRecord(words, at, address);
+    this.sealed = this.readOnly = this.rangeFrom = this.tail;
+    this.rangeSum = 0;
+    return this.tail;
+  }
+
+  /** Whether anything was appended or changed since the last commit. */
+  get hasUncommitted(): boolean {
+    return this.tail > this.rangeFrom;
+  }
+
+  /**
+   * Writes everything below `goal` to the segment files. Calls overlap: one writer serves them all.
+   * @throws KvDiskError
+   */
+  async flushTo(goal: LogAddress): Promise<void> {
+    if (goal > this.flushGoal) this.flushGoal = goal;
+    while (this.flushed < goal) {
+      this.flushRun ??= this.runFlush().finally(() => (this.flushRun = undefined));
+      await this.flushRun;
+    }
+  }
+
+  /**
+   * Reads a record from disk, in one read where the size class covers it, and verifies it.
+   * @param sizeClass of the record; a guess when it is not known
+   * @throws KvCorruptionError when what lies there is not an intact record
+   */
+  async readRecord(address: LogAddress, sizeClass: number): Promise<DiskRecord> {
+    this.diskReads++;
+    const first = sizeClass === LARGEST_SIZE_CLASS ? HEADER_BYTES : readBytesOf(sizeClass);
+    let record = await this.readBytes(address, first);
+    if (record.available >= HEADER_BYTES) {
+      const total = totalBytes(record.words, 0);
+      if (total > record.available && total <= this.segments.segmentSize && record.available === first) {
+        record = await this.readBytes(address, total);
+      }
+    }
+    if (!isIntact(record.words, 0, record.available, address)) {
+      const file = this.segments.nameOf(this.segments.segmentOf(address));
+      throw new KvCorruptionError('A record is damaged', file, address);
+    }
+    return { bytes: record.bytes, words: record.words, at: 0 };
+  }
+
+  private async readBytes(
+    address: LogAddress,
+    length: number,
+  ): Promise<{ bytes: Uint8Array; words: Int32Array; available: number }> {
+    const bytes = new Uint8Array(length);
+    const available = await this.segments.read(address, bytes, length);
+    return { bytes, words: new Int32Array(bytes.buffer, 0, length >> 2), available };
+  }
+
+  private pageStartOf(address: LogAddress): LogAddress {
+    return (Math.floor(address / this.pageSize) * this.pageSize) as LogAddress;
+  }
+
+  /** Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks. */
+  private turnPage(): void {
+    if (this.tail < this.pageEnd) {
+      const bytes = this.pageEnd - this.tail;
+      writeFiller(this.ring.wordsAt(this.tail), this.ring.wordOffset(this.tail), bytes, this.tail);
+      this.tail = this.pageEnd;
+    }
+    const budget = this.options.memoryBudget();
+    const pages = Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
+    while (this.ring.count >= pages) this.evictOldest();
+    if (this.usedMemory > budget) this.ring.dropSpare();
+    this.ring.add(this.tail);
+    this.pageEnd = (this.tail + this.pageSize) as LogAddress;
+    const mutable = Math.floor(pages * this.options.mutableFraction) * this.pageSize;
+    this.seal((this.tail - mutable) as LogAddress);
+    // Written ahead of need, so that pages are on disk by the time they have to go. A failure shows there again.
+    const immutable = this.pageStartOf(this.readOnly);
+    if (immutable > this.flushed) void this.flushTo(immutable).catch(() => undefined);
+  }
+
+  /** Makes everything below `address` immutable. */
+  private seal(address: LogAddress): void {
+    if (address <= this.readOnly) return;
+    this.sealTo(address);
+    this.readOnly = address;
+  }
+
+  private evictOldest(): void {
+    const start = this.pageStartOf(this.head);
+    const end = (start + this.pageSize) as LogAddress;
+    this.seal(end);
+    this.flushSync(end);
+    const buffer = this.ring.take(start);
+    if (this.writing === start) this.detached = buffer;
+    else this.ring.giveBack(buffer);
+    this.head = end;
+    if (!this.options.retains) this.begin = end;
+    assert(this.head <= this.flushed, 'INV-1');
+  }
+
+  private flushSync(goal: LogAddress): void {
+    while (this.flushed < goal) {
+      const from = this.flushed;
+      const to = Math.min(goal, this.pageStartOf(from) + this.pageSize) as LogAddress;
+      const offset = this.ring.byteOffset(from);
+      try {
+        this.segments.writeSync(from, this.ring.bytesAt(from), offset, offset + (to - from));
+      } catch (error) {
+        this.options.onWriteError(error);
+        throw error;
+      }
+      this.pressureBytes += to - from;
+      this.flushed = to;
+    }
+  }
+
+  private async runFlush(): Promise<void> {
+    while (this.flushed < this.flushGoal) {
+      const from = this.flushed;
+      const pageStart = this.pageStartOf(from);
+      const to = Math.min(this.flushGoal, pageStart + this.pageSize) as LogAddress;
+      assert(to <= this.sealed, 'INV-4');
+      const offset = this.ring.byteOffset(from);
+      this.writing = pageStart;
+      try {
+        await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from));
+      } catch (error) {
+        this.options.onWriteError(error);
+        throw error;
+      } finally {
+        this.writing = undefined;
+        if (this.detached) this.ring.giveBack(this.detached);
+        this.detached = undefined;
+      }
+      // Memory pressure may have written the same bytes, and more, in the meantime.
+      if (to > this.flushed) this.flushed = to;
+    }
+  }
+
+  /** Seals whole records until `sealed` is at or behind `goal` (it may end up beyond, at the end of a record). */
+  private sealTo(goal: LogAddress): void {
+    while (this.sealed < goal) {
+      const words = this.ring.wordsAt(this.sealed);
+      const at = this.ring.wordOffset(this.sealed);
+      this.sealRecord(words, at, this.sealed);
+      const bytes = totalBytes(words, at);
+      assert(bytes > 0, 'INV-5');
+      this.sealed = (this.sealed + bytes) as LogAddress;
+    }
+  }
+
+  private sealRecord(words: Int32Array, at: number, address: LogAddress): void {
+    const checksum = checksumOf(words, at, address);
+    words[at] = checksum;
+    this.rangeSum = (this.rangeSum + checksum) | 0;
+  }
+}

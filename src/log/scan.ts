@@ -1,0 +1,69 @@
+/**
+ * Sequential reading of a log: every record of a segment in order, verified, in large reads; and the search for commit
+ * records behind a damaged place. Neither judges: what damage means is decided by recovery.
+ */
+import type { LogAddress } from './address.js';
+import { looksLikeCommit, readCommit, type Commit } from './commit.js';
+import { isIntact, MIN_RECORD_BYTES, totalBytes } from './record.js';
+import type { SegmentFiles } from './segment-files.js';
+
+const READ_BYTES = 1024 * 1024;
+
+/** Called for each record in order; `words` is only valid during the call. */
+export type RecordVisitor = (words: Int32Array, at: number, address: LogAddress, bytes: number) => void;
+
+/**
+ * Visits the intact records of the segment of `from`, from there on.
+ * @returns the address behind the last intact record: the end of the segment, the end of its file, or damage
+ */
+export async function scanSegment(
+  segments: SegmentFiles,
+  from: LogAddress,
+  visit: RecordVisitor,
+): Promise<LogAddress> {
+  const segment = segments.segmentOf(from);
+  const end = segments.startOf(segment) + Math.min(segments.sizeOf(segment), segments.segmentSize);
+  let buffer = new Uint8Array(READ_BYTES);
+  let address = from;
+  while (address < end) {
+    const available = await segments.read(address, buffer, buffer.length);
+    const words = new Int32Array(buffer.buffer, 0, available >> 2);
+    let at = 0;
+    while (available - at * 4 >= MIN_RECORD_BYTES && isIntact(words, at, available - at * 4, address)) {
+      const bytes = totalBytes(words, at);
+      visit(words, at, address, bytes);
+      address = (address + bytes) as LogAddress;
+      at += bytes >> 2;
+    }
+    if (at > 0) continue;
+    // Nothing fitted: a record longer than the buffer, the end, or damage.
+    if (available < buffer.length || buffer.length >= segments.segmentSize) break;
+    buffer = new Uint8Array(Math.min(buffer.length * 2, segments.segmentSize));
+  }
+  return Math.min(address, end) as LogAddress;
+}
+
+/** Finds intact commit records anywhere from `from` to the end of its segment, whatever lies between them. */
+export async function findCommits(
+  segments: SegmentFiles,
+  from: LogAddress,
+  found: (commit: Commit, address: LogAddress) => void,
+): Promise<void> {
+  const segment = segments.segmentOf(from);
+  const end = segments.startOf(segment) + segments.sizeOf(segment);
+  const buffer = new Uint8Array(READ_BYTES);
+  let address = from;
+  while (address < end) {
+    const available = await segments.read(address, buffer, buffer.length);
+    if (available < MIN_RECORD_BYTES) return;
+    const words = new Int32Array(buffer.buffer, 0, available >> 2);
+    for (let at = 0; at + 2 < words.length; at += 2) {
+      if (!looksLikeCommit(words, at)) continue;
+      const here = (address + at * 4) as LogAddress;
+      if (isIntact(words, at, available - at * 4, here)) found(readCommit(words, at), here);
+    }
+    if (available < buffer.length) return;
+    // Overlap, so that a commit record across the border of two reads is seen.
+    address = (address + buffer.length - 256) as LogAddress;
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * A log on a device: a row of files of one size, each holding the bytes of one range of addresses, found by listing
+ * the device. Knows nothing of records. A new file's directory entry is made durable by `sync`, together with the
+ * bytes. Every file stays open until it is removed, so a read is one call.
+ */
+import type { Device, DeviceFile } from '../device/device.js';
+import { KvCorruptionError } from '../errors.js';
+import type { LogAddress } from './address.js';
+
+const NAME_DIGITS = 8;
+
+export class SegmentFiles {
+  private readonly files = new Map<number, DeviceFile>();
+  private readonly unsynced = new Set<DeviceFile>();
+  private entriesUnsynced = false;
+
+  /**
+   * @param device where the files lie
+   * @param log name of the log, the first part of each file's name
+   * @param segmentSize bytes of one file, a multiple of the page size
+   */
+  constructor(
+    private readonly device: Device,
+    private readonly log: string,
+    readonly segmentSize: number,
+  ) {
+    const pattern = new RegExp(`^${log}-([0-9a-f]{${NAME_DIGITS}})\\.log$`);
+    for (const name of device.list()) {
+      const match = pattern.exec(name);
+      if (match) this.files.set(Number.parseInt(match[1], 16), device.open(name, { create: false }));
+    }
+  }
+
+  /** Whether a name on the device belongs to some log. */
+  static isSegmentName(name: string): boolean {
+    return /^[a-z]+-[0-9a-f]{8}\.log$/.test(name);
+  }
+
+  /** Numbers of the segments there are, in order. */
+  numbers(): number[] {
+    return [...this.files.keys()].sort((a, b) => a - b);
+  }
+
+  segmentOf(address: number): number {
+    return Math.floor(address / this.segmentSize);
+  }
+
+  startOf(segment: number): LogAddress {
+    return (segment * this.segmentSize) as LogAddress;
+  }
+
+  nameOf(segment: number): string {
+    return `${this.log}-${segment.toString(16).padStart(NAME_DIGITS, '0')}.log`;
+  }
+
+  /** Bytes in the file of a segment. */
+  sizeOf(segment: number): number {
+    return this.files.get(segment)?.size() ?? 0;
+  }
+
+  /** Bytes of all files together. */
+  totalSize(): number {
+    let size = 0;
+    for (const file of this.files.values()) size += file.size();
+    return size;
+  }
+
+  /** Reads up to `length` bytes from `address` on, not beyond its segment; resolves to the count. */
+  async read(address: LogAddress, buffer: Uint8Array, length: number): Promise<number> {
+    const segment = this.segmentOf(address);
+    const file = this.files.get(segment);
+    if (!file) {
+      throw new KvCorruptionError('A segment of the log is missing', this.nameOf(segment), address);
+    }
+    const position = address - segment * this.segmentSize;
+    return file.read(buffer, 0, Math.min(length, this.segmentSize - position), position);
+  }
+
+  /** Writes `bytes[from, to)` at `address`; the range lies within one segment. */
+  async write(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> {
+    const file = this.fileFor(address);
+    this.unsynced.add(file);
+    await file.write(bytes, from, to - from, address % this.segmentSize);
+  }
+
+  writeSync(address: LogAddress, bytes: Uint8Array, from: number, to: number): void {
+    const file = this.fileFor(address);
+    this.unsynced.add(file);
+    file.writeSync(bytes, from, to - from, address % this.segmentSize);
+  }
+
+  /** Makes durable what was written before the call. */
+  async sync(): Promise<void> {
+    const files = [...this.unsynced];
+    this.unsynced.clear();
+    if (this.entriesUnsynced) {
+      this.device.syncDirectory();
+      this.entriesUnsynced = false;
+    }
+    await Promise.all(files.map((file) => file.sync()));
+  }
+
+  /** Cuts a segment's file at `address`, durably. */
+  cut(address: LogAddress): void {
+    const file = this.files.get(this.segmentOf(address));
+    if (!file) return;
+    file.truncate(address % this.segmentSize);
+    file.syncSync();
+  }
+
+  /** Removes a segment's file; `sync` makes it durable. */
+  remove(segment: number): void {
+    const file = this.files.get(segment);
+    if (!file) return;
+    this.files.delete(segment);
+    this.unsynced.delete(file);
+    file.close();
+    this.device.remove(file.name);
+    this.entriesUnsynced = true;
+  }
+
+  close(): void {
+    for (const file of this.files.values()) file.close();
+    this.files.clear();
+  }
+
+  private fileFor(address: LogAddress): DeviceFile {
+    const segment = this.segmentOf(address);
+    let file = this.files.get(segment);
+    if (!file) {
+      file = this.device.open(this.nameOf(segment), { create: true });
+      this.files.set(segment, file);
+      this.entriesUnsynced = true;
+    }
+    return file;
+  }
+}

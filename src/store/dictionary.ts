@@ -1,0 +1,113 @@
+/**
+ * DICTIONARY: what records need in order to be read, apart from themselves: the numbers of namespaces and the record
+ * structures of values. An append-only file of lines, each a CRC-32 and a JSON object; a new entry is synced before
+ * anything that uses it is written, so there are few and they are written synchronously. Commit records name the
+ * number of entries they rely on: an entry that is missing is found out, one that nothing needs was torn off.
+ */
+import { crc32 } from 'node:zlib';
+import type { ValueStructure } from '../codec/value-codec.js';
+import type { Device, DeviceFile } from '../device/device.js';
+import { KvCorruptionError, KvOptionsError } from '../errors.js';
+import { MAX_NAMESPACE_NAME_BYTES, MAX_NAMESPACES } from '../limits.js';
+import { readWholeFile } from './whole-file.js';
+
+export const DICTIONARY_NAME = 'DICTIONARY';
+
+type Entry = { namespace: string } | { structure: ValueStructure };
+
+export class Dictionary {
+  /** Record structures, in the order of their ids. */
+  readonly structures: ValueStructure[] = [];
+  /** Number of entries. */
+  entries = 0;
+  private readonly namespaces = new Map<string, number>();
+  private readonly file: DeviceFile;
+  private end = 0;
+
+  constructor(private readonly device: Device) {
+    const isNew = !device.list().includes(DICTIONARY_NAME);
+    this.file = device.open(DICTIONARY_NAME, { create: true });
+    if (isNew) device.syncDirectory();
+    else this.load();
+  }
+
+  /**
+   * Number of a namespace; a new one is entered durably. The store's own keys are in namespace 0.
+   * @throws KvOptionsError for a name that cannot be one
+   */
+  namespace(name: string): number {
+    const known = this.namespaces.get(name);
+    if (known !== undefined) return known;
+    const problem = this.problemOf(name);
+    if (problem) throw new KvOptionsError([{ path: 'namespace', problem }]);
+    this.append({ namespace: name });
+    return this.namespaces.get(name) as number;
+  }
+
+  /** Enters record structures durably. */
+  addStructures(structures: ValueStructure[]): void {
+    for (const structure of structures) this.append({ structure });
+  }
+
+  /**
+   * Checks that everything the log relies on is there, and drops what was torn off behind it.
+   * @throws KvCorruptionError
+   */
+  require(entries: number): void {
+    if (this.entries < entries) {
+      throw new KvCorruptionError(
+        `The log relies on ${entries} entries of the dictionary, ${this.entries} are intact`,
+        DICTIONARY_NAME,
+        this.end,
+      );
+    }
+    if (this.device.retains && this.file.size() > this.end) {
+      this.file.truncate(this.end);
+      this.file.syncSync();
+    }
+  }
+
+  close(): void {
+    this.file.close();
+  }
+
+  private problemOf(name: unknown): string | undefined {
+    if (typeof name !== 'string' || name === '') return 'must be a string that is not empty';
+    if (Buffer.byteLength(name) > MAX_NAMESPACE_NAME_BYTES || !name.isWellFormed()) {
+      return `must be at most ${MAX_NAMESPACE_NAME_BYTES} bytes of valid Unicode`;
+    }
+    if (this.namespaces.size >= MAX_NAMESPACES) return `the store has ${MAX_NAMESPACES} namespaces already`;
+    return undefined;
+  }
+
+  private load(): void {
+    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    let start = 0;
+    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+      const json = bytes.toString('utf8', start + 9, end);
+      if (bytes.toString('latin1', start, start + 8) !== hex(crc32(json))) break;
+      this.enter(JSON.parse(json) as Entry);
+      start = end + 1;
+    }
+    this.end = start;
+  }
+
+  private append(entry: Entry): void {
+    const json = JSON.stringify(entry);
+    const bytes = Buffer.from(`${hex(crc32(json))} ${json}\n`);
+    this.file.writeSync(bytes, 0, bytes.length, this.end);
+    this.file.syncSync();
+    this.end += bytes.length;
+    this.enter(entry);
+  }
+
+  private enter(entry: Entry): void {
+    this.entries++;
+    if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
+    else this.structures.push(entry.structure);
+  }
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(8, '0');
+}

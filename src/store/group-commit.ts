@@ -1,0 +1,187 @@
+/**
+ * When commits happen, and who waits for them. One commit runs at a time; everybody who asks while it runs shares the
+ * next one: one write and one sync acknowledge them all (group commit; the idea is as old as System R's log).
+ */
+import type { EnvClock } from '../device/env.js';
+import { KvOverloadedError } from '../errors.js';
+import type { HybridLog } from '../hot/hybrid-log.js';
+import { SEQUENCE_RESERVE } from '../limits.js';
+import type { LogAddress } from '../log/address.js';
+import type { SegmentFiles } from '../log/segment-files.js';
+import type { Dictionary } from './dictionary.js';
+import type { Health } from './health.js';
+import type { ResolvedOptions } from './options.js';
+import type { Versions } from './versions.js';
+
+/** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
+const FULL_RETRY_MS = 250;
+
+/** What `flush()` did. */
+export interface KvFlushReport {
+  /** Number of the commit that covers everything written before the call. */
+  commit: number;
+  /** Bytes of the log up to which everything is on stable storage. */
+  durableBytes: number;
+}
+
+export interface CommitParts {
+  log: HybridLog;
+  segments: SegmentFiles;
+  dictionary: Dictionary;
+  versions: Versions;
+  health: Health;
+  clock: EnvClock;
+}
+
+export class GroupCommit {
+  /** Highest commit known to be on stable storage. */
+  synced: number;
+  private queued: Promise<void> | undefined;
+  private running: Promise<void> | undefined;
+  private waiting = 0;
+  private cancelTimer: (() => void) | undefined;
+  private closing = false;
+
+  /**
+   * @param number of the last commit there is
+   * @param lastEnd where it ended
+   */
+  constructor(
+    private readonly parts: CommitParts,
+    private readonly durability: ResolvedOptions['durability'],
+    private readonly maxBacklog: number,
+    private number: number,
+    private lastEnd: LogAddress,
+  ) {
+    this.synced = number;
+  }
+
+  /** Whether a write's promise has to wait for `durable()`. */
+  get waits(): boolean {
+    return this.durability.level === 'always';
+  }
+
+  /** Writes that wait for stable storage now. */
+  get backlog(): number {
+    return this.waiting;
+  }
+
+  /** @throws KvOverloadedError when as many writes wait as may */
+  assertRoom(): void {
+    if (this.waiting < this.maxBacklog) return;
+    throw new KvOverloadedError(
+      `${this.waiting} writes wait for stable storage already (maxBacklog). Await the writes, or send fewer at once.`,
+    );
+  }
+
+  /** A write was made at a level that does not wait: sees to it that it is committed in time. */
+  written(): void {
+    if (this.durability.level !== 'interval' || this.cancelTimer || this.closing) return;
+    this.retryAfter(this.durability.everyMs);
+  }
+
+  /** Resolves once everything written before the call is on stable storage. */
+  async durable(): Promise<void> {
+    this.waiting++;
+    try {
+      await this.commit();
+    } finally {
+      this.waiting--;
+    }
+  }
+
+  /** Commits everything written before the call; joins the commit that is about to start. */
+  commit(): Promise<void> {
+    return (this.queued ??= this.startNext());
+  }
+
+  async flush(): Promise<KvFlushReport> {
+    await this.commit();
+    return { commit: this.synced, durableBytes: this.lastEnd };
+  }
+
+  /**
+   * The first commit after opening: from here on, versions handed out before a crash are never handed out again, and a
+   * log that was cut has its continuation on record.
+   */
+  open(): Promise<void> {
+    return this.run(SEQUENCE_RESERVE, true);
+  }
+
+  /** The last commit, which leaves no sequence numbers reserved. Resolves to its number and end. */
+  async close(): Promise<{ commit: number; tail: LogAddress }> {
+    this.closing = true;
+    this.cancelTimer?.();
+    this.cancelTimer = undefined;
+    await this.queued?.catch(() => undefined);
+    await this.running?.catch(() => undefined);
+    await this.run(0, true);
+    return { commit: this.number, tail: this.lastEnd };
+  }
+
+  private async startNext(): Promise<void> {
+    // One turn of the microtask queue, so that writes made together are committed together.
+    await this.running?.catch(() => undefined);
+    this.queued = undefined;
+    this.running = this.run(SEQUENCE_RESERVE, false).finally(() => (this.running = undefined));
+    await this.running;
+  }
+
+  /**
+   * @param reserve sequence numbers to reserve
+   * @param always whether to write a commit record even if nothing has happened since the last one
+   */
+  private async run(reserve: number, always: boolean): Promise<void> {
+    const { log, segments, health } = this.parts;
+    if (health.failure) throw health.failure;
+    try {
+      if (log.hasUncommitted || always) this.append(reserve);
+      const number = this.number;
+      if (this.synced === number) return;
+      await log.flushTo(this.lastEnd);
+      health.written();
+      await this.sync(segments);
+      this.synced = number;
+    } catch (error) {
+      if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
+      throw error;
+    }
+  }
+
+  private append(reserve: number): void {
+    const { log, dictionary, versions } = this.parts;
+    const end = log.appendCommit(
+      {
+        number: this.number + 1,
+        previousEnd: this.lastEnd,
+        knownSynced: this.synced,
+        nextSequence: versions.last + 1 + reserve,
+        hotBegin: log.begin,
+        coldBegin: 0 as LogAddress,
+        maxTime: versions.now(),
+        dictionaryEntries: dictionary.entries,
+      },
+      versions.last,
+    );
+    this.number++;
+    this.lastEnd = end;
+  }
+
+  private async sync(segments: SegmentFiles): Promise<void> {
+    try {
+      await segments.sync();
+    } catch (error) {
+      this.parts.health.fail(error);
+      throw this.parts.health.failure ?? error;
+    }
+  }
+
+  /** Commits after `ms`; the failure, if it fails, was reported by whoever met it. */
+  private retryAfter(ms: number): void {
+    if (this.cancelTimer) return;
+    this.cancelTimer = this.parts.clock.after(ms, () => {
+      this.cancelTimer = undefined;
+      void this.commit().catch(() => undefined);
+    });
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What failed in the background, and what writes may therefore still do. A full disk passes: writes are refused until
+ * the bytes that could not be written are. Anything else (EIO, a failed sync) does not: the store is read-only from
+ * then on, because nobody can say any more which bytes are on the disk. Every failure is told to the listener.
+ */
+import { KvDiskError, KvOverloadedError, KvReadOnlyError, type KvError } from '../errors.js';
+
+export class Health {
+  /** Why the store takes no writes any more. */
+  failure: KvReadOnlyError | undefined;
+  /** Why the store takes no writes for now. */
+  full: KvError | undefined;
+
+  constructor(private readonly onFailure: (error: Error) => void) {}
+
+  /** @throws KvReadOnlyError, KvDiskError or KvOverloadedError */
+  assertWritable(): void {
+    if (this.failure) throw this.failure;
+    if (this.full) throw this.full;
+  }
+
+  /** A write has failed. */
+  writeFailed(error: unknown): void {
+    if ((error instanceof KvDiskError && error.full) || error instanceof KvOverloadedError) {
+      if (!this.full) this.onFailure(error);
+      this.full = error;
+      return;
+    }
+    this.fail(error);
+  }
+
+  /** Something failed that cannot be made good, such as a sync: the bytes it should have kept may be gone. */
+  fail(error: unknown): void {
+    if (this.failure) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.failure = new KvReadOnlyError(
+      `The store is read-only since a write to disk failed: ${reason}. Reads go on. Check the disk, then restart.`,
+      { cause: error },
+    );
+    this.onFailure(this.failure);
+  }
+
+  /** Everything that had to be written could be. */
+  written(): void {
+    this.full = undefined;
+  }
+}

@@ -1,0 +1,12 @@
+/** `nestjs-hotcold/store`: the engine, without Nest. */
+export { KvNamespace, KvStore, type KvStoreEvents } from './kv-store.js';
+export { KeySpace, type KvEntry, type KvSetOptions, type KvTtlOptions } from './key-space.js';
+export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
+export { parseDuration } from './options.js';
+export type { KvFlushReport } from './group-commit.js';
+export type { KvOpenReport } from './recovery.js';
+export type { KvStats } from './stats.js';
+export type { KvKey } from '../codec/key-codec.js';
+export type { Device, DeviceFile } from '../device/device.js';
+export type { Env, EnvClock, EnvFs, EnvProcess, EnvRandom } from '../device/env.js';
+export * from '../errors.js';

@@ -1,0 +1,466 @@
+/**
+ * The calls on keys: what `KvStore` and every `KvNamespace` offer, within one key space. Each call does what memory can
+ * answer within the turn of the event loop it was made in; only what has to wait for the disk goes on after an `await`,
+ * with a copy of its key, and looks again whether the world has changed.
+ */
+import type { EncodedKey, KvKey } from '../codec/key-codec.js';
+import { KvEncodingError, KvVersionConflictError } from '../errors.js';
+import { expiryOf, sequenceOf } from '../log/record.js';
+import { parseTtl, type KvDuration } from './options.js';
+import { ABSENT, IN_MEMORY, ON_DISK, valueStart, type RecordRef } from './read-path.js';
+import type { Space } from './spaces.js';
+import type { StoreCore } from './store-core.js';
+
+/** How long an entry lives. */
+export interface KvTtlOptions {
+  /** Milliseconds, or text like `'5m'`; `Infinity` for no expiry where the namespace has a default. */
+  ttl?: KvDuration;
+}
+
+export interface KvSetOptions extends KvTtlOptions {
+  /** Set only if the entry has this version now. */
+  ifVersion?: number;
+  /** Set only if the key is present. */
+  ifPresent?: boolean;
+  /** Keep the expiry that the entry has. */
+  keepTtl?: boolean;
+}
+
+/** An entry with what the store knows about it. */
+export interface KvEntry<V> {
+  value: V;
+  /** Unique over the whole store, and larger than that of any earlier write. */
+  version: number;
+  /** Milliseconds since 1970; `undefined` without expiry. */
+  expiresAt: number | undefined;
+}
+
+/** The newest record of a key as one look-up saw it; enough to tell later whether it still is. */
+interface Seen {
+  /** The record, if it is alive. One in memory is valid only until the next `await`. */
+  record: RecordRef | undefined;
+  version: number;
+  expiresAt: number;
+  where: number;
+  address: number;
+  clearedBelow: number;
+}
+
+const PASS_ON_EVERY = 500;
+
+export class KeySpace<V = unknown> {
+  /** @internal */
+  protected readonly space: Space;
+
+  /** @internal */
+  constructor(
+    protected readonly core: StoreCore,
+    id: number,
+    private readonly defaultTtlMs: number,
+  ) {
+    this.space = core.parts.spaces.get(id);
+  }
+
+  /**
+   * The value of a key.
+   *
+   * @returns `undefined` when the key is absent or expired, and never otherwise; the caller's own copy
+   * @throws KvClosedError, KvEncodingError (not a key), KvCorruptionError, KvDiskError
+   * @example
+   * const user = await users.get('u-17');
+   */
+  async get<T extends V = V>(key: KvKey): Promise<T | undefined> {
+    const core = this.core;
+    core.assertOpen();
+    const reads = core.reads;
+    const encoded = core.key(this.space.id, key);
+    const where = reads.find(encoded);
+    if (where === ON_DISK) {
+      const record = await this.aliveOnDisk(encoded.copy());
+      return record && (this.decode(record) as T);
+    }
+    if (where === ABSENT || !reads.isAlive(reads.words, reads.at, this.space)) {
+      reads.misses++;
+      return undefined;
+    }
+    reads.memoryHits++;
+    return this.decode(reads) as T;
+  }
+
+  /**
+   * The values of several keys, in their order, `undefined` where a key is absent. Reads from disk run side by side.
+   *
+   * @example
+   * const [a, b] = await store.getMany(['a', 'b']);
+   */
+  async getMany<T extends V = V>(keys: Iterable<KvKey>): Promise<(T | undefined)[]> {
+    this.core.assertOpen();
+    const values: Promise<T | undefined>[] = [];
+    for (const key of keys) values.push(this.get<T>(key));
+    return Promise.all(values);
+  }
+
+  /**
+   * The value of a key if it is in memory; never touches the disk.
+   *
+   * @returns `undefined` when the key is absent, expired, or on disk only
+   */
+  peek<T extends V = V>(key: KvKey): T | undefined {
+    this.core.assertOpen();
+    const reads = this.core.reads;
+    const where = reads.find(this.core.key(this.space.id, key));
+    if (where !== IN_MEMORY || !reads.isAlive(reads.words, reads.at, this.space)) return undefined;
+    return this.decode(reads) as T;
+  }
+
+  /** The value of a key with its version and expiry, or `undefined`. */
+  async getEntry<T extends V = V>(key: KvKey): Promise<KvEntry<T> | undefined> {
+    const looked = this.seen(key);
+    const seen = isPromise(looked) ? await looked : looked;
+    if (!seen.record) return undefined;
+    return {
+      value: this.decode(seen.record) as T,
+      version: seen.version,
+      expiresAt: seen.expiresAt === Infinity ? undefined : seen.expiresAt,
+    };
+  }
+
+  /** Whether a key is present. */
+  async has(key: KvKey): Promise<boolean> {
+    const looked = this.seen(key);
+    return (isPromise(looked) ? await looked : looked).record !== undefined;
+  }
+
+  /**
+   * Sets a key.
+   *
+   * @param options `ttl`: without it, the namespace's default, else none. `ifVersion`, `ifPresent`: conditions.
+   * @returns the version of the entry
+   * @throws KvEncodingError when key or value cannot be carried (`undefined` is no value); nothing was written
+   * @throws KvTooLargeError when key and value together do not fit into a page
+   * @throws KvVersionConflictError when a condition does not hold
+   * @throws KvReadOnlyError, KvDiskError, KvOverloadedError when the store cannot take it now
+   * @example
+   * await store.set('greeting', { text: 'hello' }, { ttl: '10m' });
+   */
+  async set(key: KvKey, value: V, options?: KvSetOptions): Promise<number> {
+    const core = this.core;
+    core.assertWritable();
+    let version: number;
+    if (options && (options.ifVersion !== undefined || options.ifPresent || options.keepTtl)) {
+      version = await this.setIf(key, value, options);
+    } else {
+      version = this.put(key, value, this.expiry(options?.ttl));
+    }
+    const durable = core.acknowledge();
+    if (durable) await durable;
+    return version;
+  }
+
+  /**
+   * Sets a key unless it is present.
+   *
+   * @returns whether it was set
+   */
+  async setIfAbsent(key: KvKey, value: V, options?: KvTtlOptions): Promise<boolean> {
+    this.core.assertWritable();
+    const expiresAt = this.expiry(options?.ttl);
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      if (seen.record) return false;
+      if (this.putIfSame(key, seen, value, expiresAt) === undefined) continue;
+      await this.core.acknowledge();
+      return true;
+    }
+  }
+
+  /**
+   * Sets many keys, in order: as many `set`s, one wait. When one of them fails, those before it are set.
+   *
+   * @param entries keys and values, each with its own options if needed
+   * @example
+   * await store.setMany(new Map([['a', 1], ['b', 2]]));
+   */
+  async setMany(entries: Iterable<readonly [KvKey, V, KvTtlOptions?]>): Promise<void> {
+    let count = 0;
+    try {
+      for (const [key, value, options] of entries) {
+        this.core.assertWritable();
+        this.put(key, value, this.expiry(options?.ttl));
+        // Lets the event loop turn: a long import must not hold up everybody else.
+        if (++count % PASS_ON_EVERY === 0) await this.turn();
+      }
+    } finally {
+      if (count > 0) await this.core.acknowledge();
+    }
+  }
+
+  /**
+   * Deletes a key.
+   *
+   * @returns whether it was present
+   * @throws KvVersionConflictError when it is not at `ifVersion`
+   */
+  async delete(key: KvKey, options?: { ifVersion?: number }): Promise<boolean> {
+    this.core.assertWritable();
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const actual = seen.record && seen.version;
+      if (options?.ifVersion !== undefined && actual !== options.ifVersion) {
+        throw new KvVersionConflictError(options.ifVersion, actual);
+      }
+      if (!seen.record) return false;
+      if (!this.removeIfSame(key, seen)) continue;
+      await this.core.acknowledge();
+      return true;
+    }
+  }
+
+  /**
+   * Deletes several keys.
+   *
+   * @returns how many of them were present
+   */
+  async deleteMany(keys: Iterable<KvKey>): Promise<number> {
+    this.core.assertWritable();
+    const deleted: Promise<boolean>[] = [];
+    for (const key of keys) deleted.push(this.delete(key));
+    return (await Promise.all(deleted)).filter(Boolean).length;
+  }
+
+  /**
+   * Replaces a value by what `change` makes of it, atomically: if the key has changed by the time the new value is
+   * known (from disk, or from an asynchronous `change`), `change` runs again with the value it has then. The expiry is
+   * kept; a new entry gets the namespace's default.
+   *
+   * @param change gets the value, `undefined` when the key is absent; `undefined` as its result deletes the key
+   * @returns the new value
+   * @example
+   * await store.update('cart:1', (cart = { items: [] }) => ({ items: [...cart.items, 'apple'] }));
+   */
+  async update<T extends V = V>(
+    key: KvKey,
+    change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    this.core.assertWritable();
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const present = seen.record !== undefined;
+      const result = change(seen.record && (this.decode(seen.record) as T));
+      const next = isPromise(result) ? await result : result;
+      if (next === undefined) {
+        if (!present) return undefined;
+        if (!this.removeIfSame(key, seen)) continue;
+      } else {
+        const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
+        if (this.putIfSame(key, seen, next, expiresAt) === undefined) continue;
+      }
+      await this.core.acknowledge();
+      return next;
+    }
+  }
+
+  /**
+   * Adds to a number, atomically; an absent key counts as 0. The expiry is kept.
+   *
+   * @param by what to add, 1 by default
+   * @returns the new number
+   * @throws KvEncodingError when the value is not a number; nothing was written
+   */
+  async increment(key: KvKey, by = 1): Promise<number> {
+    if (typeof by !== 'number' || Number.isNaN(by)) throw new KvEncodingError('increment() adds a number.');
+    const next = await this.update(key, (current) => {
+      if (current !== undefined && typeof current !== 'number') {
+        throw new KvEncodingError('increment() needs a number; the entry holds another kind of value.');
+      }
+      return (((current as number | undefined) ?? 0) + by) as V;
+    });
+    return next as number;
+  }
+
+  /**
+   * Gives an entry a new time to live.
+   *
+   * @param ttl milliseconds or text, from now; `Infinity` removes the expiry
+   * @returns whether the key is present
+   */
+  async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
+    this.core.assertWritable();
+    const expiresAt = this.expiry(ttl);
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      if (!seen.record) return false;
+      this.core.assertWritable();
+      const { words, at, bytes } = seen.record;
+      const start = valueStart(words, at);
+      // A copy, because the value moves within its record when it gets (or loses) an expiry.
+      const value = bytes.slice(start, start + words[at + 2]);
+      const encoded = this.core.key(this.space.id, key);
+      if (!this.isSame(encoded, seen)) continue;
+      this.core.writes.upsert(this.space, encoded, value, 0, value.length, expiresAt);
+      await this.core.acknowledge();
+      return true;
+    }
+  }
+
+  /**
+   * How long an entry still lives.
+   *
+   * @returns milliseconds, `Infinity` without expiry, `undefined` when the key is absent
+   */
+  async ttl(key: KvKey): Promise<number | undefined> {
+    const looked = this.seen(key);
+    const seen = isPromise(looked) ? await looked : looked;
+    if (!seen.record) return undefined;
+    return seen.expiresAt === Infinity ? Infinity : seen.expiresAt - this.core.parts.versions.now();
+  }
+
+  /** Deletes every key of this key space, in one step. */
+  async clear(): Promise<void> {
+    const id = this.space.id;
+    await this.clearSpace(id, id < 0x80 ? Uint8Array.of(id) : Uint8Array.of(0x80 | (id >>> 8), id & 0xff));
+  }
+
+  /** @internal */
+  protected async clearSpace(id: number | undefined, mark: Uint8Array): Promise<void> {
+    this.core.assertWritable();
+    const version = this.core.writes.clear(mark);
+    this.core.parts.spaces.clear(id, version);
+    await this.core.acknowledge();
+  }
+
+  private put(key: KvKey, value: unknown, expiresAt: number): number {
+    const core = this.core;
+    // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
+    core.values.encode(value);
+    const encoded = core.key(this.space.id, key);
+    return core.writes.upsert(
+      this.space,
+      encoded,
+      core.values.bytes,
+      core.values.start,
+      core.values.end,
+      expiresAt,
+    );
+  }
+
+  /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
+  private putIfSame(key: KvKey, seen: Seen, value: unknown, expiresAt: number): number | undefined {
+    const core = this.core;
+    core.assertWritable();
+    core.values.encode(value);
+    const encoded = core.key(this.space.id, key);
+    if (!this.isSame(encoded, seen)) return undefined;
+    return core.writes.upsert(
+      this.space,
+      encoded,
+      core.values.bytes,
+      core.values.start,
+      core.values.end,
+      expiresAt,
+    );
+  }
+
+  private removeIfSame(key: KvKey, seen: Seen): boolean {
+    this.core.assertWritable();
+    const encoded = this.core.key(this.space.id, key);
+    if (!this.isSame(encoded, seen)) return false;
+    this.core.writes.remove(this.space, encoded);
+    return true;
+  }
+
+  private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
+    const { ifVersion, ifPresent, keepTtl } = options;
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const actual = seen.record && seen.version;
+      if ((ifVersion !== undefined && actual !== ifVersion) || (ifPresent && actual === undefined)) {
+        throw new KvVersionConflictError(ifVersion, actual);
+      }
+      const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);
+      const version = this.putIfSame(key, seen, value, expiresAt);
+      if (version !== undefined) return version;
+    }
+  }
+
+  /**
+   * Looks a key up, on disk if need be. What is found in memory is returned at once and must be used at once: even an
+   * `await` of something that is already there lets others write, and reuse the page.
+   */
+  private seen(key: KvKey): Seen | Promise<Seen> {
+    this.core.assertOpen();
+    const reads = this.core.reads;
+    const encoded = this.core.key(this.space.id, key);
+    const where = reads.find(encoded);
+    if (where === ON_DISK) return this.seenOnDisk(encoded.copy());
+    return this.see(where === IN_MEMORY ? reads : undefined, where, reads.address);
+  }
+
+  private async seenOnDisk(key: EncodedKey): Promise<Seen> {
+    const { reads } = this.core;
+    const from = reads.address;
+    const record = await reads.findOnDisk(key, from, reads.sizeClass);
+    return this.see(record, ON_DISK, from);
+  }
+
+  private see(found: RecordRef | undefined, where: number, address: number): Seen {
+    const reads = this.core.reads;
+    const record =
+      found && reads.isAlive(found.words, found.at, this.space)
+        ? { words: found.words, bytes: found.bytes, at: found.at }
+        : undefined;
+    return {
+      record,
+      version: found ? sequenceOf(found.words, found.at) : 0,
+      expiresAt: found ? expiryOf(found.words, found.at) : Infinity,
+      where,
+      address,
+      clearedBelow: this.space.clearedBelow,
+    };
+  }
+
+  /** Whether the newest record of the key is the one that was seen. */
+  private isSame(key: EncodedKey, seen: Seen): boolean {
+    const reads = this.core.reads;
+    const where = reads.find(key);
+    if (where !== seen.where || this.space.clearedBelow !== seen.clearedBelow) return false;
+    if (where === ABSENT) return true;
+    if (reads.address !== seen.address) return false;
+    return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version;
+  }
+
+  private async aliveOnDisk(key: EncodedKey): Promise<RecordRef | undefined> {
+    const { reads } = this.core;
+    const record = await reads.findOnDisk(key, reads.address, reads.sizeClass);
+    if (!record || !reads.isAlive(record.words, record.at, this.space)) {
+      reads.misses++;
+      return undefined;
+    }
+    reads.diskHits++;
+    return record;
+  }
+
+  private decode(record: RecordRef): unknown {
+    const start = valueStart(record.words, record.at);
+    return this.core.values.decode(record.bytes, start, start + record.words[record.at + 2]);
+  }
+
+  /** When an entry that is written now expires. */
+  private expiry(ttl: KvDuration | undefined): number {
+    const ttlMs = ttl === undefined ? this.defaultTtlMs : parseTtl(ttl);
+    return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
+  }
+
+  private turn(): Promise<void> {
+    return new Promise((resolve) => this.core.parts.clock.after(0, resolve));
+  }
+}
+
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as PromiseLike<T> | undefined)?.then === 'function';
+}

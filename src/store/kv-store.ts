@@ -1,0 +1,150 @@
+/**
+ * The public class of the engine: opening and closing, namespaces, and what concerns the whole store. The calls on keys
+ * come from `KeySpace`.
+ */
+import { KeySpace, type KvTtlOptions } from './key-space.js';
+import type { KvFlushReport } from './group-commit.js';
+import { parseTtl, type KvStoreOptions } from './options.js';
+import { openStore, type StoreListeners } from './open-store.js';
+import type { KvOpenReport } from './recovery.js';
+import { statsOf, type KvStats } from './stats.js';
+import type { StoreCore } from './store-core.js';
+import { writeManifest } from './manifest.js';
+
+/** A key space of its own within a store; made by `KvStore.namespace`. */
+export class KvNamespace<V = unknown> extends KeySpace<V> {
+  /** @internal */
+  constructor(
+    core: StoreCore,
+    /** Name of the namespace. */
+    readonly name: string,
+    defaultTtlMs: number,
+  ) {
+    super(core, core.namespace(name), defaultTtlMs);
+  }
+}
+
+/** Events of a store and what their listeners get. */
+export interface KvStoreEvents {
+  /** Something failed in the background: a commit could not be written. Also told by `stats().failure`. */
+  error: Error;
+}
+
+/**
+ * An embedded key-value store in a directory.
+ *
+ * @example
+ * const store = await KvStore.open({ path: './data' });
+ * await store.set('greeting', 'hello');
+ * await store.close();
+ */
+export class KvStore extends KeySpace {
+  private closing: Promise<void> | undefined;
+
+  private constructor(
+    core: StoreCore,
+    private readonly listeners: StoreListeners,
+  ) {
+    super(core, 0, Infinity);
+  }
+
+  /**
+   * Opens a store; a missing directory is created.
+   *
+   * @throws KvOptionsError when the options are not usable, with every problem
+   * @throws KvLockedError when the directory is open already
+   * @throws KvFormatError when it holds another program's files or a later format
+   * @throws KvCorruptionError when bytes that were safely stored are damaged
+   * @throws KvDiskError when the directory cannot be created, read or written
+   */
+  static async open(options: KvStoreOptions = {}): Promise<KvStore> {
+    const listeners: StoreListeners = { error: new Set() };
+    return new KvStore(await openStore(options, listeners), listeners);
+  }
+
+  /** Name of the store, as given in the options. */
+  get name(): string {
+    return this.core.parts.options.name;
+  }
+
+  /** What opening found on disk: whether the last stop was clean, and what was dropped if not. */
+  get opened(): KvOpenReport {
+    return this.core.parts.opened;
+  }
+
+  /** Whether the store takes calls: `false` from the moment `close()` is called. */
+  get isOpen(): boolean {
+    return this.core.isOpen;
+  }
+
+  /**
+   * A key space of its own, with the same calls. Cheap; the same name is the same space, also after a restart.
+   *
+   * @param name any text up to 512 bytes
+   * @param options `ttl`: for entries that are set without one
+   * @example
+   * const users = store.namespace<User>('users', { ttl: '10m' });
+   */
+  namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
+    const ttlMs = options.ttl === undefined ? Infinity : parseTtl(options.ttl);
+    return new KvNamespace<V>(this.core, name, ttlMs);
+  }
+
+  /** Deletes every key of the store, those of all namespaces included, in one step. */
+  override async clear(): Promise<void> {
+    await this.clearSpace(undefined, new Uint8Array(0));
+  }
+
+  /**
+   * Resolves once everything written before the call is on stable storage, at every durability level.
+   *
+   * @throws KvReadOnlyError, KvDiskError when it could not be written
+   */
+  async flush(): Promise<KvFlushReport> {
+    this.core.assertOpen();
+    return this.core.parts.commits.flush();
+  }
+
+  /** Counters since the store was opened, and sizes as of now. */
+  stats(): KvStats {
+    return statsOf(this.core);
+  }
+
+  /** Listens to what happens in the background. Returns a function that ends it. */
+  on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
+    this.listeners[event].add(listener);
+    return () => this.listeners[event].delete(listener);
+  }
+
+  /**
+   * Commits what was written, and gives the directory back. Calls under way finish; later ones throw `KvClosedError`.
+   * Closing again is harmless.
+   *
+   * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable; the store is closed all the same
+   */
+  close(): Promise<void> {
+    return (this.closing ??= this.shutDown());
+  }
+
+  /** `await using store = await KvStore.open(...)` closes it at the end of the block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  private async shutDown(): Promise<void> {
+    const { commits, device, dictionary, manifest, reads, segments } = {
+      ...this.core.parts,
+      reads: this.core.reads,
+    };
+    this.core.shut();
+    try {
+      await reads.idle();
+      const closed = await commits.close();
+      writeManifest(device, { ...manifest, closed });
+    } finally {
+      segments.close();
+      dictionary.close();
+      device.close();
+    }
+  }
+}

@@ -1,0 +1,263 @@
+/**
+ * The options: what a user may write, checked as a whole (every problem at once, each by its path), and what the
+ * engine works with, in bytes and milliseconds.
+ */
+import bytes from 'bytes';
+import ms from 'ms';
+import * as v from 'valibot';
+import type { Device } from '../device/device.js';
+import type { Env } from '../device/env.js';
+import { KvOptionsError } from '../errors.js';
+import {
+  MAX_PAGE_SIZE,
+  MAX_SEGMENT_SIZE,
+  MAX_TTL_MS,
+  MIN_HOT_MEMORY,
+  MIN_PAGE_SIZE,
+  MIN_SEGMENT_SIZE,
+} from '../limits.js';
+
+/** Bytes as a number, or as text with a unit of 1024: `'64mb'`, `'1.5gb'`. */
+export type KvSize = number | string;
+/** Milliseconds as a number, or as text with a unit: `'500ms'`, `'5m'`, `'2 days'`. */
+export type KvDuration = number | string;
+
+/**
+ * When a write counts as done:
+ *
+ * - `always`: its promise resolves once it is on stable storage; writers that wait at the same time share one sync.
+ * - `interval`: its promise resolves once it is in memory and visible; a commit every `everyMs` makes it durable.
+ * - `checkpoint`: like `interval`, but commits happen only at `flush()` and `close()`.
+ */
+export type KvDurabilityLevel = 'always' | 'interval' | 'checkpoint';
+
+export interface KvStoreOptions {
+  /** Directory of the store, created when missing. Without it the store lives on a memory device and is lost at close. */
+  path?: string;
+  /**
+   * `'file'` (default with a `path`), `'memory'` (default without), `'null'` (keeps only what fits in `hot.memory`,
+   * and forgets the oldest), or an own implementation of the device interface.
+   */
+  device?: 'file' | 'memory' | 'null' | Device;
+  /** Most bytes on a memory device; beyond them writes are refused with `KvOverloadedError`. Default 256 MiB. */
+  memoryLimit?: KvSize;
+  /** Name of the store in messages, and its injection token where several stand side by side. Default `'default'`. */
+  name?: string;
+  /** The hot tier: hash index and hybrid log. */
+  hot?: {
+    /** Bytes that index, log pages and buffers may take together. From 8 MiB up; default 64 MiB. */
+    memory?: KvSize;
+    /** Largest share of the log's memory in which records are updated in place, 0 to 1. Default 0.9. */
+    mutableFraction?: number;
+    /** Number of keys to size the index for at once, instead of growing into it. Default 0. */
+    expectedKeys?: number;
+    /**
+     * Bytes of a page of the log, a power of two from 64 KiB to 4 MiB. A record (header, key and value) has to fit
+     * into a page. Default: 1/32 of `memory`.
+     */
+    pageSize?: KvSize;
+    /** Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB. */
+    segmentSize?: KvSize;
+  };
+  /** What a resolved write promises, and how often the store commits. */
+  durability?: {
+    /** Default `'interval'`. */
+    level?: KvDurabilityLevel;
+    /** Milliseconds between commits at `'interval'`. Default 100. */
+    everyMs?: KvDuration;
+  };
+  /** Most writes that may wait for stable storage at `'always'`, then `KvOverloadedError`. Default 65,536. */
+  maxBacklog?: number;
+  /** Files, clock and random bytes; the operating system's by default. For tests. */
+  env?: Env;
+}
+
+/** The options as the engine uses them. */
+export interface ResolvedOptions {
+  path: string | undefined;
+  device: 'file' | 'memory' | 'null' | Device;
+  memoryLimitBytes: number;
+  name: string;
+  hot: {
+    memoryBytes: number;
+    mutableFraction: number;
+    expectedKeys: number;
+    pageSize: number;
+    segmentSize: number;
+  };
+  durability: { level: KvDurabilityLevel; everyMs: number };
+  maxBacklog: number;
+}
+
+const MIB = 1024 * 1024;
+
+const SIZE_TEXT = /^\d+(\.\d+)?\s*(b|kb|mb|gb|tb)?$/i;
+
+function parseSize(input: unknown): number | undefined {
+  if (typeof input === 'number') return Number.isSafeInteger(input) && input >= 0 ? input : undefined;
+  if (typeof input !== 'string' || !SIZE_TEXT.test(input.trim())) return undefined;
+  return bytes.parse(input.trim()) ?? undefined;
+}
+
+/**
+ * Milliseconds of a duration, or `undefined` when it is none.
+ *
+ * @param input milliseconds, or text such as `'5m'`
+ */
+export function parseDuration(input: unknown): number | undefined {
+  if (typeof input === 'number') return Number.isFinite(input) && input >= 0 ? input : undefined;
+  if (typeof input !== 'string' || input.trim() === '' || input.length > 100) return undefined;
+  const parsed = ms(input.trim() as ms.StringValue) as number | undefined;
+  return parsed !== undefined && Number.isFinite(parsed) && parsed >= 0 ? parsed : undefined;
+}
+
+/** Reads a TTL: a duration above 0. @throws KvOptionsError */
+export function parseTtl(input: unknown, path = 'ttl'): number {
+  if (input === Infinity) return Infinity;
+  const ttlMs = parseDuration(input);
+  if (ttlMs === undefined || ttlMs <= 0 || ttlMs > MAX_TTL_MS) {
+    throw new KvOptionsError([
+      { path, problem: "must be a duration above 0, in milliseconds or as text like '5m'" },
+    ]);
+  }
+  return ttlMs;
+}
+
+function text(size: number): string {
+  return bytes.format(size) ?? String(size);
+}
+
+function size(min: number, max: number, powerOfTwo = false) {
+  const what = `must be ${powerOfTwo ? 'a power of two ' : ''}from ${text(min)} to ${text(max)}, in bytes or as text like '64mb'`;
+  return v.pipe(
+    v.union([v.number(), v.string()], what),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const parsed = parseSize(dataset.value);
+      const right = parsed !== undefined && parsed >= min && parsed <= max;
+      if (right && (!powerOfTwo || Number.isInteger(Math.log2(parsed)))) return parsed;
+      addIssue({ message: what });
+      return NEVER;
+    }),
+  );
+}
+
+function number(min: number, max: number, integer: boolean) {
+  const what = `must be ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}`;
+  const base = v.pipe(v.number(what), v.minValue(min, what), v.maxValue(max, what));
+  return integer ? v.pipe(base, v.integer(what)) : base;
+}
+
+function duration(min: number, max: number) {
+  const what = `must be from ${min} to ${max} milliseconds, as a number or as text like '100ms'`;
+  return v.pipe(
+    v.union([v.number(), v.string()], what),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const parsed = parseDuration(dataset.value);
+      if (parsed !== undefined && parsed >= min && parsed <= max) return parsed;
+      addIssue({ message: what });
+      return NEVER;
+    }),
+  );
+}
+
+const deviceMethods = ['list', 'open', 'remove', 'rename', 'syncDirectory', 'lock', 'close'];
+
+function isDevice(input: unknown): boolean {
+  if (typeof input !== 'object' || input === null) return false;
+  return deviceMethods.every((name) => typeof (input as Record<string, unknown>)[name] === 'function');
+}
+
+const notAnObject = 'must be an object';
+
+const schema = v.strictObject(
+  {
+    path: v.optional(v.pipe(v.string('must be the path of a directory'), v.nonEmpty('must not be empty'))),
+    device: v.optional(
+      v.union(
+        [v.picklist(['file', 'memory', 'null']), v.custom<Device>(isDevice)],
+        "must be 'file', 'memory', 'null' or a device",
+      ),
+    ),
+    memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
+    name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
+    hot: v.optional(
+      v.strictObject(
+        {
+          memory: v.optional(size(MIN_HOT_MEMORY, 2 ** 34), 64 * MIB),
+          mutableFraction: v.optional(number(0, 1, false), 0.9),
+          expectedKeys: v.optional(number(0, 2 ** 30, true), 0),
+          pageSize: v.optional(size(MIN_PAGE_SIZE, MAX_PAGE_SIZE, true)),
+          segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+        },
+        notAnObject,
+      ),
+      {},
+    ),
+    durability: v.optional(
+      v.strictObject(
+        {
+          level: v.optional(
+            v.picklist(['always', 'interval', 'checkpoint'], "must be 'always', 'interval' or 'checkpoint'"),
+            'interval',
+          ),
+          everyMs: v.optional(duration(1, 3_600_000), 100),
+        },
+        notAnObject,
+      ),
+      {},
+    ),
+    maxBacklog: v.optional(number(1, 10_000_000, true), 65_536),
+    env: v.optional(v.custom<Env>((input) => typeof input === 'object' && input !== null)),
+  },
+  notAnObject,
+);
+
+/**
+ * Checks options and fills in the defaults.
+ * @throws KvOptionsError with every problem, by path
+ */
+export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
+  const result = v.safeParse(schema, options);
+  const problems = (result.issues ?? []).map((issue) => {
+    const path = v.getDotPath(issue) ?? 'options';
+    return { path, problem: issue.expected === 'never' ? 'is not an option' : issue.message };
+  });
+  if (!result.success) throw new KvOptionsError(problems);
+  const { path, device, memoryLimit, name, hot, durability, maxBacklog } = result.output;
+  const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);
+  if (pageSize > hot.memory / 16) {
+    problems.push({
+      path: 'hot.pageSize',
+      problem: `must be at most 1/16 of hot.memory (${text(hot.memory / 16)})`,
+    });
+  }
+  if (pageSize > hot.segmentSize) {
+    problems.push({ path: 'hot.segmentSize', problem: `must be at least a page (${text(pageSize)})` });
+  }
+  if (device === 'file' && path === undefined)
+    problems.push({ path: 'path', problem: "is needed by device 'file'" });
+  if (device !== undefined && device !== 'file' && path !== undefined) {
+    problems.push({ path: 'path', problem: "is only for device 'file'" });
+  }
+  if (problems.length > 0) throw new KvOptionsError(problems);
+  return {
+    path,
+    device: device ?? (path === undefined ? 'memory' : 'file'),
+    memoryLimitBytes: memoryLimit,
+    name,
+    hot: {
+      memoryBytes: hot.memory,
+      mutableFraction: hot.mutableFraction,
+      expectedKeys: hot.expectedKeys,
+      pageSize,
+      segmentSize: hot.segmentSize,
+    },
+    durability,
+    maxBacklog,
+  };
+}
+
+function defaultPageSize(memoryBytes: number): number {
+  const share = 2 ** Math.floor(Math.log2(memoryBytes / 32));
+  return Math.min(Math.max(share, MIN_PAGE_SIZE), MAX_PAGE_SIZE);
+}

@@ -1,0 +1,43 @@
+/**
+ * Key spaces inside one store: the store's own keys (number 0) and its namespaces. Each knows below which version its
+ * entries are dead, because it was cleared, and about how many live keys it has.
+ */
+
+export class Space {
+  /** Entries with a version below this are dead. */
+  clearedBelow = 0;
+  /** Live keys as far as memory knows: see `KvStats.keys`. */
+  keys = 0;
+
+  constructor(readonly id: number) {}
+}
+
+export class Spaces {
+  private readonly spaces = new Map<number, Space>();
+  private allClearedBelow = 0;
+
+  get(id: number): Space {
+    let space = this.spaces.get(id);
+    if (!space) {
+      space = new Space(id);
+      space.clearedBelow = this.allClearedBelow;
+      this.spaces.set(id, space);
+    }
+    return space;
+  }
+
+  /** Everything older than `version` is dead: in one space, or in all of them. */
+  clear(id: number | undefined, version: number): void {
+    if (id === undefined) this.allClearedBelow = version;
+    for (const space of id === undefined ? this.spaces.values() : [this.get(id)]) {
+      space.clearedBelow = version;
+      space.keys = 0;
+    }
+  }
+
+  keys(): number {
+    let keys = 0;
+    for (const space of this.spaces.values()) keys += space.keys;
+    return keys;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The parts of an open store, and the few things that every call needs of all of them: is it open, may it write, what
+ * are the key's bytes, when is the write acknowledged. The calls themselves are in `key-space.ts`, opening and closing
+ * in `kv-store.ts`.
+ */
+import { KeyCodec, type EncodedKey, type KvKey } from '../codec/key-codec.js';
+import { KeyedHash } from '../codec/keyed-hash.js';
+import { ValueCodec } from '../codec/value-codec.js';
+import type { Device } from '../device/device.js';
+import type { EnvClock } from '../device/env.js';
+import { KvClosedError } from '../errors.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import type { HybridLog } from '../hot/hybrid-log.js';
+import type { SegmentFiles } from '../log/segment-files.js';
+import type { Dictionary } from './dictionary.js';
+import type { GroupCommit } from './group-commit.js';
+import type { Health } from './health.js';
+import type { Manifest } from './manifest.js';
+import type { ResolvedOptions } from './options.js';
+import { ReadPath } from './read-path.js';
+import type { KvOpenReport } from './recovery.js';
+import type { Spaces } from './spaces.js';
+import type { Versions } from './versions.js';
+import { WritePath } from './write-path.js';
+
+export interface StoreParts {
+  options: ResolvedOptions;
+  device: Device;
+  clock: EnvClock;
+  manifest: Manifest;
+  dictionary: Dictionary;
+  segments: SegmentFiles;
+  index: HashIndex;
+  log: HybridLog;
+  versions: Versions;
+  spaces: Spaces;
+  health: Health;
+  commits: GroupCommit;
+  opened: KvOpenReport;
+}
+
+export class StoreCore {
+  readonly reads: ReadPath;
+  readonly writes: WritePath;
+  readonly values: ValueCodec;
+  private readonly keys = new KeyCodec();
+  private readonly hash: KeyedHash;
+  private open = true;
+
+  constructor(readonly parts: StoreParts) {
+    const { dictionary, index, log, manifest, versions } = parts;
+    this.reads = new ReadPath(index, log, versions);
+    this.writes = new WritePath(index, log, this.reads, versions);
+    this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
+    this.hash = new KeyedHash(Buffer.from(manifest.hashKey, 'hex'));
+  }
+
+  get isOpen(): boolean {
+    return this.open;
+  }
+
+  /** No call gets past `assertOpen` from now on. */
+  shut(): void {
+    this.open = false;
+  }
+
+  /** @throws KvClosedError */
+  assertOpen(): void {
+    if (!this.open) throw new KvClosedError(this.parts.options.name);
+  }
+
+  /** @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError */
+  assertWritable(): void {
+    if (!this.open) throw new KvClosedError(this.parts.options.name);
+    this.parts.health.assertWritable();
+    if (this.parts.commits.waits) this.parts.commits.assertRoom();
+  }
+
+  /** Encodes and hashes a key; what it returns is overwritten by the next call. Hot path (`npm run bench`). */
+  key(space: number, key: KvKey): EncodedKey {
+    const encoded = this.keys.encode(space, key);
+    this.hash.hash(encoded.words, encoded.length);
+    encoded.hashLow = this.hash.low;
+    encoded.hashHigh = this.hash.high;
+    return encoded;
+  }
+
+  /**
+   * What a write has to wait for after it is in memory, by the durability level: a promise, or nothing. The write is
+   * seen to be committed in time either way.
+   */
+  acknowledge(): Promise<void> | undefined {
+    const commits = this.parts.commits;
+    if (commits.waits) return commits.durable();
+    commits.written();
+    return undefined;
+  }
+
+  /** Number of a namespace. @throws KvOptionsError */
+  namespace(name: string): number {
+    this.assertOpen();
+    return this.parts.dictionary.namespace(name);
+  }
+
+  private addStructures(added: string[][]): void {
+    try {
+      this.parts.dictionary.addStructures(added);
+    } catch (error) {
+      this.parts.health.writeFailed(error);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * From a key and the bytes of a value to a record: in place, where the newest record is in the mutable region and the
+ * new one fits, else appended. Runs within one turn of the event loop. Hot path (`npm run bench`, load and update).
+ *
+ * A new record's previous address is the head of its chain, or, when the head is an older record of the same key in
+ * memory, what that one pointed to: so chains hold one record a key, not one an update.
+ */
+import type { EncodedKey } from '../codec/key-codec.js';
+import { KvTooLargeError } from '../errors.js';
+import { sizeClassOf, type HashIndex } from '../hot/hash-index.js';
+import type { HybridLog } from '../hot/hybrid-log.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import {
+  FLAG_EXPIRY,
+  KIND_CLEAR,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  MAX_SLACK_BYTES,
+  previousOf,
+  recordBytes,
+  totalBytes,
+  valueOffset,
+  writeExpiry,
+  writeHeader,
+} from '../log/record.js';
+import { IN_MEMORY, ON_DISK, type ReadPath } from './read-path.js';
+import type { Space } from './spaces.js';
+import type { Versions } from './versions.js';
+
+const NOTHING = new Uint8Array(0);
+
+/** Shorter values are copied word by word in a loop; a call into the runtime costs more than that. */
+const COPY_LOOP_BYTES = 512;
+
+export class WritePath {
+  /** Updates made in place, and records appended. */
+  inPlace = 0;
+  appends = 0;
+  private sourceBuffer: ArrayBufferLike = NOTHING.buffer;
+  private sourceWords: Int32Array = new Int32Array(0);
+
+  constructor(
+    private readonly index: HashIndex,
+    private readonly log: HybridLog,
+    private readonly reads: ReadPath,
+    private readonly versions: Versions,
+  ) {}
+
+  /**
+   * Makes `source[from, to)` the value of the key.
+   *
+   * @param expiresAt milliseconds since 1970, `Infinity` for never
+   * @returns the new version
+   * @throws KvTooLargeError when the record does not fit into a page
+   * @throws KvDiskError when memory is full and the disk takes no more
+   */
+  upsert(
+    space: Space,
+    key: EncodedKey,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    expiresAt: number,
+  ): number {
+    const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
+    const where = this.reads.find(key);
+    // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
+    const isNew =
+      where === IN_MEMORY ? !this.reads.isAlive(this.reads.words, this.reads.at, space) : where !== ON_DISK;
+    const version = this.write(key, where === IN_MEMORY, flags, source, from, to, expiresAt);
+    if (isNew) space.keys++;
+    return version;
+  }
+
+  /** Leaves a tombstone for a key that is alive. */
+  remove(space: Space, key: EncodedKey): number {
+    const where = this.reads.find(key);
+    const version = this.write(key, where === IN_MEMORY, KIND_TOMBSTONE, NOTHING, 0, 0, Infinity);
+    if (space.keys > 0) space.keys--;
+    return version;
+  }
+
+  /**
+   * Logs the mark by which everything older is dead.
+   * @param key the bytes of a namespace's number; none for the whole store
+   */
+  clear(key: Uint8Array): number {
+    const address = this.log.reserve(recordBytes(KIND_CLEAR, key.length, 0));
+    const words = this.log.ring.wordsAt(address);
+    const at = this.log.ring.wordOffset(address);
+    const version = this.versions.next();
+    writeHeader(words, at, KIND_CLEAR, 0, key.length, 0, version, NO_ADDRESS);
+    this.log.ring.bytesAt(address).set(key, at * 4 + valueOffset(KIND_CLEAR, 0));
+    this.log.appended();
+    return version;
+  }
+
+  /** Writes a record, behind a `find` of the same key. */
+  private write(
+    key: EncodedKey,
+    found: boolean,
+    flags: number,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    expiresAt: number,
+  ): number {
+    const log = this.log;
+    const reads = this.reads;
+    const bytes = recordBytes(flags, key.length, to - from);
+    let previous = reads.chainHead;
+    if (found) {
+      const slack = totalBytes(reads.words, reads.at) - bytes;
+      if (reads.address >= log.readOnly && slack >= 0 && slack <= MAX_SLACK_BYTES) {
+        const version = this.versions.next();
+        log.beforeChange(reads.address);
+        const kept = previousOf(reads.words, reads.at);
+        this.fill(
+          reads.words,
+          reads.bytes,
+          reads.at,
+          key,
+          flags,
+          slack,
+          version,
+          kept,
+          source,
+          from,
+          to,
+          expiresAt,
+        );
+        log.afterChange(reads.address);
+        this.inPlace++;
+        return version;
+      }
+      if (reads.address === previous) previous = previousOf(reads.words, reads.at);
+    }
+    if (bytes > log.maxRecordBytes) throw tooLarge(bytes, log.maxRecordBytes);
+    const address = log.reserve(bytes);
+    const version = this.versions.next();
+    const words = log.ring.wordsAt(address);
+    const at = log.ring.wordOffset(address);
+    this.fill(
+      words,
+      log.ring.bytesAt(address),
+      at,
+      key,
+      flags,
+      0,
+      version,
+      previous,
+      source,
+      from,
+      to,
+      expiresAt,
+    );
+    this.index.put(key.hashLow, address, sizeClassOf(bytes));
+    log.appended();
+    this.appends++;
+    return version;
+  }
+
+  private fill(
+    words: Int32Array,
+    bytes: Uint8Array,
+    at: number,
+    key: EncodedKey,
+    flags: number,
+    slack: number,
+    version: number,
+    previous: LogAddress,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    expiresAt: number,
+  ): void {
+    writeHeader(words, at, flags, slack, key.length, to - from, version, previous);
+    if ((flags & FLAG_EXPIRY) !== 0) writeExpiry(words, at, expiresAt);
+    const keyAt = at + (valueOffset(flags, 0) >> 2);
+    const keyWords = key.words;
+    const count = (key.length + 3) >> 2;
+    for (let i = 0; i < count; i++) words[keyAt + i] = keyWords[i];
+    const valueAt = keyAt + count;
+    const length = to - from;
+    if (length <= COPY_LOOP_BYTES && (from & 3) === 0 && (source.byteOffset & 3) === 0) {
+      if (source.buffer !== this.sourceBuffer) {
+        this.sourceBuffer = source.buffer;
+        this.sourceWords = new Int32Array(source.buffer, 0, source.buffer.byteLength >> 2);
+      }
+      const sourceWords = this.sourceWords;
+      const first = (source.byteOffset + from) >> 2;
+      const valueWords = (length + 3) >> 2;
+      for (let i = 0; i < valueWords; i++) words[valueAt + i] = sourceWords[first + i];
+    } else {
+      bytes.set(source.subarray(from, to), valueAt * 4);
+    }
+  }
+}
+
+function tooLarge(bytes: number, most: number): KvTooLargeError {
+  return new KvTooLargeError(
+    `A record of ${bytes} bytes (header, key and value) does not fit into a page of ${most} bytes. Store less in one ` +
+      `value, or raise hot.pageSize or hot.memory.`,
+  );
+}
