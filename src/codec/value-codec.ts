@@ -11,6 +11,10 @@ import { MAX_VALUE_DEPTH } from '../limits.js';
 /** The field names of one shape of objects, in order. */
 export type ValueStructure = string[];
 
+/** A buffer that a large value has made msgpackr allocate is not kept beyond this size. */
+const MAX_KEPT_BUFFER_BYTES = 1024 * 1024;
+const FRESH_BUFFER_BYTES = 8192;
+
 /** msgpackr's documented most with one-byte record ids. */
 const MAX_SHARED_STRUCTURES = 32;
 
@@ -50,9 +54,10 @@ export class ValueCodec {
    */
   encode(value: unknown): void {
     checkValue(value, 0);
+    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(Buffer.allocUnsafeSlow(FRESH_BUFFER_BYTES));
     let packed: PackedBuffer;
     try {
-      packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE) as PackedBuffer;
+      packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE);
     } catch (error) {
       if (error instanceof KvError) throw error;
       throw new KvEncodingError(`The value cannot be encoded: ${reason(error)}`, { cause: error });

@@ -41,6 +41,8 @@ export interface EnvClock {
   now(): number;
   /** Calls back once after `ms` milliseconds; returns a function that cancels it. */
   after(ms: number, callback: () => void): () => void;
+  /** Resolves once the event loop has turned: everybody else who waited has had a go. */
+  turn(): Promise<void>;
 }
 
 export interface EnvRandom {

@@ -113,6 +113,8 @@ const nodeClock: EnvClock = {
       clearTimeout(timer);
     };
   },
+
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
 };
 
 const nodeRandom: EnvRandom = { bytes: (length) => randomBytes(length) };

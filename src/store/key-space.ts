@@ -189,7 +189,7 @@ export class KeySpace<V = unknown> {
         this.core.assertWritable();
         this.put(key, value, this.expiry(options?.ttl));
         // Lets the event loop turn: a long import must not hold up everybody else.
-        if (++count % PASS_ON_EVERY === 0) await this.turn();
+        if (++count % PASS_ON_EVERY === 0) await this.core.parts.clock.turn();
       }
     } finally {
       if (count > 0) await this.core.acknowledge();
@@ -298,7 +298,7 @@ export class KeySpace<V = unknown> {
       const { words, at, bytes } = seen.record;
       const start = valueStart(words, at);
       // A copy, because the value moves within its record when it gets (or loses) an expiry.
-      const value = bytes.slice(start, start + words[at + 2]);
+      const value = new Uint8Array(bytes.subarray(start, start + words[at + 2]));
       const encoded = this.core.key(this.space.id, key);
       if (!this.isSame(encoded, seen)) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, value.length, expiresAt);
@@ -454,10 +454,6 @@ export class KeySpace<V = unknown> {
   private expiry(ttl: KvDuration | undefined): number {
     const ttlMs = ttl === undefined ? this.defaultTtlMs : parseTtl(ttl);
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
-  }
-
-  private turn(): Promise<void> {
-    return new Promise((resolve) => this.core.parts.clock.after(0, resolve));
   }
 }
 

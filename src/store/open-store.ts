@@ -113,7 +113,8 @@ async function recover(
   });
   const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);
   const log = new HybridLog(segments, {
-    pageSize: options.hot.pageSize,
+    // A page lies within one segment, and segments keep the size they were created with.
+    pageSize: Math.min(options.hot.pageSize, manifest.hotSegmentSize),
     memoryBudget: () => options.hot.memoryBytes - RESERVED_BYTES - index.memoryBytes,
     maxMemory: options.hot.memoryBytes,
     mutableFraction: options.hot.mutableFraction,

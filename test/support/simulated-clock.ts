@@ -30,6 +30,10 @@ export class SimulatedClock implements EnvClock {
     };
   }
 
+  turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
   /** Timers that wait to fire. */
   get pending(): number {
     return this.timers.length;

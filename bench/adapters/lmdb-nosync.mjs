@@ -1,0 +1,8 @@
+/** lmdb-js that leaves syncing to the operating system: the closest to a store that commits at intervals. */
+import { open as openSyncing } from './lmdb.mjs';
+
+export const packageName = 'lmdb';
+
+export function open(path, workload) {
+  return openSyncing(path, workload, { noSync: true });
+}

@@ -1,0 +1,2 @@
+/** Units of figures. */
+export const MIB = 1024 * 1024;

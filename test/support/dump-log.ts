@@ -1,0 +1,68 @@
+/**
+ * Writes the bytes of a segment file out for people: every record with its address, its words in hexadecimal and what
+ * they mean. Reads the layout from `docs/format.md`, not from `src/`, so that a change of the code alone shows up.
+ */
+
+const KINDS = ['none', 'value', 'tombstone', 'filler', 'commit', 'clear'];
+const EXPIRY = 8;
+const COMMIT_FIELDS = [
+  'number',
+  'from',
+  'previous end',
+  'known synced',
+  'range sum, sessions',
+  'next sequence',
+];
+COMMIT_FIELDS.push('hot begin', 'cold begin', 'highest time', 'dictionary entries');
+
+/** @param start logical address of the first byte of `file` */
+export function dumpLog(file: Buffer, start: number, from: number): string {
+  const lines: string[] = [];
+  let at = from - start;
+  while (at + 8 <= file.length) {
+    const flags = file[at + 4];
+    const kind = KINDS[flags & 7];
+    if (kind === 'none') break;
+    const address = start + at;
+    if (kind === 'filler') {
+      const length = (file.readUInt32LE(at + 4) >>> 8) * 8;
+      lines.push(
+        `@${address} filler, ${length} bytes`,
+        line(file, at, 4, 'checksum'),
+        line(file, at + 4, 4, 'flags, length / 8'),
+      );
+      at += length;
+      continue;
+    }
+    const slack = file[at + 5] * 8;
+    const keyLength = file.readUInt16LE(at + 6);
+    const valueLength = file.readUInt32LE(at + 8);
+    const expiryLength = flags & EXPIRY ? 8 : 0;
+    const valueAt = 24 + expiryLength + Math.ceil(keyLength / 4) * 4;
+    const length = Math.ceil((valueAt + valueLength) / 8) * 8 + slack;
+    lines.push(`@${address} ${kind}, ${length} bytes`);
+    lines.push(line(file, at, 4, 'checksum'));
+    lines.push(line(file, at + 4, 4, `flags ${flags}, slack ${slack}, key length ${keyLength}`));
+    lines.push(line(file, at + 8, 4, `value length ${valueLength}`));
+    lines.push(line(file, at + 12, 6, `sequence ${file.readUIntLE(at + 12, 6)}`));
+    const previous = (file.readUInt16LE(at + 18) * 2 ** 32 + file.readUInt32LE(at + 20)) * 8;
+    lines.push(line(file, at + 18, 6, `previous ${previous}`));
+    if (expiryLength) lines.push(line(file, at + 24, 8, `expires ${Number(file.readBigUInt64LE(at + 24))}`));
+    if (keyLength) lines.push(line(file, at + 24 + expiryLength, keyLength, 'key'));
+    if (kind === 'commit') {
+      for (const [i, name] of COMMIT_FIELDS.entries()) {
+        const field = at + valueAt + i * 8;
+        const value = name.startsWith('range') ? '' : ` ${Number(file.readBigUInt64LE(field))}`;
+        lines.push(line(file, field, 8, name + value));
+      }
+    } else if (valueLength) lines.push(line(file, at + valueAt, valueLength, 'value'));
+    lines.push('');
+    at += length;
+  }
+  return lines.join('\n');
+}
+
+function line(file: Buffer, at: number, length: number, meaning: string): string {
+  const hex = [...file.subarray(at, at + length)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  return `  ${hex.padEnd(24)}  ${meaning}`;
+}
