@@ -58,12 +58,11 @@ export class PageRing {
     return (((address / 8) >>> 0) & this.unitMask) << 3;
   }
 
-  /** Puts an empty page at the slot of `address`, with a buffer used before if there is one. */
+  /** Puts a page at the slot of `address`, with a buffer used before if there is one. */
   add(address: LogAddress): void {
     const slot = (((address / 8) >>> 0) >>> this.unitBits) & this.slotMask;
-    const buffer = this.spare.pop() ?? Buffer.allocUnsafeSlow(this.pageSize);
-    // Zero marks bytes that were never written.
-    buffer.fill(0);
+    // Zeroed when new, so that no bytes of the process get to disk in padding; one used before holds our own.
+    const buffer = this.spare.pop() ?? Buffer.alloc(this.pageSize);
     this.bytes[slot] = buffer;
     this.words[slot] = new Int32Array(buffer.buffer, buffer.byteOffset, this.pageSize >> 2);
     this.count++;

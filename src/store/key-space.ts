@@ -44,7 +44,11 @@ interface Seen {
   where: number;
   address: number;
   clearedBelow: number;
+  /** `StoreCore.stamp` when it was looked up, or `NO_STAMP` once the event loop may have turned. */
+  stamp: number;
 }
+
+const NO_STAMP = -1;
 
 const PASS_ON_EVERY = 500;
 
@@ -251,6 +255,7 @@ export class KeySpace<V = unknown> {
       const present = seen.record !== undefined;
       const result = change(seen.record && (this.decode(seen.record) as T));
       const next = isPromise(result) ? await result : result;
+      if (isPromise(result)) seen.stamp = NO_STAMP;
       if (next === undefined) {
         if (!present) return undefined;
         if (!this.removeIfSame(key, seen)) continue;
@@ -299,8 +304,8 @@ export class KeySpace<V = unknown> {
       const start = valueStart(words, at);
       // A copy, because the value moves within its record when it gets (or loses) an expiry.
       const value = new Uint8Array(bytes.subarray(start, start + words[at + 2]));
-      const encoded = this.core.key(this.space.id, key);
-      if (!this.isSame(encoded, seen)) continue;
+      const encoded = this.findSame(key, seen);
+      if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, value.length, expiresAt);
       await this.core.acknowledge();
       return true;
@@ -328,49 +333,39 @@ export class KeySpace<V = unknown> {
   /** @internal */
   protected async clearSpace(id: number | undefined, mark: Uint8Array): Promise<void> {
     this.core.assertWritable();
+    this.core.stamp++;
     const version = this.core.writes.clear(mark);
     this.core.parts.spaces.clear(id, version);
     await this.core.acknowledge();
   }
 
   private put(key: KvKey, value: unknown, expiresAt: number): number {
-    const core = this.core;
+    const { core } = this;
+    const { values } = core;
     // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
-    core.values.encode(value);
+    values.encode(value);
     const encoded = core.key(this.space.id, key);
-    return core.writes.upsert(
-      this.space,
-      encoded,
-      core.values.bytes,
-      core.values.start,
-      core.values.end,
-      expiresAt,
-    );
+    core.reads.find(encoded);
+    return core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt);
   }
 
   /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
   private putIfSame(key: KvKey, seen: Seen, value: unknown, expiresAt: number): number | undefined {
-    const core = this.core;
+    const { core } = this;
+    const { values } = core;
     core.assertWritable();
-    core.values.encode(value);
-    const encoded = core.key(this.space.id, key);
-    if (!this.isSame(encoded, seen)) return undefined;
-    return core.writes.upsert(
-      this.space,
-      encoded,
-      core.values.bytes,
-      core.values.start,
-      core.values.end,
-      expiresAt,
+    values.encode(value);
+    const encoded = this.findSame(key, seen);
+    return (
+      encoded && core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt)
     );
   }
 
   private removeIfSame(key: KvKey, seen: Seen): boolean {
     this.core.assertWritable();
-    const encoded = this.core.key(this.space.id, key);
-    if (!this.isSame(encoded, seen)) return false;
-    this.core.writes.remove(this.space, encoded);
-    return true;
+    const encoded = this.findSame(key, seen);
+    if (encoded) this.core.writes.remove(this.space, encoded);
+    return encoded !== undefined;
   }
 
   private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
@@ -398,17 +393,17 @@ export class KeySpace<V = unknown> {
     const encoded = this.core.key(this.space.id, key);
     const where = reads.find(encoded);
     if (where === ON_DISK) return this.seenOnDisk(encoded.copy());
-    return this.see(where === IN_MEMORY ? reads : undefined, where, reads.address);
+    return this.see(where === IN_MEMORY ? reads : undefined, where, reads.address, this.core.stamp);
   }
 
   private async seenOnDisk(key: EncodedKey): Promise<Seen> {
     const { reads } = this.core;
     const from = reads.address;
     const record = await reads.findOnDisk(key, from, reads.sizeClass);
-    return this.see(record, ON_DISK, from);
+    return this.see(record, ON_DISK, from, NO_STAMP);
   }
 
-  private see(found: RecordRef | undefined, where: number, address: number): Seen {
+  private see(found: RecordRef | undefined, where: number, address: number, stamp: number): Seen {
     const reads = this.core.reads;
     const record =
       found && reads.isAlive(found.words, found.at, this.space)
@@ -421,17 +416,24 @@ export class KeySpace<V = unknown> {
       where,
       address,
       clearedBelow: this.space.clearedBelow,
+      stamp,
     };
   }
 
-  /** Whether the newest record of the key is the one that was seen. */
-  private isSame(key: EncodedKey, seen: Seen): boolean {
-    const reads = this.core.reads;
-    const where = reads.find(key);
-    if (where !== seen.where || this.space.clearedBelow !== seen.clearedBelow) return false;
-    if (where === ABSENT) return true;
-    if (reads.address !== seen.address) return false;
-    return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version;
+  /**
+   * Finds the key again, and returns it if its newest record is the one that was seen. Where nobody has used the store
+   * since, the look-up before is still good.
+   */
+  private findSame(key: KvKey, seen: Seen): EncodedKey | undefined {
+    const { core, space } = this;
+    const { reads } = core;
+    if (seen.stamp === core.stamp) return core.lastKey;
+    const encoded = core.key(space.id, key);
+    const where = reads.find(encoded);
+    if (where !== seen.where || space.clearedBelow !== seen.clearedBelow) return undefined;
+    if (where === ABSENT) return encoded;
+    if (reads.address !== seen.address) return undefined;
+    return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
   }
 
   private async aliveOnDisk(key: EncodedKey): Promise<RecordRef | undefined> {

@@ -40,6 +40,7 @@ export interface RecordRef {
 
 export class ReadPath {
   // Result of the last `find`.
+  where: Where = ABSENT;
   address: LogAddress = NO_ADDRESS;
   words: Int32Array = new Int32Array(0);
   bytes: Uint8Array = new Uint8Array(0);
@@ -62,6 +63,10 @@ export class ReadPath {
 
   /** Looks a key up as far as memory goes; `address`, `words`, `bytes` and `at` tell where it is. */
   find(key: EncodedKey): Where {
+    return (this.where = this.walk(key));
+  }
+
+  private walk(key: EncodedKey): Where {
     const log = this.log;
     let address = this.index.find(key.hashLow);
     this.chainHead = address;

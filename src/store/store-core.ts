@@ -43,6 +43,8 @@ export class StoreCore {
   readonly reads: ReadPath;
   readonly writes: WritePath;
   readonly values: ValueCodec;
+  /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
+  stamp = 0;
   private readonly keys = new KeyCodec();
   private readonly hash: KeyedHash;
   private open = true;
@@ -78,11 +80,17 @@ export class StoreCore {
 
   /** Encodes and hashes a key; what it returns is overwritten by the next call. Hot path (`npm run bench`). */
   key(space: number, key: KvKey): EncodedKey {
+    this.stamp++;
     const encoded = this.keys.encode(space, key);
     this.hash.hash(encoded.words, encoded.length);
     encoded.hashLow = this.hash.low;
     encoded.hashHigh = this.hash.high;
     return encoded;
+  }
+
+  /** The key encoded last. */
+  get lastKey(): EncodedKey {
+    return this.keys.current;
   }
 
   /**

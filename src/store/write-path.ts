@@ -23,7 +23,7 @@ import {
   writeExpiry,
   writeHeader,
 } from '../log/record.js';
-import { IN_MEMORY, ON_DISK, type ReadPath } from './read-path.js';
+import { ABSENT, IN_MEMORY, type ReadPath } from './read-path.js';
 import type { Space } from './spaces.js';
 import type { Versions } from './versions.js';
 
@@ -47,7 +47,7 @@ export class WritePath {
   ) {}
 
   /**
-   * Makes `source[from, to)` the value of the key.
+   * Makes `source[from, to)` the value of the key, right behind a `find` of it.
    *
    * @param expiresAt milliseconds since 1970, `Infinity` for never
    * @returns the new version
@@ -63,19 +63,18 @@ export class WritePath {
     expiresAt: number,
   ): number {
     const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
-    const where = this.reads.find(key);
+    const { reads } = this;
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
     const isNew =
-      where === IN_MEMORY ? !this.reads.isAlive(this.reads.words, this.reads.at, space) : where !== ON_DISK;
-    const version = this.write(key, where === IN_MEMORY, flags, source, from, to, expiresAt);
+      reads.where === IN_MEMORY ? !reads.isAlive(reads.words, reads.at, space) : reads.where === ABSENT;
+    const version = this.write(key, flags, source, from, to, expiresAt);
     if (isNew) space.keys++;
     return version;
   }
 
-  /** Leaves a tombstone for a key that is alive. */
+  /** Leaves a tombstone for a key that is alive, right behind a `find` of it. */
   remove(space: Space, key: EncodedKey): number {
-    const where = this.reads.find(key);
-    const version = this.write(key, where === IN_MEMORY, KIND_TOMBSTONE, NOTHING, 0, 0, Infinity);
+    const version = this.write(key, KIND_TOMBSTONE, NOTHING, 0, 0, Infinity);
     if (space.keys > 0) space.keys--;
     return version;
   }
@@ -95,10 +94,8 @@ export class WritePath {
     return version;
   }
 
-  /** Writes a record, behind a `find` of the same key. */
   private write(
     key: EncodedKey,
-    found: boolean,
     flags: number,
     source: Uint8Array,
     from: number,
@@ -109,7 +106,7 @@ export class WritePath {
     const reads = this.reads;
     const bytes = recordBytes(flags, key.length, to - from);
     let previous = reads.chainHead;
-    if (found) {
+    if (reads.where === IN_MEMORY) {
       const slack = totalBytes(reads.words, reads.at) - bytes;
       if (reads.address >= log.readOnly && slack >= 0 && slack <= MAX_SLACK_BYTES) {
         const version = this.versions.next();
