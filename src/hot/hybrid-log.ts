@@ -228,10 +228,11 @@ export class HybridLog {
       writeFiller(this.ring.wordsAt(this.tail), this.ring.wordOffset(this.tail), bytes, this.tail);
       this.tail = this.pageEnd;
     }
-    const budget = this.options.memoryBudget();
+    // One page may be set aside for a write that is still reading it.
+    const budget = this.options.memoryBudget() - this.pageSize;
     const pages = Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
     while (this.ring.count >= pages) this.evictOldest();
-    if (this.usedMemory > budget) this.ring.dropSpare();
+    if (this.ring.memoryBytes > budget) this.ring.dropSpare();
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
     const mutable = Math.floor(pages * this.options.mutableFraction) * this.pageSize;
