@@ -31,8 +31,8 @@ const CHUNK_BITS = 10;
 const CHUNK_BUCKETS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_BUCKETS - 1;
 
-/** Entries per bucket (of 7) beyond which the next bucket is split: 64 bytes for 4.5 entries, 14 bytes an entry. */
-const WANTED_LOAD = 4.5;
+/** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
+const WANTED_LOAD = 5;
 const SPLITS_PER_INSERT = 2;
 
 const TWO_32 = 2 ** 32;
@@ -72,6 +72,8 @@ export class HashIndex {
   /** Buckets below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = BASE_BITS;
   private split = 0;
+  /** Entries of a bucket that is being split. */
+  private moving: Uint32Array = new Uint32Array(8 * WORDS_PER_BUCKET);
   // Where the last `find` ended: the entry, or nothing.
   private foundChunk: Uint32Array;
   private foundAt = -1;
@@ -198,14 +200,16 @@ export class HashIndex {
     const from = this.split;
     const to = this.primary.add();
     const bit = TAG_SHIFT + this.level - BASE_BITS;
-    const moved: number[] = [];
+    let moved = 0;
     let chunks = this.primary.chunks;
     let bucket = from;
     for (;;) {
       const chunk = chunks[bucket >>> CHUNK_BITS];
       const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
       for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-        if (chunk[at + 1] !== 0) moved.push(chunk[at], chunk[at + 1]);
+        if (chunk[at + 1] === 0) continue;
+        this.moving[moved++] = chunk[at];
+        this.moving[moved++] = chunk[at + 1];
       }
       const link = chunk[base + LINK_WORD];
       chunk.fill(0, base, base + WORDS_PER_BUCKET);
@@ -213,9 +217,10 @@ export class HashIndex {
       if (link === 0) break;
       bucket = link - 1;
       chunks = this.overflow.chunks;
+      if (moved + WORDS_PER_BUCKET > this.moving.length) this.moving = doubled(this.moving);
     }
-    for (let i = 0; i < moved.length; i += 2) {
-      this.insertEntry((moved[i + 1] >>> bit) & 1 ? to : from, moved[i], moved[i + 1]);
+    for (let i = 0; i < moved; i += 2) {
+      this.insertEntry((this.moving[i + 1] >>> bit) & 1 ? to : from, this.moving[i], this.moving[i + 1]);
     }
     this.split++;
     if (this.split === 1 << this.level) {
@@ -224,4 +229,10 @@ export class HashIndex {
     }
     this.foundAt = -1;
   }
+}
+
+function doubled(words: Uint32Array): Uint32Array {
+  const larger = new Uint32Array(words.length * 2);
+  larger.set(words);
+  return larger;
 }

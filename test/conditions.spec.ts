@@ -1,0 +1,91 @@
+/** Writes with conditions: setIfAbsent, ifVersion, ifPresent, keepTtl, and delete with ifVersion. */
+import { KvVersionConflictError } from 'nestjs-hotcold/store';
+import { inEveryPlace } from './support/places.js';
+
+const conflict = (expected: number | undefined, actual: number | undefined) =>
+  expect.objectContaining({ code: 'KV_VERSION_CONFLICT', expected, actual }) as Error;
+
+describe('conditions', () => {
+  inEveryPlace((placed) => {
+    let version: number;
+    beforeEach(async () => {
+      version = await placed().store.set('k', 'old');
+      await placed().settle();
+    });
+
+    it('setIfAbsent sets an absent key only', async () => {
+      const { store } = placed();
+      expect(await store.setIfAbsent('k', 'new')).toBe(false);
+      expect(await store.setIfAbsent('new', 1)).toBe(true);
+      expect(await store.setIfAbsent('new', 2)).toBe(false);
+      await placed().settle();
+      expect(await placed().store.getMany(['k', 'new'])).toEqual(['old', 1]);
+    });
+
+    it('setIfAbsent sets what was deleted, and only one of many wins', async () => {
+      const { store } = placed();
+      await store.delete('k');
+      const won = await Promise.all([1, 2, 3, 4].map((n) => store.setIfAbsent('k', n)));
+      expect(won.filter(Boolean)).toHaveLength(1);
+      expect(await store.get('k')).toBe(1 + won.indexOf(true));
+    });
+
+    it('ifVersion sets at that version only, and names both versions', async () => {
+      const { store } = placed();
+      const wrong = store.set('k', 'new', { ifVersion: version + 1 });
+      await expect(wrong).rejects.toBeInstanceOf(KvVersionConflictError);
+      await expect(wrong).rejects.toEqual(conflict(version + 1, version));
+      await expect(store.set('missing', 1, { ifVersion: 1 })).rejects.toEqual(conflict(1, undefined));
+      expect(await store.getMany(['k', 'missing'])).toEqual(['old', undefined]);
+      const newer = await store.set('k', 'new', { ifVersion: version });
+      expect(newer).toBeGreaterThan(version);
+      await expect(store.set('k', 'late', { ifVersion: version })).rejects.toEqual(conflict(version, newer));
+      await placed().settle();
+      expect(await placed().store.get('k')).toBe('new');
+    });
+
+    it('ifVersion lets one of many through', async () => {
+      const { store } = placed();
+      const results = await Promise.allSettled(
+        [1, 2, 3, 4, 5].map((n) => store.set('k', n, { ifVersion: version })),
+      );
+      expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+      expect(await store.get('k')).toBe(1 + results.findIndex(({ status }) => status === 'fulfilled'));
+    });
+
+    it('ifPresent sets a present key only', async () => {
+      const { store } = placed();
+      await expect(store.set('missing', 1, { ifPresent: true })).rejects.toEqual(conflict(undefined, undefined));
+      await store.set('k', 'new', { ifPresent: true });
+      await store.delete('k');
+      await expect(store.set('k', 1, { ifPresent: true })).rejects.toEqual(conflict(undefined, undefined));
+      await placed().settle();
+      expect(await placed().store.getMany(['missing', 'k'])).toEqual([undefined, undefined]);
+    });
+
+    it('delete with ifVersion deletes at that version only', async () => {
+      const { store } = placed();
+      await expect(store.delete('k', { ifVersion: version + 1 })).rejects.toEqual(conflict(version + 1, version));
+      await expect(store.delete('missing', { ifVersion: 1 })).rejects.toEqual(conflict(1, undefined));
+      expect(await store.delete('k', { ifVersion: version })).toBe(true);
+      await placed().settle();
+      expect(await placed().store.get('k')).toBeUndefined();
+    });
+
+    it('keepTtl keeps the expiry, a plain set drops it', async () => {
+      const { store, clock } = placed();
+      await store.set('t', 1, { ttl: 1000 });
+      await placed().settle();
+      clock.advance(400);
+      await placed().store.set('t', 2, { keepTtl: true });
+      await placed().store.set('k', 3, { keepTtl: true });
+      await placed().settle();
+      expect(await placed().store.ttl('t')).toBe(600);
+      expect(await placed().store.ttl('k')).toBe(Infinity);
+      await placed().store.set('t', 4);
+      expect(await placed().store.ttl('t')).toBe(Infinity);
+      await placed().store.set('absent', 5, { keepTtl: true, ttl: 50 });
+      expect(await placed().store.ttl('absent')).toBe(50);
+    });
+  });
+});
