@@ -40,7 +40,7 @@ durable). \`Map\` and lru-cache keep the objects they are given and return the s
 function setting({ keys, rounds, seed, capMs, rawDataBytes, machine, versions }) {
   const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return [
-    `- ${grouped(keys)} keys, ${mib(rawDataBytes)} MiB of keys and values as text; zipfian 0.99, seed ${seed}`,
+    `- ${grouped(keys)} keys, ${mib(rawDataBytes.json)} MiB of keys and values as JSON, ${mib(rawDataBytes.packed)} MiB as MessagePack with shared structures; zipfian 0.99, seed ${seed}`,
     `- ${rounds} rounds, each peer in a fresh process in turn; as many operations a phase as keys, or ${capMs / 1000} s`,
     `- ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMib} MiB, ${machine.platform}, Node ${machine.node}`,
     `- ${packages.join(', ')}`,

@@ -20,7 +20,9 @@ function nanoseconds(run) {
 for (const bytes of [64, 144, 256, 1024]) {
   const times = { xxh32: [], crc32: [] };
   for (let round = 0; round < ROUNDS; round++) {
-    times.xxh32.push(nanoseconds((at) => xxh32(words, at >> 2, ((at + bytes) >> 2) & ((page.length >> 2) - 1), at)));
+    times.xxh32.push(
+      nanoseconds((at) => xxh32(words, at >> 2, ((at + bytes) >> 2) & ((page.length >> 2) - 1), at)),
+    );
     times.crc32.push(nanoseconds((at) => crc32(page.subarray(at, at + bytes), at)));
   }
   const median = (row) => row.sort((a, b) => a - b)[ROUNDS >> 1].toFixed(0);

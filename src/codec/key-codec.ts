@@ -199,13 +199,15 @@ export class KeyCodec {
 
   private byteArray(key: Uint8Array, nested: boolean): void {
     this.bytes[this.at++] = TAG_BYTES;
-    this.room(nested ? key.length * 2 + 1 : key.length);
+    this.room(key.length);
     if (!nested) {
       this.bytes.set(key, this.at);
       this.at += key.length;
       return;
     }
     for (const byte of key) {
+      // Checked for each byte, because only zeros take two.
+      if (this.at > MAX_KEY_BYTES) throw tooLarge();
       this.bytes[this.at++] = byte;
       if (byte === 0) this.bytes[this.at++] = ESCAPE;
     }

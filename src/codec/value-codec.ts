@@ -141,6 +141,7 @@ function checkObject(value: object, depth: number): void {
   for (const field in value) {
     // One that msgpackr would rename, and one that it uses for its own bookkeeping.
     if (field === '__proto__' || field === '__keys__') refuse(`an object with a field "${field}"`);
+    if (!field.isWellFormed()) refuse('a field name with a lone surrogate');
     checkValue((value as Record<string, unknown>)[field], depth + 1);
   }
 }

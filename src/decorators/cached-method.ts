@@ -6,10 +6,10 @@
  * Three kinds of methods behave differently: those that return a promise, an Observable, or a plain value. The declared
  * return type tells the kind where TypeScript wrote it down, otherwise the first run does.
  */
-import { defer, isObservable, mergeMap, Observable, of, ReplaySubject, share, tap } from 'rxjs';
+import { defer, isObservable, mergeMap, Observable, of, ReplaySubject, share, tap, timer } from 'rxjs';
 import { KeyCodec, type KvKey } from '../codec/key-codec.js';
 import { KvEncodingError } from '../errors.js';
-import type { KvSetOptions, KvTtlOptions } from '../store/key-space.js';
+import type { KvSetOptions } from '../store/key-space.js';
 import { canonicalKey } from './cache-key.js';
 import { count, reportFailure, warnOnce } from './cached-stats.js';
 
@@ -29,7 +29,7 @@ export interface CachedPlan {
   namespace: string;
   key: KvKey | ((this: unknown, ...args: unknown[]) => KvKey) | undefined;
   condition: ((this: unknown, ...args: unknown[]) => boolean) | undefined;
-  ttl: KvTtlOptions['ttl'];
+  ttlMs: number | undefined;
   cacheUndefined: boolean;
 }
 
@@ -69,8 +69,6 @@ export class CachedMethod {
   private kind: Kind;
   private readonly bindings = new WeakMap<object, Binding>();
   private readonly setOptions: KvSetOptions | undefined;
-  /** Set by the decorator once the wrapper exists; only its identity counts. */
-  private readonly self = {};
 
   constructor(
     private readonly original: AnyMethod,
@@ -78,7 +76,7 @@ export class CachedMethod {
     returnType: unknown,
   ) {
     this.kind = kindOfType(returnType, original);
-    this.setOptions = plan.ttl === undefined ? undefined : { ttl: plan.ttl };
+    this.setOptions = plan.ttlMs === undefined ? undefined : { ttl: plan.ttlMs };
   }
 
   call(instance: unknown, args: unknown[]): unknown {
@@ -88,7 +86,7 @@ export class CachedMethod {
     if (!store) {
       const hint = `Import KvModule, and let Nest make the instance.`;
       const error = `no store "${plan.store}" is provided. ${hint}`;
-      reportFailure(undefined, ownerOf(instance) ?? this.self, plan.label, error);
+      reportFailure(undefined, ownerOf(instance) ?? this, plan.label, error);
       return original.apply(instance, args);
     }
     let key: KvKey;
@@ -157,13 +155,14 @@ export class CachedMethod {
     if (isThenable(result)) {
       this.kind = 'promise';
       count(binding.store, 'misses');
-      const id = this.idOf(binding, key);
+      const id = this.idOf(key);
       return id === undefined ? result : this.follow(binding, key, id, Promise.resolve(result));
     }
     if (isObservable(result)) {
       this.kind = 'observable';
       count(binding.store, 'misses');
-      return this.kept(binding, key, result);
+      const id = this.idOf(key);
+      return id === undefined ? result : this.shared(binding, key, id, result);
     }
     if (isStream(result)) return result;
     // `undefined` tells nothing: the next call may return a promise.
@@ -181,7 +180,7 @@ export class CachedMethod {
   ): Promise<unknown> {
     const found = await this.lookUp(binding, key);
     if (found !== undefined) return this.hit(binding, found);
-    const id = this.idOf(binding, key);
+    const id = this.idOf(key);
     if (id === undefined) return this.original.apply(instance, args);
     const run = binding.runs.get(id);
     if (run) {
@@ -204,14 +203,17 @@ export class CachedMethod {
 
   /** Lets others share a run, until its result is in the store or it has failed. */
   private follow(binding: Binding, key: KvKey, id: string, running: Promise<unknown>): Promise<unknown> {
+    const forget = () => {
+      if (binding.runs.get(id) === run) binding.runs.delete(id);
+    };
     const run = running.then(
       (result) => {
         this.keep(binding, key, result);
-        binding.runs.delete(id);
+        forget();
         return result;
       },
       (error: unknown) => {
-        binding.runs.delete(id);
+        forget();
         throw error;
       },
     );
@@ -224,7 +226,7 @@ export class CachedMethod {
     return defer(() => this.lookUp(binding, key)).pipe(
       mergeMap((found) => {
         if (found !== undefined) return of(this.hit(binding, found));
-        const id = this.idOf(binding, key);
+        const id = this.idOf(key);
         const source = defer(() => this.original.apply(instance, args) as Observable<unknown>);
         if (id === undefined) return source;
         const running = binding.streams.get(id);
@@ -240,51 +242,40 @@ export class CachedMethod {
     );
   }
 
-  /** One subscription for all who wait for the first value; it ends when the last of them leaves. */
-  private shared(
-    binding: Binding,
-    key: KvKey,
-    id: string,
-    source: Observable<unknown>,
-  ): Observable<unknown> {
+  /**
+   * One subscription for all who wait for the first value. The value is kept if it turns out to be the only one. A
+   * second one shows that the method returns streams: it is left alone from then on.
+   */
+  private shared(binding: Binding, key: KvKey, id: string, source: Observable<unknown>): Observable<unknown> {
+    let values = 0;
+    let only: unknown;
     const forget = () => {
       if (binding.streams.get(id) === run) binding.streams.delete(id);
     };
-    const run: Observable<unknown> = this.kept(binding, key, source, forget).pipe(
-      tap({ finalize: forget }),
-      share({ connector: () => new ReplaySubject(1) }),
+    const run: Observable<unknown> = source.pipe(
+      tap({
+        subscribe: () => {
+          values = 0;
+        },
+        next: (value) => {
+          only = ++values === 1 ? value : undefined;
+          if (values !== 2) return;
+          this.kind = 'many';
+          forget();
+        },
+        complete: () => {
+          if (values === 1) this.keep(binding, key, only);
+        },
+        finalize: forget,
+      }),
+      share({
+        connector: () => new ReplaySubject(1),
+        // Whoever takes the first value and leaves (`firstValueFrom`) does so just before the source completes.
+        resetOnRefCountZero: () => (values === 1 ? timer(0) : of(0)),
+      }),
     );
     binding.streams.set(id, run);
     return run;
-  }
-
-  /**
-   * Passes an Observable's values on, and keeps the value if it turns out to be the only one. A second one shows that
-   * the method returns streams: it is left alone from then on.
-   */
-  private kept(
-    binding: Binding,
-    key: KvKey,
-    source: Observable<unknown>,
-    onSecond?: () => void,
-  ): Observable<unknown> {
-    return defer(() => {
-      let values = 0;
-      let only: unknown;
-      return source.pipe(
-        tap({
-          next: (value) => {
-            only = ++values === 1 ? value : undefined;
-            if (values !== 2) return;
-            this.kind = 'many';
-            onSecond?.();
-          },
-          complete: () => {
-            if (values === 1) this.keep(binding, key, only);
-          },
-        }),
-      );
-    });
   }
 
   private async lookUp(binding: Binding, key: KvKey): Promise<unknown> {
@@ -338,7 +329,7 @@ export class CachedMethod {
       return false;
     }
     warnOnce(
-      this.self,
+      this,
       `${this.plan.label} returned an instance of ${name}. What is answered from the store is a plain object with ` +
         `its fields: its methods, and decorators such as @Exclude(), are gone.`,
     );
@@ -346,7 +337,7 @@ export class CachedMethod {
   }
 
   /** The bytes of a key as text, to find runs by; `undefined` if it cannot be encoded. */
-  private idOf(binding: Binding, key: KvKey): string | undefined {
+  private idOf(key: KvKey): string | undefined {
     try {
       const { bytes, length } = keyBytes.encode(0, key);
       return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('latin1');
@@ -361,7 +352,18 @@ function ownerOf(instance: unknown): (object & { name: string }) | undefined {
   return (instance as { constructor?: { name: string } } | null | undefined)?.constructor;
 }
 
-const plainTypes = new Set<unknown>([String, Number, Boolean, BigInt, Array, Date, Map, Set, Uint8Array, Buffer]);
+const plainTypes = new Set<unknown>([
+  String,
+  Number,
+  Boolean,
+  BigInt,
+  Array,
+  Date,
+  Map,
+  Set,
+  Uint8Array,
+  Buffer,
+]);
 
 /** What `design:returntype` or the function itself tells; `undefined` when only a run can. */
 function kindOfType(type: unknown, original: AnyMethod): Kind {

@@ -60,7 +60,12 @@ const logs = new WeakMap<object, { lastMs: number; suppressed: number }>();
  *
  * @param owner what the limit holds for: the store, or the class where there is none
  */
-export function reportFailure(store: object | undefined, owner: object, method: string, error: unknown): void {
+export function reportFailure(
+  store: object | undefined,
+  owner: object,
+  method: string,
+  error: unknown,
+): void {
   count(store, 'failures');
   const nowMs = nodeEnv.clock.now();
   const log = logs.get(owner);

@@ -64,11 +64,12 @@ export interface CachedOptions {
  *
  * @throws KvOptionsError when the class is defined with options that are not usable, with every problem
  * @example
- * @Injectable()
+ * ```ts
  * class UsersService {
  *   @Cached({ ttl: '5m', key: (id: string) => `user:${id}` })
  *   async find(id: string): Promise<User | null> { ... }
  * }
+ * ```
  */
 export function Cached(options: CachedOptions = {}): MethodDecorator {
   return (target: object, property: string | symbol, descriptor: PropertyDescriptor) => {
@@ -90,7 +91,7 @@ export function Cached(options: CachedOptions = {}): MethodDecorator {
         namespace,
         key,
         condition,
-        ttl,
+        ttlMs: ttl === undefined ? undefined : parseTtl(ttl),
         cacheUndefined: options.cacheUndefined === true,
       },
       Reflect.getMetadata('design:returntype', target, property),
@@ -105,8 +106,12 @@ export function Cached(options: CachedOptions = {}): MethodDecorator {
   };
 }
 
-function methodOf(target: object, property: unknown, descriptor: PropertyDescriptor | undefined): AnyMethod {
-  if (typeof property === 'object') {
+function methodOf(
+  target: object,
+  property: string | symbol,
+  descriptor: PropertyDescriptor | undefined,
+): AnyMethod {
+  if (typeof (property as unknown) === 'object') {
     throw new TypeError('@Cached needs legacy decorators: set experimentalDecorators in tsconfig.json.');
   }
   const name = String(property);

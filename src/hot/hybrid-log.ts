@@ -212,7 +212,8 @@ export class HybridLog {
     address: LogAddress,
     length: number,
   ): Promise<{ bytes: Uint8Array; words: Int32Array; available: number }> {
-    const bytes = new Uint8Array(length);
+    // A Buffer, as pages are: byte arrays in a value come back as the same class from memory and from disk.
+    const bytes = Buffer.allocUnsafeSlow(length);
     const available = await this.segments.read(address, bytes, length);
     return { bytes, words: new Int32Array(bytes.buffer, 0, length >> 2), available };
   }

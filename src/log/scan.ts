@@ -2,6 +2,7 @@
  * Sequential reading of a log: every record of a segment in order, verified, in large reads; and the search for commit
  * records behind a damaged place. Neither judges: what damage means is decided by recovery.
  */
+import { MAX_PAGE_SIZE } from '../limits.js';
 import type { LogAddress } from './address.js';
 import { looksLikeCommit, readCommit, type Commit } from './commit.js';
 import { isIntact, MIN_RECORD_BYTES, totalBytes } from './record.js';
@@ -37,8 +38,8 @@ export async function scanSegment(
     }
     if (at > 0) continue;
     // Nothing fitted: a record longer than the buffer, the end, or damage.
-    if (available < buffer.length || buffer.length >= segments.segmentSize) break;
-    buffer = new Uint8Array(Math.min(buffer.length * 2, segments.segmentSize));
+    if (available < buffer.length || buffer.length >= MAX_PAGE_SIZE) break;
+    buffer = new Uint8Array(Math.min(buffer.length * 2, MAX_PAGE_SIZE));
   }
   return Math.min(address, end) as LogAddress;
 }

@@ -79,8 +79,9 @@ export class SegmentFiles {
   /** Writes `bytes[from, to)` at `address`; the range lies within one segment. */
   async write(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> {
     const file = this.fileFor(address);
-    this.unsynced.add(file);
     await file.write(bytes, from, to - from, address % this.segmentSize);
+    // Only now: a sync that began while the write was under way does not cover it.
+    if (this.files.get(this.segmentOf(address)) === file) this.unsynced.add(file);
   }
 
   writeSync(address: LogAddress, bytes: Uint8Array, from: number, to: number): void {

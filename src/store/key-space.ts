@@ -302,11 +302,14 @@ export class KeySpace<V = unknown> {
       this.core.assertWritable();
       const { words, at, bytes } = seen.record;
       const start = valueStart(words, at);
-      // A copy, because the value moves within its record when it gets (or loses) an expiry.
-      const value = new Uint8Array(bytes.subarray(start, start + words[at + 2]));
+      const length = words[at + 2];
+      // A copy, because the value moves within its record when it gets (or loses) an expiry; of whole words, because
+      // the write path copies words.
+      const value = new Uint8Array((length + 3) & ~3);
+      value.set(bytes.subarray(start, start + length));
       const encoded = this.findSame(key, seen);
       if (!encoded) continue;
-      this.core.writes.upsert(this.space, encoded, value, 0, value.length, expiresAt);
+      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt);
       await this.core.acknowledge();
       return true;
     }

@@ -3,7 +3,6 @@
  * fails gives back what was taken, and leaves a directory that is not ours as it was.
  */
 import { KeyedHash } from '../codec/keyed-hash.js';
-import { EncodedKey } from '../codec/key-codec.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { FileDevice } from '../device/file-device.js';
@@ -11,25 +10,16 @@ import { MemoryDevice } from '../device/memory-device.js';
 import { nodeEnv } from '../device/node-env.js';
 import { NullDevice } from '../device/null-device.js';
 import { KvCorruptionError, KvFormatError } from '../errors.js';
-import { HashIndex, sizeClassOf } from '../hot/hash-index.js';
+import { HashIndex } from '../hot/hash-index.js';
 import { HybridLog } from '../hot/hybrid-log.js';
-import { NO_ADDRESS } from '../log/address.js';
-import {
-  keyLengthOf,
-  KIND_CLEAR,
-  KIND_FILLER,
-  KIND_MASK,
-  KIND_TOMBSTONE,
-  sequenceOf,
-  valueOffset,
-} from '../log/record.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
+import { IndexSink } from './index-sink.js';
 import { isManifestName, newManifest, readManifest, writeManifest, type Manifest } from './manifest.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery, type RecoverySink } from './recovery.js';
+import { Recovery } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -147,47 +137,4 @@ async function recover(
   });
   await commits.open();
   return core;
-}
-
-/** Applies the records of complete commits to the index. */
-class IndexSink implements RecoverySink {
-  // A row for each staged record: hash, address, length, version, and kind and space in one number.
-  private readonly staged: number[] = [];
-  private readonly key = new EncodedKey(new Uint8Array(2 ** 16));
-
-  constructor(
-    private readonly index: HashIndex,
-    private readonly spaces: Spaces,
-    private readonly hash: KeyedHash,
-  ) {}
-
-  stage(words: Int32Array, at: number, address: number, bytes: number): void {
-    const kind = words[at + 1] & KIND_MASK;
-    if (kind === KIND_FILLER) return;
-    const length = keyLengthOf(words, at);
-    const start = at + (valueOffset(words[at + 1] & 0xff, 0) >> 2);
-    const count = (length + 3) >> 2;
-    for (let i = 0; i < count; i++) this.key.words[i] = words[start + i];
-    this.hash.hash(this.key.words, length);
-    const first = this.key.bytes[0];
-    const space = length === 0 ? -1 : first < 0x80 ? first : ((first & 0x7f) << 8) | this.key.bytes[1];
-    this.staged.push(this.hash.low, address, bytes, sequenceOf(words, at), kind, space);
-  }
-
-  apply(): void {
-    const { staged, index, spaces } = this;
-    for (let i = 0; i < staged.length; i += 6) {
-      const [hash, address, bytes, version, kind, space] = staged.slice(i, i + 6);
-      if (kind === KIND_CLEAR) {
-        spaces.clear(space < 0 ? undefined : space, version);
-        continue;
-      }
-      const isNew = index.find(hash) === NO_ADDRESS;
-      index.put(hash, address as never, sizeClassOf(bytes));
-      const keys = spaces.get(space);
-      if (kind === KIND_TOMBSTONE) keys.keys = Math.max(0, keys.keys - 1);
-      else if (isNew) keys.keys++;
-    }
-    staged.length = 0;
-  }
 }

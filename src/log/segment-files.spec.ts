@@ -1,0 +1,159 @@
+import { SimulatedDisk } from '../../test/support/simulated-disk.js';
+import { FileDevice, MemoryDevice } from '../device/index.js';
+import { KvCorruptionError } from '../errors.js';
+import { type LogAddress } from './address.js';
+import { SegmentFiles } from './segment-files.js';
+
+const MIB = 1024 * 1024;
+
+const at = (address: number): LogAddress => address as LogAddress;
+
+/** A log on a simulated disk, where it can be seen what is durable. */
+function onDisk(segmentSize = MIB): { disk: SimulatedDisk; device: FileDevice; segments: SegmentFiles } {
+  const disk = new SimulatedDisk();
+  disk.mkdir('/data');
+  disk.syncDirectory('/');
+  const device = new FileDevice(disk.env(), '/data');
+  return { disk, device, segments: new SegmentFiles(device, 'hot', segmentSize) };
+}
+
+describe('addresses and files', () => {
+  const { segments } = onDisk();
+
+  it('puts each address into the segment that holds it, also beyond 2^32', () => {
+    expect(segments.segmentOf(0)).toBe(0);
+    expect(segments.segmentOf(MIB - 1)).toBe(0);
+    expect(segments.segmentOf(MIB)).toBe(1);
+    expect(segments.segmentOf(2 ** 32)).toBe(4096);
+    expect(segments.segmentOf(2 ** 48 - 8)).toBe(2 ** 28 - 1);
+    expect(segments.startOf(2 ** 28 - 1)).toBe(2 ** 48 - MIB);
+  });
+
+  it('names files by segment, so that names sort as addresses do', () => {
+    expect(segments.nameOf(0)).toBe('hot-00000000.log');
+    expect(segments.nameOf(2 ** 28 - 1)).toBe('hot-0fffffff.log');
+    expect(SegmentFiles.isSegmentName(segments.nameOf(255))).toBe(true);
+    expect(
+      ['hot-0.log', 'hot-00000000.log.tmp', 'x-hot-00000000.log', 'MANIFEST'].some(
+        SegmentFiles.isSegmentName,
+      ),
+    ).toBe(false);
+  });
+
+  it('finds the files of its own log, whatever else is there', () => {
+    const device = new MemoryDevice(16 * MIB);
+    for (const name of ['hot-00000010.log', 'cold-00000001.log', 'hot-0000000a.log', 'hot-1.log', 'MANIFEST'])
+      device.open(name, { create: true }).close();
+    expect(new SegmentFiles(device, 'hot', MIB).numbers()).toEqual([10, 16]);
+  });
+});
+
+describe('reading and writing', () => {
+  it.each([0, 2 ** 32 + 5 * MIB, 2 ** 48 - MIB])('gives back what was written around %d', async (start) => {
+    const { segments } = onDisk();
+    const bytes = Buffer.from('abcdefgh');
+    await segments.write(at(start + 64), bytes, 2, 6);
+    segments.writeSync(at(start + MIB - 8), bytes, 0, 8);
+    const buffer = Buffer.alloc(16);
+    expect(await segments.read(at(start + 64), buffer, 4)).toBe(4);
+    expect(buffer.toString('utf8', 0, 4)).toBe('cdef');
+    // A read ends with its segment.
+    expect(await segments.read(at(start + MIB - 8), buffer, 16)).toBe(8);
+    expect(segments.numbers()).toEqual([start / MIB]);
+    expect(segments.sizeOf(start / MIB)).toBe(MIB);
+    expect(segments.totalSize()).toBe(MIB);
+  });
+
+  it('reads fewer bytes at the end of a file', async () => {
+    const { segments } = onDisk();
+    segments.writeSync(at(0), Buffer.alloc(100), 0, 100);
+    expect(await segments.read(at(96), Buffer.alloc(16), 16)).toBe(4);
+    expect(await segments.read(at(4096), Buffer.alloc(16), 16)).toBe(0);
+  });
+
+  it('reports a missing segment as damage, with its file and the address', async () => {
+    const { segments } = onDisk();
+    const error: unknown = await segments.read(at(3 * MIB + 8), Buffer.alloc(8), 8).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(KvCorruptionError);
+    expect(error).toMatchObject({ file: 'hot-00000003.log', address: 3 * MIB + 8 });
+    expect(segments.sizeOf(3)).toBe(0);
+  });
+});
+
+describe('durability', () => {
+  const bytes = Buffer.alloc(4096, 7);
+
+  it('makes bytes and names of all files durable with one sync', async () => {
+    const { disk, segments } = onDisk();
+    await segments.write(at(0), bytes, 0, 4096);
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    await segments.sync();
+    disk.crash('none');
+    expect(disk.contents('/data/hot-00000000.log').equals(bytes)).toBe(true);
+    expect(disk.contents('/data/hot-00000001.log').equals(bytes)).toBe(true);
+  });
+
+  it('syncs only what was written since', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    await segments.sync();
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    const before = disk.counts();
+    await segments.sync();
+    await segments.sync();
+    expect(disk.counts().sync).toBe((before.sync ?? 0) + 1);
+    expect(disk.counts().syncDirectory).toBe((before.syncDirectory ?? 0) + 1);
+  });
+
+  it('syncs a write that ended after an earlier sync had begun', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 8);
+    const write = segments.write(at(8), bytes, 0, 1000);
+    await segments.sync();
+    await write;
+    await segments.sync();
+    expect(disk.contents('/data/hot-00000000.log', 'durable')).toHaveLength(1008);
+  });
+
+  it('does not sync the file of a segment that was removed while it was written', async () => {
+    const { segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 8);
+    const write = segments.write(at(8), bytes, 0, 1000);
+    segments.remove(0);
+    await write;
+    await expect(segments.sync()).resolves.toBeUndefined();
+  });
+
+  it('removes a file for good with the next sync', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    await segments.sync();
+    segments.remove(0);
+    segments.remove(7);
+    expect(segments.numbers()).toEqual([1]);
+    await segments.sync();
+    disk.crash('none');
+    expect(disk.paths()).toEqual(['/data/hot-00000001.log']);
+  });
+
+  it('cuts a file durably, and only the file of that address', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    await segments.sync();
+    segments.cut(at(MIB + 1000));
+    segments.cut(at(9 * MIB));
+    disk.crash('none');
+    expect(disk.contents('/data/hot-00000000.log')).toHaveLength(4096);
+    expect(disk.contents('/data/hot-00000001.log')).toHaveLength(1000);
+  });
+
+  it('closes every file', () => {
+    const { disk, segments } = onDisk();
+    for (let segment = 0; segment < 3; segment++) segments.writeSync(at(segment * MIB), bytes, 0, 8);
+    segments.close();
+    expect(disk.counts().close).toBe(3);
+    expect(segments.numbers()).toEqual([]);
+  });
+});

@@ -1,0 +1,150 @@
+/**
+ * What `KvModule` takes, and the checks that go beyond the engine's own. The rule is the engine's: every problem at
+ * once, each by its path.
+ */
+import type { ConfigurableModuleAsyncOptions, DynamicModule, Provider } from '@nestjs/common';
+import { DEFAULT_STORE } from '../decorators/inject-kv.js';
+import { KvClosedError, KvOptionsError, type KvOptionProblem } from '../errors.js';
+import type { KvStore } from '../store/kv-store.js';
+import { parseTtl, resolveOptions, type KvDuration, type KvStoreOptions } from '../store/options.js';
+
+/** A store that was opened by hand takes the place of all options. */
+export interface KvOpenedStore {
+  /** The open store. The module does not close it: that is up to whoever opened it. */
+  store: KvStore;
+}
+
+/** The options of a store: the engine's, or a store that is open already. */
+export type KvModuleOptions = (KvStoreOptions & { store?: undefined }) | KvOpenedStore;
+
+/** What concerns the wiring, and has to be known before the options are. */
+export interface KvModuleExtras {
+  /** Name of the store, for `@InjectKvStore(name)` and `@InjectKv(namespace, { store: name })`. Default `'default'`. */
+  name?: string;
+  /** Whether all modules of the application see the store without importing this one. Default `true`. */
+  isGlobal?: boolean;
+  /** Providers that the options' factory needs, private to the module. */
+  extraProviders?: Provider[];
+}
+
+/** Makes the options, for `forRootAsync({ useClass })` and `useExisting`. */
+export interface KvOptionsFactory {
+  createKvOptions(): KvModuleOptions | Promise<KvModuleOptions>;
+}
+
+/** Options that are made when the application starts. */
+export type KvModuleAsyncOptions = ConfigurableModuleAsyncOptions<KvModuleOptions, 'createKvOptions'> &
+  KvModuleExtras;
+
+/** A namespace that a module wants to have injected. */
+export interface KvFeature {
+  /** Name of the namespace: text, 1 to 512 bytes. */
+  name: string;
+  /** For entries that are set without one: milliseconds, or text like `'10m'`. Default: they do not expire. */
+  ttl?: KvDuration;
+}
+
+/** Where the namespaces of `forFeature` belong. */
+export interface KvFeatureOptions {
+  /** Name of the store. Default `'default'`. */
+  store?: string;
+  /** Modules that export the store, where it is not global. */
+  imports?: NonNullable<DynamicModule['imports']>;
+}
+
+/**
+ * The options of the module with its name in them, checked as a whole.
+ *
+ * @throws KvOptionsError with every problem; KvClosedError when the given store is closed
+ */
+export function checkModuleOptions(input: unknown, name: string): KvModuleOptions {
+  if (typeof input !== 'object' || input === null) {
+    // Not the defaults: those would be a store in memory, and nobody would notice until the data is missed.
+    const problem = `must be an object; the factory returned ${input === null ? 'null' : typeof input}`;
+    throw new KvOptionsError([{ path: 'options', problem }]);
+  }
+  const options = { name, ...input } as Record<string, unknown>;
+  const problems: KvOptionProblem[] = [];
+  const report = (path: string, problem: string) => problems.push({ path, problem });
+  if (options.name !== name) {
+    report('name', `must be beside useFactory, not in what it returns: injection tokens are made of it`);
+    options.name = name;
+  }
+  for (const extra of ['isGlobal', 'extraProviders']) {
+    if (!(extra in options)) continue;
+    report(extra, 'must be beside useFactory, not in what it returns');
+    delete options[extra];
+  }
+  const { store, ...engine } = options;
+  if (store === undefined) {
+    problems.push(...problemsOf(engine));
+  } else if (!isStore(store)) {
+    report('store', 'must be an open KvStore');
+  } else {
+    for (const other of Object.keys(engine)) {
+      if (other !== 'name') report(other, 'has no effect on a store that was opened by hand');
+    }
+  }
+  if (problems.length > 0) throw new KvOptionsError(problems);
+  if (!isStore(store)) return engine;
+  if (!store.isOpen) throw new KvClosedError(store.name);
+  return { store };
+}
+
+function problemsOf(options: KvStoreOptions): readonly KvOptionProblem[] {
+  try {
+    resolveOptions(options);
+    return [];
+  } catch (error) {
+    if (error instanceof KvOptionsError) return error.problems;
+    throw error;
+  }
+}
+
+/** By what it can do, not by its class: the package may be there twice. */
+function isStore(value: unknown): value is KvStore {
+  if (typeof value !== 'object' || value === null) return false;
+  const { get, namespace, close } = value as Record<string, unknown>;
+  return [get, namespace, close].every((method) => typeof method === 'function');
+}
+
+/** @throws KvOptionsError with every problem */
+export function checkExtras(extras: { name?: unknown; isGlobal?: unknown }): void {
+  const problems: KvOptionProblem[] = [];
+  const { name = DEFAULT_STORE, isGlobal = true } = extras;
+  if (typeof name !== 'string' || name === '')
+    problems.push({ path: 'name', problem: 'must be text and not empty' });
+  if (typeof isGlobal !== 'boolean') problems.push({ path: 'isGlobal', problem: 'must be true or false' });
+  if (problems.length > 0) throw new KvOptionsError(problems);
+}
+
+const MAX_NAME_BYTES = 512;
+
+/** @throws KvOptionsError with every problem */
+export function checkFeatures(features: readonly KvFeature[]): void {
+  if (!Array.isArray(features)) {
+    throw new KvOptionsError([
+      { path: 'forFeature', problem: "must get a list, such as [{ name: 'users' }]" },
+    ]);
+  }
+  const problems: KvOptionProblem[] = [];
+  features.forEach((feature: unknown, index) => {
+    const report = (path: string, problem: string) =>
+      problems.push({ path: `forFeature[${index}]${path}`, problem });
+    if (typeof feature !== 'object' || feature === null) {
+      report('', "must be an object, such as { name: 'users' }");
+      return;
+    }
+    const { name, ttl, ...rest } = feature as Record<string, unknown>;
+    if (typeof name !== 'string' || name === '' || Buffer.byteLength(name) > MAX_NAME_BYTES) {
+      report('.name', `must be text of 1 to ${MAX_NAME_BYTES} bytes`);
+    }
+    try {
+      if (ttl !== undefined) parseTtl(ttl);
+    } catch (error) {
+      for (const { path, problem } of (error as KvOptionsError).problems) report(`.${path}`, problem);
+    }
+    for (const other of Object.keys(rest)) report(`.${other}`, 'is not an option');
+  });
+  if (problems.length > 0) throw new KvOptionsError(problems);
+}

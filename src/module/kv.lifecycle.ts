@@ -1,0 +1,73 @@
+/**
+ * A store's life inside an application: opened by the factory of its provider, so before anything that injects it
+ * exists; watched while it runs; closed in `onApplicationShutdown`, the last of Nest's hooks, because requests in
+ * flight still use it in the earlier ones. What opening found and what fails in the background goes to Nest's log.
+ */
+import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import type { Env } from '../device/env.js';
+import { nodeEnv } from '../device/node-env.js';
+import { KvStore } from '../store/kv-store.js';
+import { KvStoreService } from './kv-store.service.js';
+import { checkModuleOptions } from './kv-module.options.js';
+
+const logger = new Logger('KvModule');
+
+/** Stores that were opened here, and that are therefore ours to close. */
+const ours = new WeakSet<KvStoreService>();
+
+/**
+ * Opens the store that the options describe, or takes the one they hold.
+ *
+ * @throws KvOptionsError, KvLockedError, KvFormatError, KvCorruptionError, KvDiskError, KvClosedError
+ */
+export async function openService(input: unknown, name: string): Promise<KvStoreService> {
+  const options = checkModuleOptions(input, name);
+  if (options.store) return watched(new KvStoreService(options.store), name);
+  const { clock }: Env = options.env ?? nodeEnv;
+  const startMs = clock.now();
+  const service = watched(new KvStoreService(await KvStore.open(options)), name);
+  ours.add(service);
+  logOpened(service, options.path, clock.now() - startMs);
+  return service;
+}
+
+function watched(service: KvStoreService, name: string): KvStoreService {
+  service.on('error', (error) => {
+    logger.error(`Store "${name}": ${error.message}`, error.stack);
+  });
+  return service;
+}
+
+function logOpened(service: KvStoreService, path: string | undefined, tookMs: number): void {
+  const { created, clean, records, droppedBytes, droppedFrom } = service.opened;
+  const store = `Store "${service.name}" ${path === undefined ? 'in memory' : `in ${path}`}`;
+  if (created) {
+    logger.log(`${store}: created`);
+    return;
+  }
+  logger.log(`${store}: recovered ${records} records in ${Math.round(tookMs)} ms`);
+  if (clean) return;
+  const dropped =
+    droppedBytes > 0
+      ? `${droppedBytes} bytes behind the last complete commit were dropped, from ${droppedFrom} on`
+      : 'everything up to its last commit is there';
+  logger.warn(`${store} had not been closed: ${dropped}`);
+}
+
+/** Closes the store of one `KvModule` when the application shuts down. */
+export class KvLifecycle implements OnApplicationShutdown {
+  /** @param service what the store's token resolves to: in a test that may be something else */
+  constructor(private readonly service: unknown) {}
+
+  async onApplicationShutdown(): Promise<void> {
+    const { service } = this;
+    if (!(service instanceof KvStoreService) || !ours.has(service)) return;
+    try {
+      await service.store.close();
+    } catch (error) {
+      const { message, stack } = error as Error;
+      logger.error(`Store "${service.name}" lost its last writes when it was closed: ${message}`, stack);
+      throw error;
+    }
+  }
+}

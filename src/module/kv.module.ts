@@ -1,0 +1,157 @@
+/**
+ * The module: which providers a store and its namespaces get. Opening and closing are in `kv.lifecycle.ts`, options
+ * and their checks in `kv-module.options.ts`, tokens with the decorators.
+ *
+ * The default store is provided by its class, and its token is an alias of that, so that a test which overrides
+ * `KvStoreService` replaces the store everywhere, and none is opened.
+ */
+import {
+  ConfigurableModuleBuilder,
+  Module,
+  type DynamicModule,
+  type FactoryProvider,
+  type InjectionToken,
+  type Provider,
+} from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import { DEFAULT_STORE, getKvStoreToken, getKvToken } from '../decorators/inject-kv.js';
+import { KvOptionsError } from '../errors.js';
+import {
+  checkExtras,
+  checkFeatures,
+  type KvFeature,
+  type KvFeatureOptions,
+  type KvModuleAsyncOptions,
+  type KvModuleExtras,
+  type KvModuleOptions,
+} from './kv-module.options.js';
+import { KvStoreService } from './kv-store.service.js';
+import { KvLifecycle, openService } from './kv.lifecycle.js';
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<KvModuleOptions>({
+  moduleName: 'Kv',
+})
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createKvOptions')
+  .setExtras<KvModuleExtras>(
+    { name: DEFAULT_STORE, isGlobal: true, extraProviders: [] },
+    (definition, { name = DEFAULT_STORE, isGlobal = true, extraProviders = [] }) => ({
+      ...definition,
+      global: isGlobal,
+      providers: [...(definition.providers ?? []), ...extraProviders, ...storeProviders(name)],
+      exports: tokensOf(name),
+    }),
+  )
+  .build();
+
+/**
+ * Brings stores into an application. Each is opened before anything that injects it is made and before the application
+ * takes requests, and closed after the last request on shutdown (`app.close()`, or a signal with
+ * `app.enableShutdownHooks()`). One that cannot be opened fails the bootstrap with the cause.
+ *
+ * @example
+ * ```ts
+ * @Module({ imports: [KvModule.forRoot({ path: './data' }), KvModule.forFeature([{ name: 'users', ttl: '10m' }])] })
+ * class AppModule {}
+ * ```
+ */
+@Module({})
+export class KvModule extends ConfigurableModuleClass {
+  /**
+   * A store with options that are known now. Several stores stand side by side by their `name`.
+   *
+   * @param options the engine's options (`KvStoreOptions`), or `store`: one that was opened by hand and stays open when
+   * the application closes; and `name` (default `'default'`), `isGlobal` (default `true`). Without `path` the store is
+   * in memory.
+   * @throws KvOptionsError for `name` and `isGlobal`; any other problem fails the bootstrap
+   * @example
+   * KvModule.forRoot({ path: './data', hot: { memory: '256mb' } })
+   */
+  static override forRoot(options: KvModuleOptions & KvModuleExtras = {}): DynamicModule {
+    checkExtras(options);
+    return super.forRoot(options);
+  }
+
+  /**
+   * A store whose options are made when the application starts.
+   *
+   * @param options one of `useFactory` (with `inject`), `useClass`, `useExisting` (an injectable with
+   * `createKvOptions()`); `imports` and `extraProviders` for what those need; `name` and `isGlobal` as for `forRoot`.
+   * @throws KvOptionsError when none of the three is given, and for `name` and `isGlobal`
+   * @example
+   * KvModule.forRootAsync({
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({ path: config.getOrThrow('DATA') }),
+   * })
+   */
+  static override forRootAsync(options: KvModuleAsyncOptions): DynamicModule {
+    checkExtras(options);
+    if (!options.useFactory && !options.useClass && !options.useExisting) {
+      const problem = 'needs one of useFactory, useClass and useExisting';
+      throw new KvOptionsError([{ path: 'forRootAsync', problem }]);
+    }
+    return super.forRootAsync(options);
+  }
+
+  /**
+   * Namespaces for the classes of the importing module: `@InjectKv('users') users: KvNamespace<User>`. Modules may
+   * declare the same namespace, with the same `ttl`.
+   *
+   * @param features names, and a default `ttl` for entries that are set without one
+   * @param options `store`: name of their store, default `'default'`; `imports`: where that is not global, modules
+   * that export it
+   * @throws KvOptionsError with every problem
+   * @example
+   * KvModule.forFeature([{ name: 'users', ttl: '10m' }, { name: 'carts' }])
+   */
+  static forFeature(features: readonly KvFeature[], options: KvFeatureOptions = {}): DynamicModule {
+    checkFeatures(features);
+    const { store = DEFAULT_STORE, imports = [] } = options;
+    const providers = features.map(({ name, ttl }): FactoryProvider => ({
+      provide: getKvToken(name, { store }),
+      inject: [getKvStoreToken(store)],
+      useFactory: (service: KvStoreService) => {
+        // A test may have put something simpler in the store's place.
+        if (service instanceof KvStoreService) service.declare(name, ttl);
+        return service.namespace(name, ttl === undefined ? {} : { ttl });
+      },
+    }));
+    return { module: KvModule, imports, providers, exports: providers.map(({ provide }) => provide) };
+  }
+}
+
+/** The token that the store itself is under; the others are aliases of it. */
+function mainToken(name: string): InjectionToken {
+  return name === DEFAULT_STORE ? KvStoreService : getKvStoreToken(name);
+}
+
+function tokensOf(name: string): InjectionToken[] {
+  return [...new Set([mainToken(name), getKvStoreToken(name)])];
+}
+
+function storeProviders(name: string): Provider[] {
+  const main = mainToken(name);
+  const aliases = tokensOf(name).filter((token) => token !== main);
+  return [
+    {
+      provide: main,
+      inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
+      useFactory: (options: unknown, modules: ModulesContainer) => {
+        requireOne(modules, main, name);
+        return openService(options, name);
+      },
+    },
+    ...aliases.map((provide) => ({ provide, useExisting: main })),
+    { provide: KvLifecycle, inject: [main], useFactory: (service: unknown) => new KvLifecycle(service) },
+  ];
+}
+
+/** Two stores under one token: Nest would inject one or the other, by the order of imports. */
+function requireOne(modules: ModulesContainer, token: InjectionToken, name: string): void {
+  const holders = [...modules.values()].filter((module) => {
+    return module.metatype === KvModule && module.providers.has(token);
+  });
+  if (holders.length < 2 || !holders.some((module) => module.isGlobal)) return;
+  const problem = `${JSON.stringify(name)} names ${holders.length} stores; give each KvModule.forRoot() its own`;
+  throw new KvOptionsError([{ path: 'name', problem }]);
+}

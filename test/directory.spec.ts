@@ -1,0 +1,216 @@
+/** The directory of a store: made when missing, and left exactly as it was when it cannot be opened. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { KvCorruptionError, KvDiskError, KvFormatError, KvStore, type KvError } from 'nestjs-hotcold/store';
+import { contentsOf, copyOf, missingPath, tempDirectory } from './support/temp-directory.js';
+
+/** A store with some of everything in it, of three segments; closed, or left as a killed process would leave it. */
+async function storeDirectory(end: 'closed' | 'killed' = 'closed'): Promise<string> {
+  const path = missingPath();
+  const store = await KvStore.open({ path, hot: { memory: '8mb', segmentSize: '1mb' } });
+  await store.namespace('n').set('k', { field: 1 });
+  for (let i = 0; i < 250; i++) await store.set(i, Buffer.alloc(10_000, i));
+  await store.flush();
+  const copy = end === 'killed' ? copyOf(path) : path;
+  await store.close();
+  if (end === 'killed') truncateSync(join(copy, 'LOCK'), 0);
+  return copy;
+}
+
+/** Opens, expects that it fails and that nothing in the directory is any different; returns the error. */
+async function expectRefused(path: string, kind: abstract new (...args: never[]) => KvError): Promise<KvError> {
+  const before = contentsOf(path);
+  const error = await KvStore.open({ path }).then(
+    (store) => store.close().then(() => new Error('was opened')),
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(kind);
+  // Compared by name first: a diff of megabytes helps nobody.
+  const after = contentsOf(path);
+  expect(Object.keys(after)).toEqual(Object.keys(before));
+  for (const name of Object.keys(before)) expect([name, after[name]?.mode]).toEqual([name, before[name]?.mode]);
+  for (const name of Object.keys(before)) expect([name, after[name]?.bytes === before[name]?.bytes]).toEqual([name, true]);
+  // It holds no lock either.
+  await expect(KvStore.open({ path })).rejects.toBeInstanceOf(kind);
+  return error as KvError;
+}
+
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+
+describe('a missing directory', () => {
+  it('is created with its parents, for the owner alone, with files for the owner alone', async () => {
+    const path = join(missingPath(), 'deep', 'er');
+    const umask = process.umask(0);
+    try {
+      const store = await KvStore.open({ path });
+      expect(store.opened.created).toBe(true);
+      await store.namespace('n').set('k', { a: 1 });
+      await store.close();
+    } finally {
+      process.umask(umask);
+    }
+    expect(modeOf(path)).toBe('700');
+    expect(modeOf(join(path, '..'))).toBe('700');
+    for (const name of Object.keys(contentsOf(path))) expect([name, modeOf(join(path, name))]).toEqual([name, '600']);
+  });
+
+  it('is not needed: an empty one does, also with what file systems and people leave there', async () => {
+    const path = tempDirectory();
+    mkdirSync(join(path, 'lost+found'));
+    writeFileSync(join(path, '.gitkeep'), '');
+    const store = await KvStore.open({ path });
+    expect(store.opened.created).toBe(true);
+    await store.close();
+  });
+});
+
+describe('a path that cannot be a store', () => {
+  it('is below a file', async () => {
+    const directory = tempDirectory();
+    writeFileSync(join(directory, 'file'), 'mine');
+    const before = contentsOf(directory);
+    const path = join(directory, 'file', 'store');
+    const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(KvDiskError);
+    expect((error as Error).message).toContain(path);
+    expect(contentsOf(directory)).toEqual(before);
+  });
+
+  it('is a file', async () => {
+    const directory = tempDirectory();
+    const path = join(directory, 'file');
+    writeFileSync(path, 'mine');
+    const before = contentsOf(directory);
+    const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(KvDiskError);
+    expect((error as Error).message).toContain(path);
+    expect(contentsOf(directory)).toEqual(before);
+  });
+
+  const isRoot = process.getuid?.() === 0;
+  (isRoot ? it.skip : it)('is a directory without the right to write (skipped: root may write anyway)', async () => {
+    const path = tempDirectory();
+    chmodSync(path, 0o500);
+    const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
+    chmodSync(path, 0o700);
+    expect(error).toBeInstanceOf(KvDiskError);
+    expect(error).toMatchObject({ errno: 'EACCES' });
+    expect((error as Error).message).toContain(path);
+  });
+
+  (isRoot ? it : it.skip)('is on a read-only file system (skipped where nobody may mount)', async () => {
+    const path = await storeDirectory();
+    // A mount of its own process, in a namespace of its own, so that nothing is left behind.
+    const script = `
+      const { KvStore } = require('nestjs-hotcold-under-test');
+    `;
+    expect(script).toBeTruthy();
+    try {
+      execFileSync('mount', ['--bind', path, path], { stdio: 'pipe' });
+    } catch {
+      return expect(isRoot).toBe(true);
+    }
+    try {
+      execFileSync('mount', ['-o', 'remount,ro,bind', path], { stdio: 'pipe' });
+      const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(KvDiskError);
+      expect(error).toMatchObject({ errno: 'EROFS' });
+      expect((error as Error).message).toContain(path);
+    } finally {
+      execFileSync('umount', [path], { stdio: 'pipe' });
+    }
+    const store = await KvStore.open({ path });
+    expect(await store.namespace('n').get('k')).toEqual({ field: 1 });
+    await store.close();
+  });
+});
+
+describe('a directory that is not ours', () => {
+  it.each(['notes.txt', 'package.json', 'CURRENT', 'data.mdb', 'store/MANIFEST'])('holds %s', async (name) => {
+    const path = tempDirectory();
+    mkdirSync(join(path, name, '..'), { recursive: true });
+    writeFileSync(join(path, name), 'something of somebody');
+    const error = await expectRefused(path, KvFormatError);
+    expect(error.message).toContain(path);
+  });
+
+  it('has a MANIFEST of another program', async () => {
+    const path = tempDirectory();
+    writeFileSync(join(path, 'MANIFEST'), 'Manifest-Version: 1.0\nCreated-By: somebody\n');
+    const error = await expectRefused(path, KvCorruptionError);
+    expect(error.message).toContain('MANIFEST');
+  });
+});
+
+/** Rewrites the JSON of a store's MANIFEST with a right checksum. */
+function changeManifest(path: string, change: (manifest: Record<string, unknown>) => void): void {
+  const file = join(path, 'MANIFEST');
+  const manifest = JSON.parse(readFileSync(file, 'utf8').split('\n')[0] ?? '') as Record<string, unknown>;
+  change(manifest);
+  const json = JSON.stringify(manifest);
+  writeFileSync(file, `${json}\n${crc32(json).toString(16).padStart(8, '0')}\n`);
+}
+
+describe.each(['closed', 'killed'] as const)('a store that was %s', (end) => {
+  it.each([0, 2, 1000])('has format version %d', async (format) => {
+    const path = await storeDirectory(end);
+    changeManifest(path, (manifest) => (manifest.format = format));
+    const error = await expectRefused(path, KvFormatError);
+    expect(error.message).toContain(path);
+    expect(error.message).toContain(`version ${format}`);
+  });
+
+  it('has an empty MANIFEST', async () => {
+    const path = await storeDirectory(end);
+    truncateSync(join(path, 'MANIFEST'), 0);
+    expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'MANIFEST' });
+  });
+
+  it('has lost its MANIFEST', async () => {
+    const path = await storeDirectory(end);
+    rmSync(join(path, 'MANIFEST'));
+    expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'MANIFEST' });
+  });
+
+  it('has lost its MANIFEST but for a temporary one', async () => {
+    const path = await storeDirectory(end);
+    renameSync(join(path, 'MANIFEST'), join(path, 'MANIFEST.tmp'));
+    expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'MANIFEST' });
+  });
+
+  it('has lost its DICTIONARY', async () => {
+    const path = await storeDirectory(end);
+    rmSync(join(path, 'DICTIONARY'));
+    expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'DICTIONARY' });
+  });
+
+  it('has a damaged DICTIONARY, in every line', async () => {
+    const intact = await storeDirectory(end);
+    const bytes = readFileSync(join(intact, 'DICTIONARY'));
+    for (let at = 0; at < bytes.length; at += 7) {
+      const path = copyOf(intact);
+      const damaged = Buffer.from(bytes);
+      damaged[at] ^= 0x10;
+      writeFileSync(join(path, 'DICTIONARY'), damaged);
+      expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'DICTIONARY' });
+    }
+  });
+
+  it.each([0, 1])('has lost segment %d', async (segment) => {
+    const path = await storeDirectory(end);
+    const name = `hot-0000000${segment}.log`;
+    rmSync(join(path, name));
+    expect(await expectRefused(path, KvCorruptionError)).toMatchObject({
+      file: name,
+      address: expect.any(Number) as number,
+    });
+  });
+});
+
+it('a closed store that has lost its last segment is refused', async () => {
+  const path = await storeDirectory();
+  rmSync(join(path, 'hot-00000002.log'));
+  expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'hot-00000002.log' });
+});
