@@ -5,7 +5,7 @@
  *   node --expose-gc bench/child.mjs --peer ours --keys 200000 --profile /tmp/profiles
  */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -37,7 +37,13 @@ try {
 }
 
 async function measure() {
-  const result = { peer: options.peer, opsPerSecond: {}, operations: {} };
+  const result = {
+    peer: options.peer,
+    loadAverage: loadavg()[0],
+    opsPerSecond: {},
+    cpuUs: {},
+    operations: {},
+  };
   const store = await adapter.open(directory, { keys });
 
   const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -74,12 +80,15 @@ async function measure() {
   async function phase(name, run, input) {
     await settle();
     const measured = async () => {
+      const cpuFrom = process.cpuUsage();
       const from = performance.now();
       const { operations, wrong } = await run(store, input);
       const seconds = (performance.now() - from) / 1000;
+      const { user, system } = process.cpuUsage(cpuFrom);
       if (wrong > 0 && adapter.answers !== false) throw new Error(`${name}: ${wrong} wrong answers`);
       result.operations[name] = operations;
       result.opsPerSecond[name] = operations / seconds;
+      result.cpuUs[name] = (user + system) / operations;
     };
     await (options.profile
       ? profiled(join(options.profile, `${options.peer}-${name}`), measured)

@@ -24,6 +24,8 @@ export function markdownReport(result) {
       `## × ${base}`,
       phaseTable(result.peers, (peer, phase) => ratio(ratios[peer][phase])),
     ]),
+    '## Processor time of an operation in µs, all threads, medians',
+    phaseTable(result.peers, (peer, phase) => result.medians[peer].cpuUs[phase].toFixed(2)),
     '## While loading and after it, medians',
     loading(result),
     NOTES,
@@ -37,12 +39,12 @@ whole run. Updates of lmdb are acknowledged when their transaction is committed,
 classic-level when the operating system has them, ours when they are in memory (a commit every 100 ms makes them
 durable). \`Map\` and lru-cache keep the objects they are given and return the same ones; the others return copies.`;
 
-function setting({ keys, rounds, seed, capMs, rawDataBytes, machine, versions }) {
+function setting({ keys, rounds, seed, capMs, rawDataBytes, machine, loadAverage, versions }) {
   const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return [
     `- ${grouped(keys)} keys, ${mib(rawDataBytes.json)} MiB of keys and values as JSON, ${mib(rawDataBytes.packed)} MiB as MessagePack with shared structures; zipfian 0.99, seed ${seed}`,
     `- ${rounds} rounds, each peer in a fresh process in turn; as many operations a phase as keys, or ${capMs / 1000} s`,
-    `- ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMib} MiB, ${machine.platform}, Node ${machine.node}`,
+    `- ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMib} MiB, ${machine.platform}, Node ${machine.node}; load average ${loadAverage.from.toFixed(1)} to ${loadAverage.to.toFixed(1)}, this run itself some 1.5`,
     `- ${packages.join(', ')}`,
   ].join('\n');
 }

@@ -1,7 +1,7 @@
 /** From single rounds to what is recorded: medians by peer, ratios to lmdb and lru-cache, floors, and the machine. */
 import { existsSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { median } from 'simple-statistics';
+import { max, median, min } from 'simple-statistics';
 import { floorsOf } from './floors.mjs';
 import { MIB } from './units.mjs';
 import { rawDataBytes } from './workload.mjs';
@@ -13,6 +13,7 @@ export async function summary(settings, runs) {
   for (const peer of settings.peers) medians[peer] = mediansOf(runs.filter((run) => run.peer === peer));
   const ratios = {};
   for (const base of RATIOS_TO.filter((name) => medians[name])) ratios[base] = ratiosTo(medians, base);
+  const loads = runs.map((run) => run.loadAverage);
   const data = rawDataBytes(settings.keys);
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -24,6 +25,7 @@ export async function summary(settings, runs) {
       platform: `${process.platform} ${process.arch}`,
       node: process.version,
     },
+    loadAverage: { from: min(loads), to: max(loads) },
     versions: await versionsOf(settings.peers),
     rawDataBytes: data,
     medians,
@@ -36,9 +38,14 @@ export async function summary(settings, runs) {
 function mediansOf(runs) {
   const of = (figure) => median(runs.map(figure));
   const ops = {};
-  for (const phase of Object.keys(runs[0].opsPerSecond)) ops[phase] = of((run) => run.opsPerSecond[phase]);
+  const cpuUs = {};
+  for (const phase of Object.keys(runs[0].opsPerSecond)) {
+    ops[phase] = of((run) => run.opsPerSecond[phase]);
+    cpuUs[phase] = of((run) => run.cpuUs[phase]);
+  }
   return {
     ops,
+    cpuUs,
     loopDelayP99Ms: of((run) => run.loopDelayMs.p99),
     loopDelayMaxMs: of((run) => run.loopDelayMs.max),
     rssAfterLoad: of((run) => run.memory.rssAfterLoad),

@@ -13,6 +13,9 @@ async function storeDirectory(end: 'closed' | 'killed' = 'closed'): Promise<stri
   await store.namespace('n').set('k', { field: 1 });
   for (let i = 0; i < 250; i++) await store.set(i, Buffer.alloc(10_000, i));
   await store.flush();
+  // A second commit, which says of the first that it is on stable storage.
+  await store.set('last', 1);
+  await store.flush();
   const copy = end === 'killed' ? copyOf(path) : path;
   await store.close();
   if (end === 'killed') truncateSync(join(copy, 'LOCK'), 0);
@@ -102,15 +105,12 @@ describe('a path that cannot be a store', () => {
 
   (isRoot ? it : it.skip)('is on a read-only file system (skipped where nobody may mount)', async () => {
     const path = await storeDirectory();
-    // A mount of its own process, in a namespace of its own, so that nothing is left behind.
-    const script = `
-      const { KvStore } = require('nestjs-hotcold-under-test');
-    `;
-    expect(script).toBeTruthy();
     try {
       execFileSync('mount', ['--bind', path, path], { stdio: 'pipe' });
     } catch {
-      return expect(isRoot).toBe(true);
+      // A container may forbid it; said aloud, because a test that does nothing should not look like one that does.
+      console.warn('mount is not allowed here: the read-only file system was not tested');
+      return;
     }
     try {
       execFileSync('mount', ['-o', 'remount,ro,bind', path], { stdio: 'pipe' });
@@ -186,15 +186,22 @@ describe.each(['closed', 'killed'] as const)('a store that was %s', (end) => {
     expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'DICTIONARY' });
   });
 
-  it('has a damaged DICTIONARY, in every line', async () => {
+  it('has a damaged DICTIONARY: a bit of each line', async () => {
     const intact = await storeDirectory(end);
     const bytes = readFileSync(join(intact, 'DICTIONARY'));
-    for (let at = 0; at < bytes.length; at += 7) {
-      const path = copyOf(intact);
-      const damaged = Buffer.from(bytes);
-      damaged[at] ^= 0x10;
-      writeFileSync(join(path, 'DICTIONARY'), damaged);
-      expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'DICTIONARY' });
+    const lines = bytes.toString('latin1').split('\n');
+    expect(lines.length).toBeGreaterThan(2);
+    let start = 0;
+    for (const line of lines.slice(0, -1)) {
+      // In the checksum, in the JSON, and the end of the line.
+      for (const at of [start + 3, start + 15, start + line.length]) {
+        const path = copyOf(intact);
+        const damaged = Buffer.from(bytes);
+        damaged[at] ^= 0x01;
+        writeFileSync(join(path, 'DICTIONARY'), damaged);
+        expect(await expectRefused(path, KvCorruptionError)).toMatchObject({ file: 'DICTIONARY' });
+      }
+      start += line.length + 1;
     }
   });
 

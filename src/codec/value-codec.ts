@@ -54,7 +54,8 @@ export class ValueCodec {
    */
   encode(value: unknown): void {
     checkValue(value, 0);
-    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(Buffer.allocUnsafeSlow(FRESH_BUFFER_BYTES));
+    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES)
+      this.packr.useBuffer(Buffer.allocUnsafeSlow(FRESH_BUFFER_BYTES));
     let packed: PackedBuffer;
     try {
       packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE);
@@ -116,7 +117,8 @@ function checkObject(value: object, depth: number): void {
       for (let i = 0; i < value.length; i++) checkValue(value[i], depth + 1);
       return;
     }
-    if (value instanceof Map) {
+    // msgpackr knows a Map by its constructor, and would store nothing of a subclass.
+    if (value instanceof Map && value.constructor === Map) {
       for (const [key, entry] of value) {
         checkValue(key, depth + 1);
         checkValue(entry, depth + 1);
@@ -137,6 +139,9 @@ function checkObject(value: object, depth: number): void {
       checkValue(toJSON.call(value), depth + 1);
       return;
     }
+    // Boxed values, iterators, headers: what keeps its content elsewhere than in fields would come back empty.
+    const kind = Object.prototype.toString.call(value).slice(8, -1);
+    if (kind !== 'Object') refuse(`an instance of ${kind}, or of a class made of it`);
   }
   for (const field in value) {
     // One that msgpackr would rename, and one that it uses for its own bookkeeping.

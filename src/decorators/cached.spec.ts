@@ -151,6 +151,23 @@ describe('@Cached on methods that return promises', () => {
     expect(getCachedStats(app.get(KvStoreService)).hits).toBe(1);
   });
 
+  it('runs the method once, also when one of the calls hears of the miss only after the run', async () => {
+    const stored = new Map<unknown, unknown>();
+    let lookUps = 0;
+    const slow = {
+      // The second call's look at the disk takes longer than the first one's look and run together.
+      get: async () => void (await sleep(lookUps++ === 0 ? 0 : 30)),
+      peek: (key: unknown) => stored.get(key),
+      set: async (key: unknown, value: unknown) => stored.set(key, value),
+    };
+    testing = await Test.createTestingModule({
+      providers: [Users, { provide: getKvStoreToken(), useValue: { namespace: () => slow } }],
+    }).compile();
+    const users = testing.get(Users);
+    await Promise.all([users.find('a'), users.find('a')]);
+    expect(calls).toHaveLength(1);
+  });
+
   it('gives each caller his own copy of what the store has', async () => {
     const users = (await start(Users)).get(Users);
     await users.find('a');
@@ -637,11 +654,11 @@ describe('the options of @Cached', () => {
   };
 
   it('are checked when the class is defined, all at once', () => {
-    let problems: { path: string }[] = [];
+    let problems: readonly { path: string }[] = [];
     try {
       decorate({ ttl: '-1s', namespace: '', condition: 1, cacheUndefined: 'yes', nonsense: 1, tags: [] })();
     } catch (error) {
-      problems = (error as KvOptionsError).problems as typeof problems;
+      problems = (error as KvOptionsError).problems;
     }
     const options = ['nonsense', 'tags', 'ttl', 'namespace', 'condition', 'cacheUndefined'];
     expect(problems.map(({ path }) => path)).toEqual(options.map((o) => `@Cached on Victim.find: ${o}`));

@@ -17,7 +17,14 @@ import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
 import { IndexSink } from './index-sink.js';
-import { isManifestName, newManifest, readManifest, writeManifest, type Manifest } from './manifest.js';
+import {
+  isManifestName,
+  MANIFEST_NAME,
+  newManifest,
+  readManifest,
+  writeManifest,
+  type Manifest,
+} from './manifest.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery } from './recovery.js';
 import { Spaces } from './spaces.js';
@@ -72,13 +79,19 @@ function deviceFor(options: ResolvedOptions, env: Env): Device {
  */
 function requireOurs(device: Device): void {
   const names = device.list().filter((name) => !name.startsWith('.') && name !== 'lost+found');
-  if (names.some(isManifestName)) return;
-  if (names.length === 0) return;
-  if (names.every((name) => name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name))) {
-    throw new KvCorruptionError('The manifest is missing', 'MANIFEST', 0);
+  if (names.includes(MANIFEST_NAME)) {
+    // It may be another program's: nothing is created beside it, not even a lock, before it was read.
+    readManifest(device);
+    return;
+  }
+  // A temporary manifest alone is what an interrupted first opening leaves.
+  const others = names.filter((name) => !isManifestName(name));
+  if (others.length === 0) return;
+  if (others.every((name) => name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name))) {
+    throw new KvCorruptionError('The manifest is missing', MANIFEST_NAME, 0);
   }
   throw new KvFormatError(
-    `${device.location} is not a store of nestjs-hotcold and not empty (it holds "${names[0]}"). Choose an empty ` +
+    `${device.location} is not a store of nestjs-hotcold and not empty (it holds "${others[0]}"). Choose an empty ` +
       `or missing directory.`,
   );
 }

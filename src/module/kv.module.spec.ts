@@ -1,0 +1,403 @@
+import 'reflect-metadata';
+import {
+  Controller,
+  Get,
+  Inject,
+  Injectable,
+  Logger,
+  Module,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+  Param,
+} from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { setTimeout as sleep } from 'node:timers/promises';
+import request from 'supertest';
+import { copyOf, tempDirectory } from '../../test/support/temp-directory.js';
+import { Cached } from '../decorators/cached.js';
+import { InjectKv, InjectKvStore, getKvStoreToken, getKvToken } from '../decorators/inject-kv.js';
+import { KvStore, type KvNamespace } from '../store/index.js';
+import type { KvModuleOptions, KvOptionsFactory } from './kv-module.options.js';
+import { KvModule } from './kv.module.js';
+import { KvStoreService } from './kv-store.service.js';
+
+interface User {
+  name: string;
+}
+
+@Injectable()
+class Users implements OnModuleInit {
+  foundAtInit: unknown;
+
+  constructor(
+    readonly kv: KvStoreService,
+    @InjectKv('users') readonly users: KvNamespace<User>,
+  ) {}
+
+  async onModuleInit() {
+    this.foundAtInit = await this.users.get('a');
+  }
+}
+
+const open: TestingModule[] = [];
+let log: jest.SpyInstance;
+let warn: jest.SpyInstance;
+let error: jest.SpyInstance;
+
+beforeEach(() => {
+  log = jest.spyOn(Logger.prototype, 'log').mockImplementation(() => {});
+  warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+  error = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => {});
+});
+
+afterEach(async () => {
+  for (const app of open.splice(0)) await app.close();
+  jest.restoreAllMocks();
+});
+
+async function start(imports: any[], providers: any[] = []): Promise<TestingModule> {
+  const app = await Test.createTestingModule({ imports, providers }).compile();
+  open.push(app);
+  return app.init();
+}
+
+describe('KvModule.forRoot', () => {
+  it('opens a store before anything that injects it, and keeps the data over a restart', async () => {
+    const path = tempDirectory();
+    const imports = [KvModule.forRoot({ path }), KvModule.forFeature([{ name: 'users', ttl: '10m' }])];
+    const first = await start(imports, [Users]);
+    expect(first.get(Users).foundAtInit).toBeUndefined();
+    await first.get(Users).users.set('a', { name: 'Ada' });
+    await first.close();
+    const second = await start(imports, [Users]);
+    expect(second.get(Users).foundAtInit).toEqual({ name: 'Ada' });
+    expect(await second.get(Users).users.ttl('a')).toBeLessThanOrEqual(600_000);
+  });
+
+  it('is global unless it is told otherwise', async () => {
+    @Injectable()
+    class Inner {
+      constructor(readonly kv: KvStoreService) {}
+    }
+    @Module({ providers: [Inner], exports: [Inner] })
+    class InnerModule {}
+    const app = await start([KvModule.forRoot(), InnerModule]);
+    expect(app.get(Inner, { strict: false }).kv).toBe(app.get(KvStoreService));
+    await expect(start([KvModule.forRoot({ isGlobal: false }), InnerModule])).rejects.toThrow(
+      /resolve dependencies of the Inner/,
+    );
+  });
+
+  it('serves forFeature from a store that is not global', async () => {
+    const storage = KvModule.forRoot({ isGlobal: false });
+    const app = await start(
+      [KvModule.forFeature([{ name: 'users' }], { imports: [storage] }), storage],
+      [Users],
+    );
+    expect(await app.get(Users).users.set('a', { name: 'Ada' })).toBeGreaterThan(0);
+  });
+
+  it('lists all problems of the options when it starts', async () => {
+    const options = {
+      hot: { memory: '1kb', colour: 'red' },
+      durability: { level: 'maybe' },
+      nonsense: 1,
+    } as any;
+    await expect(start([KvModule.forRoot(options)])).rejects.toMatchObject({
+      code: 'KV_OPTIONS',
+      problems: [
+        expect.objectContaining({ path: 'hot.memory' }),
+        expect.objectContaining({ path: 'hot.colour' }),
+        expect.objectContaining({ path: 'durability.level' }),
+        expect.objectContaining({ path: 'nonsense' }),
+      ],
+    });
+    expect(() => KvModule.forRoot({ isGlobal: 'yes', name: '' } as any)).toThrow(
+      /name: must be[^]*isGlobal: must be/,
+    );
+  });
+
+  it('fails to start on a directory that is open elsewhere, and leaves that one alone', async () => {
+    const path = tempDirectory();
+    const other = await KvStore.open({ path });
+    await expect(start([KvModule.forRoot({ path })])).rejects.toMatchObject({ code: 'KV_LOCKED', path });
+    await other.set('a', 1);
+    await other.close();
+    expect(await (await start([KvModule.forRoot({ path })])).get(KvStoreService).get('a')).toBe(1);
+  });
+
+  it('takes a store that was opened by hand, and does not close it', async () => {
+    const store = await KvStore.open();
+    const app = await start([KvModule.forRoot({ store }), KvModule.forFeature([{ name: 'users' }])], [Users]);
+    expect(app.get(KvStoreService).store).toBe(store);
+    await app.get(Users).users.set('a', { name: 'Ada' });
+    await app.close();
+    expect(await store.namespace('users').get('a')).toEqual({ name: 'Ada' });
+    await expect(start([KvModule.forRoot({ store, path: 'x' } as any)])).rejects.toThrow(
+      'path: has no effect',
+    );
+    await store.close();
+    await expect(start([KvModule.forRoot({ store })])).rejects.toMatchObject({ code: 'KV_CLOSED' });
+    await expect(start([KvModule.forRoot({ store: {} } as any)])).rejects.toThrow(
+      'store: must be an open KvStore',
+    );
+  });
+
+  it('keeps stores of different names apart', async () => {
+    @Injectable()
+    class Both {
+      constructor(
+        @InjectKvStore() readonly main: KvStoreService,
+        @InjectKvStore('sessions') readonly sessions: KvStoreService,
+        @InjectKv('users') readonly users: KvNamespace,
+        @InjectKv('users', { store: 'sessions' }) readonly others: KvNamespace,
+      ) {}
+      @Cached({ store: 'sessions', key: 'k' }) async cached() {
+        return 1;
+      }
+    }
+    const path = tempDirectory();
+    const app = await start(
+      [
+        KvModule.forRoot(),
+        KvModule.forRoot({ name: 'sessions', path }),
+        KvModule.forFeature([{ name: 'users' }]),
+        KvModule.forFeature([{ name: 'users' }], { store: 'sessions' }),
+      ],
+      [Both],
+    );
+    const both = app.get(Both);
+    expect([both.main.name, both.sessions.name]).toEqual(['default', 'sessions']);
+    expect(both.main).toBe(app.get(KvStoreService));
+    expect(both.sessions).toBe(app.get(getKvStoreToken('sessions')));
+    await both.users.set('a', 'main');
+    await both.others.set('a', 'sessions');
+    expect(await app.get<KvNamespace>(getKvToken('users')).get('a')).toBe('main');
+    expect(await both.sessions.namespace('users').get('a')).toBe('sessions');
+    await both.cached();
+    expect(both.sessions.stats().keys - both.main.stats().keys).toBe(1);
+  });
+
+  it('refuses two stores of one name', async () => {
+    await expect(start([KvModule.forRoot(), KvModule.forRoot({ hot: { memory: '16mb' } })])).rejects.toThrow(
+      'name: "default" names 2 stores',
+    );
+  });
+});
+
+describe('KvModule.forRootAsync', () => {
+  const PATH = Symbol('path');
+  @Module({ providers: [{ provide: PATH, useFactory: () => tempDirectory() }], exports: [PATH] })
+  class ConfigModule {}
+
+  @Injectable()
+  class Factory implements KvOptionsFactory {
+    constructor(@Inject(PATH) private readonly path: string) {}
+    async createKvOptions(): Promise<KvModuleOptions> {
+      return { path: this.path, hot: { memory: '8mb' } };
+    }
+  }
+
+  it.each([
+    [
+      'useFactory',
+      { imports: [ConfigModule], inject: [PATH], useFactory: async (path: string) => ({ path }) },
+    ],
+    ['useClass', { imports: [ConfigModule], useClass: Factory }],
+    [
+      'extraProviders',
+      { extraProviders: [{ provide: PATH, useValue: undefined }], inject: [PATH], useFactory: () => ({}) },
+    ],
+  ])('takes %s', async (_, options) => {
+    const kv = (await start([KvModule.forRootAsync(options)])).get(KvStoreService);
+    await kv.set('a', 1);
+    expect(await kv.get('a')).toBe(1);
+  });
+
+  it('takes useExisting', async () => {
+    @Module({ imports: [ConfigModule], providers: [Factory], exports: [Factory] })
+    class FactoryModule {}
+    const app = await start([KvModule.forRootAsync({ imports: [FactoryModule], useExisting: Factory })]);
+    expect(app.get(KvStoreService).stats().hot.memoryBudgetBytes).toBe(8 * 1024 * 1024);
+  });
+
+  it('takes a name, which the options need not repeat', async () => {
+    const app = await start([KvModule.forRootAsync({ name: 'sessions', useFactory: () => ({}) })]);
+    expect(app.get<KvStoreService>(getKvStoreToken('sessions')).name).toBe('sessions');
+    const factory = (options: any) => start([KvModule.forRootAsync({ useFactory: () => options })]);
+    await expect(factory({ name: 'other', isGlobal: true })).rejects.toThrow(
+      /name: must be beside useFactory[^]*isGlobal: must be beside/,
+    );
+    await expect(factory(undefined)).rejects.toThrow(
+      'options: must be an object; the factory returned undefined',
+    );
+    await expect(factory({ hot: { memory: 1 }, nonsense: 1 })).rejects.toThrow(/hot\.memory[^]*nonsense/);
+    expect(() => KvModule.forRootAsync({})).toThrow('needs one of useFactory, useClass and useExisting');
+  });
+
+  it('fails to start when the factory fails', async () => {
+    const useFactory = () => Promise.reject(new Error('no configuration'));
+    await expect(start([KvModule.forRootAsync({ useFactory })])).rejects.toThrow('no configuration');
+  });
+});
+
+describe('KvModule.forFeature', () => {
+  it('is needed for a namespace, and Nest says which is missing', async () => {
+    await expect(start([KvModule.forRoot()], [Users])).rejects.toThrow('KvNamespace("users")');
+  });
+
+  it('needs the store', async () => {
+    await expect(start([KvModule.forFeature([{ name: 'users' }])], [Users])).rejects.toThrow('KvStore');
+  });
+
+  it('refuses what is no namespace, all at once', () => {
+    const features = [{ name: '' }, { name: 'a', ttl: 'soon' }, 'users', { name: 'b', colour: 1 }] as any;
+    expect(() => KvModule.forFeature(features)).toThrow(
+      /\[0\]\.name[^]*\[1\]\.ttl[^]*\[2\]: must be an object[^]*\[3\]\.colour: is not an option/,
+    );
+    expect(() => KvModule.forFeature('users' as any)).toThrow('must get a list');
+  });
+
+  it('gives a namespace one default ttl for the whole application', async () => {
+    class WithTtl {
+      @Cached({ namespace: 'users' }) async get(): Promise<number> {
+        return 1;
+      }
+    }
+    const app = await start(
+      [KvModule.forRoot(), KvModule.forFeature([{ name: 'users', ttl: '10m' }])],
+      [WithTtl],
+    );
+    const kv = app.get(KvStoreService);
+    await kv.namespace('users').set('a', 1);
+    expect(await kv.namespace('users').ttl('a')).toBeLessThanOrEqual(600_000);
+    await app.get(WithTtl).get();
+    expect(await kv.namespace('users').ttl(['WithTtl', 'WithTtl', 'get'])).toBeLessThanOrEqual(600_000);
+    const twice = [
+      KvModule.forFeature([{ name: 'users', ttl: '10m' }]),
+      KvModule.forFeature([{ name: 'users', ttl: 1 }]),
+    ];
+    await expect(start([KvModule.forRoot(), ...twice])).rejects.toThrow('declare the same one everywhere');
+  });
+});
+
+describe('KvStoreService', () => {
+  it('passes every call on to the engine, with its own promises', async () => {
+    const kv = (await start([KvModule.forRoot()])).get(KvStoreService);
+    const promise = Promise.resolve(1 as unknown);
+    jest.spyOn(kv.store, 'get').mockReturnValueOnce(promise);
+    expect(kv.get('a')).toBe(promise);
+    expect(await kv.set('a', 1)).toBeGreaterThan(0);
+    expect(await kv.setIfAbsent('a', 2)).toBe(false);
+    await kv.setMany([
+      ['b', 2],
+      ['c', 3, { ttl: '1m' }],
+    ]);
+    expect(await kv.getMany(['a', 'b', 'x'])).toEqual([1, 2, undefined]);
+    expect([kv.peek('a'), await kv.has('a'), await kv.has('x')]).toEqual([1, true, false]);
+    expect(await kv.getEntry('a')).toMatchObject({ value: 1, expiresAt: undefined });
+    expect(await kv.increment('a')).toBe(2);
+    expect(await kv.update<number>('a', (n = 0) => n * 10)).toBe(20);
+    expect(await kv.touch('a', '1m')).toBe(true);
+    expect(await kv.ttl('a')).toBeLessThanOrEqual(60_000);
+    expect([await kv.delete('a'), await kv.deleteMany(['a', 'b'])]).toEqual([true, 1]);
+    expect(await kv.flush()).toBeDefined();
+    await kv.clear();
+    expect(kv.stats().keys).toBe(0);
+    expect([kv.isOpen, kv.opened.created, typeof kv.on('error', () => {})]).toEqual([true, true, 'function']);
+  });
+
+  it('can be replaced in a test, and then no store is opened', async () => {
+    const openStore = jest.spyOn(KvStore, 'open');
+    const users = { get: jest.fn().mockResolvedValue({ name: 'fake' }) };
+    const app = await Test.createTestingModule({
+      imports: [KvModule.forRoot({ path: '/nowhere/at/all' }), KvModule.forFeature([{ name: 'users' }])],
+      providers: [Users],
+    })
+      .overrideProvider(KvStoreService)
+      .useValue({ namespace: () => users })
+      .compile();
+    await app.init();
+    expect(app.get(Users).foundAtInit).toEqual({ name: 'fake' });
+    expect(openStore).not.toHaveBeenCalled();
+    await app.close();
+  });
+
+  it('leaves a single namespace to be replaced as well', async () => {
+    const app = await Test.createTestingModule({
+      providers: [
+        Users,
+        { provide: KvStoreService, useValue: {} },
+        { provide: getKvToken('users'), useValue: new Map([['a', { name: 'map' }]]) },
+      ],
+    }).compile();
+    await app.init();
+    expect(app.get(Users).foundAtInit).toEqual({ name: 'map' });
+  });
+});
+
+describe('the life of a store', () => {
+  it('ends after the last request, and after the hooks of those who use it', async () => {
+    const atShutdown: unknown[] = [];
+    let arrived = () => {};
+    const inFlight = new Promise<void>((resolve) => (arrived = resolve));
+    @Controller()
+    class Slow implements OnApplicationShutdown {
+      constructor(private readonly kv: KvStoreService) {}
+      @Get('slow/:key')
+      async slow(@Param('key') key: string) {
+        arrived();
+        await sleep(100);
+        await this.kv.set(key, 'written late');
+        return { value: await this.kv.get(key) };
+      }
+      async onApplicationShutdown() {
+        atShutdown.push(await this.kv.get('a'));
+      }
+    }
+    const path = tempDirectory();
+    const testing = await Test.createTestingModule({
+      imports: [KvModule.forRoot({ path })],
+      controllers: [Slow],
+    }).compile();
+    const app = testing.createNestApplication<NestExpressApplication>();
+    await app.listen(0);
+    const answer = request(app.getHttpServer())
+      .get('/slow/a')
+      .set('Connection', 'close')
+      .then((r) => r.body);
+    await inFlight;
+    const { store } = app.get(KvStoreService);
+    await app.close();
+    expect(await answer).toEqual({ value: 'written late' });
+    expect(atShutdown).toEqual(['written late']);
+    expect(store.isOpen).toBe(false);
+    const reopened = await KvStore.open({ path });
+    expect(await reopened.get('a')).toBe('written late');
+    await reopened.close();
+  });
+
+  it('is logged: what was created, recovered, and dropped after an unclean stop', async () => {
+    const path = tempDirectory();
+    const first = await start([KvModule.forRoot({ path })]);
+    expect(log).toHaveBeenCalledWith(`Store "default" in ${path}: created`);
+    const kv = first.get(KvStoreService);
+    await kv.set('a', 1);
+    await kv.flush();
+    const killed = copyOf(path);
+    await first.close();
+    await start([KvModule.forRoot({ path })]);
+    expect(log).toHaveBeenCalledWith(expect.stringMatching(/: recovered 1 records in \d+ ms$/));
+    expect(warn).not.toHaveBeenCalled();
+    await start([KvModule.forRoot({ path: killed })]);
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining('had not been closed'));
+  });
+
+  it('tells what fails in the background', async () => {
+    const kv = (await start([KvModule.forRoot()])).get(KvStoreService);
+    const { error: listeners } = (kv.store as any).listeners as { error: Set<(e: Error) => void> };
+    for (const listener of listeners) listener(new Error('disk on fire'));
+    expect(error).toHaveBeenCalledWith('Store "default": disk on fire', expect.anything());
+  });
+});

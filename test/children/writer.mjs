@@ -1,0 +1,35 @@
+// Writes numbered keys for ever, in order, and says on standard output what is acknowledged: "ack <last> <ms>" after
+// the promises of the writes up to a number have resolved, "flush <last>" after a flush that covers it. `rewrite`
+// overwrites a few keys again and again as well, whose values name the number at which they were written.
+import { writeSync } from 'node:fs';
+import { KvStore } from '../src/store/index.js';
+
+const { path, level, everyMs, valueBytes, rewrite } = JSON.parse(process.argv[2]);
+const say = (line) => writeSync(1, `${line}\n`);
+
+const store = await KvStore.open({
+  path,
+  hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
+  durability: { level, everyMs },
+});
+const first = (await store.get('next')) ?? 0;
+say(`open ${first}`);
+
+let n = first;
+for (let round = 1; ; round++) {
+  const writes = [];
+  for (let i = 0; i < 20; i++, n++) {
+    const filling = 'x'.repeat((n * 7919) % valueBytes);
+    writes.push(store.set(n, { n, filling }));
+    if (rewrite) writes.push(store.set(`hot${n % 5}`, { n, filling }));
+    writes.push(store.set('next', n + 1));
+  }
+  await Promise.all(writes);
+  say(`ack ${n - 1} ${Date.now()}`);
+  if (level !== 'always' && round % 10 === 0) {
+    await store.flush();
+    say(`flush ${n - 1}`);
+  }
+  // Lets timers and the disk have their turn.
+  await new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,91 @@
+/**
+ * The store as plain JavaScript outside Jest, for tests with processes of their own: `src` is compiled file by file
+ * into a directory that is gone after the tests, without types, in a moment.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { transformSync } from '@swc/core';
+import { tempDirectory } from './temp-directory.js';
+
+const ROOT = join(__dirname, '..', '..');
+const FLOORS = ['store', 'hot', 'cold', 'log', 'codec', 'device', ''];
+
+let built: string | undefined;
+
+/** Compiles the engine and what lies in `test/children`; returns the directory with `children/*.mjs`. */
+function build(): string {
+  if (built) return built;
+  built = tempDirectory();
+  for (const floor of FLOORS) {
+    const source = join(ROOT, 'src', floor);
+    for (const name of namesIn(source)) {
+      if (!name.endsWith('.ts') || name.endsWith('.spec.ts') || (floor === '' && name === 'index.ts')) continue;
+      const { code } = transformSync(readFileSync(join(source, name), 'utf8'), {
+        filename: name,
+        module: { type: 'es6' },
+        jsc: { target: 'es2022', parser: { syntax: 'typescript' } },
+      });
+      const target = join(built, 'src', floor, name.replace(/ts$/, 'js'));
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, code);
+    }
+  }
+  cpSync(join(__dirname, '..', 'children'), join(built, 'children'), { recursive: true });
+  writeFileSync(join(built, 'package.json'), '{ "type": "module" }');
+  symlinkSync(join(ROOT, 'node_modules'), join(built, 'node_modules'));
+  return built;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+export interface Child {
+  process: ChildProcess;
+  /** Lines that it has printed so far, without one that is not complete. */
+  lines: string[];
+  /** Resolves at its first line that passes. */
+  line(passes: (line: string) => boolean): Promise<string>;
+  /** Resolves when it has ended and everything it printed was read: to its exit code, or its signal. */
+  ended: Promise<number | NodeJS.Signals | null>;
+}
+
+/** Starts `test/children/<name>.mjs` with options as JSON. */
+export function startChild(name: string, options: object, nodeOptions: string[] = []): Child {
+  const script = join(build(), 'children', `${name}.mjs`);
+  const child = spawn(process.execPath, [...nodeOptions, script, JSON.stringify(options)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  let waiting: { passes: (line: string) => boolean; resolve: (line: string) => void }[] = [];
+  let rest = '';
+  child.stdout.setEncoding('utf8');
+  child.stdout.on('data', (text: string) => {
+    const parts = (rest + text).split('\n');
+    rest = parts.pop() ?? '';
+    for (const line of parts) {
+      lines.push(line);
+      for (const one of waiting.filter(({ passes }) => passes(line))) {
+        waiting = waiting.filter((other) => other !== one);
+        one.resolve(line);
+      }
+    }
+  });
+  const ended = new Promise<number | NodeJS.Signals | null>((resolve) => {
+    child.on('close', (code, signal) => resolve(code ?? signal));
+  });
+  const line = (passes: (line: string) => boolean) => {
+    const there = lines.find(passes);
+    if (there !== undefined) return Promise.resolve(there);
+    return new Promise<string>((resolve, reject) => {
+      waiting.push({ passes, resolve });
+      void ended.then((how) => reject(new Error(`${name} ended (${how}) without the line: ${lines.join(' | ')}`)));
+    });
+  };
+  return { process: child, lines, line, ended };
+}
