@@ -139,6 +139,9 @@ function checkObject(value: object, depth: number): void {
       checkValue(toJSON.call(value), depth + 1);
       return;
     }
+    // Its state is private, or it has none: either way it would come back as {}.
+    if (Object.keys(value).length === 0)
+      refuse('an instance of a class that shows no fields (give it a toJSON)');
     // Boxed values, iterators, headers: what keeps its content elsewhere than in fields would come back empty.
     const kind = Object.prototype.toString.call(value).slice(8, -1);
     if (kind !== 'Object') refuse(`an instance of ${kind}, or of a class made of it`);

@@ -5,6 +5,7 @@
 import type { ConfigurableModuleAsyncOptions, DynamicModule, Provider } from '@nestjs/common';
 import { DEFAULT_STORE } from '../decorators/inject-kv.js';
 import { KvClosedError, KvOptionsError, type KvOptionProblem } from '../errors.js';
+import { MAX_NAMESPACE_NAME_BYTES } from '../limits.js';
 import type { KvStore } from '../store/kv-store.js';
 import { parseTtl, resolveOptions, type KvDuration, type KvStoreOptions } from '../store/options.js';
 
@@ -118,8 +119,6 @@ export function checkExtras(extras: { name?: unknown; isGlobal?: unknown }): voi
   if (problems.length > 0) throw new KvOptionsError(problems);
 }
 
-const MAX_NAME_BYTES = 512;
-
 /** @throws KvOptionsError with every problem */
 export function checkFeatures(features: readonly KvFeature[]): void {
   if (!Array.isArray(features)) {
@@ -136,8 +135,8 @@ export function checkFeatures(features: readonly KvFeature[]): void {
       return;
     }
     const { name, ttl, ...rest } = feature as Record<string, unknown>;
-    if (typeof name !== 'string' || name === '' || Buffer.byteLength(name) > MAX_NAME_BYTES) {
-      report('.name', `must be text of 1 to ${MAX_NAME_BYTES} bytes`);
+    if (typeof name !== 'string' || name === '' || Buffer.byteLength(name) > MAX_NAMESPACE_NAME_BYTES) {
+      report('.name', `must be text of 1 to ${MAX_NAMESPACE_NAME_BYTES} bytes`);
     }
     try {
       if (ttl !== undefined) parseTtl(ttl);

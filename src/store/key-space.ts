@@ -113,7 +113,13 @@ export class KeySpace<V = unknown> {
     this.core.assertOpen();
     const reads = this.core.reads;
     const where = reads.find(this.core.key(this.space.id, key));
-    if (where !== IN_MEMORY || !reads.isAlive(reads.words, reads.at, this.space)) return undefined;
+    // What is on disk is neither found nor missing.
+    if (where === ON_DISK) return undefined;
+    if (where === ABSENT || !reads.isAlive(reads.words, reads.at, this.space)) {
+      reads.misses++;
+      return undefined;
+    }
+    reads.memoryHits++;
     return this.decode(reads) as T;
   }
 

@@ -7,7 +7,7 @@ import ms from 'ms';
 import * as v from 'valibot';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
-import { KvOptionsError } from '../errors.js';
+import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import {
   MAX_PAGE_SIZE,
   MAX_SEGMENT_SIZE,
@@ -143,8 +143,8 @@ function size(min: number, max: number, powerOfTwo = false) {
 
 function number(min: number, max: number, integer: boolean) {
   const what = `must be ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}`;
-  const base = v.pipe(v.number(what), v.minValue(min, what), v.maxValue(max, what));
-  return integer ? v.pipe(base, v.integer(what)) : base;
+  const right = (value: number) => value >= min && value <= max && (!integer || Number.isInteger(value));
+  return v.pipe(v.number(what), v.check(right, what));
 }
 
 function duration(min: number, max: number) {
@@ -169,48 +169,52 @@ function isDevice(input: unknown): boolean {
 
 const notAnObject = 'must be an object';
 
-const schema = v.strictObject(
-  {
-    path: v.optional(v.pipe(v.string('must be the path of a directory'), v.nonEmpty('must not be empty'))),
-    device: v.optional(
-      v.union(
-        [v.picklist(['file', 'memory', 'null']), v.custom<Device>(isDevice)],
-        "must be 'file', 'memory', 'null' or a device",
-      ),
+/** Unknown names are found by `unknownNames`, because valibot's strict objects tell only the first one. */
+function object<T extends v.ObjectEntries>(entries: T) {
+  const isObject = (input: unknown) => typeof input === 'object' && input !== null && !Array.isArray(input);
+  return v.pipe(v.custom<object>(isObject, notAnObject), v.object(entries, notAnObject));
+}
+
+const hotOptions = {
+  memory: v.optional(size(MIN_HOT_MEMORY, 2 ** 34), 64 * MIB),
+  mutableFraction: v.optional(number(0, 1, false), 0.9),
+  expectedKeys: v.optional(number(0, 2 ** 30, true), 0),
+  pageSize: v.optional(size(MIN_PAGE_SIZE, MAX_PAGE_SIZE, true)),
+  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+};
+
+const durabilityOptions = {
+  level: v.optional(
+    v.picklist(['always', 'interval', 'checkpoint'], "must be 'always', 'interval' or 'checkpoint'"),
+    'interval',
+  ),
+  everyMs: v.optional(duration(1, 3_600_000), 100),
+};
+
+const storeOptions = {
+  path: v.optional(v.pipe(v.string('must be the path of a directory'), v.nonEmpty('must not be empty'))),
+  device: v.optional(
+    v.union(
+      [v.picklist(['file', 'memory', 'null']), v.custom<Device>(isDevice)],
+      "must be 'file', 'memory', 'null' or a device",
     ),
-    memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
-    name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
-    hot: v.optional(
-      v.strictObject(
-        {
-          memory: v.optional(size(MIN_HOT_MEMORY, 2 ** 34), 64 * MIB),
-          mutableFraction: v.optional(number(0, 1, false), 0.9),
-          expectedKeys: v.optional(number(0, 2 ** 30, true), 0),
-          pageSize: v.optional(size(MIN_PAGE_SIZE, MAX_PAGE_SIZE, true)),
-          segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
-        },
-        notAnObject,
-      ),
-      {},
-    ),
-    durability: v.optional(
-      v.strictObject(
-        {
-          level: v.optional(
-            v.picklist(['always', 'interval', 'checkpoint'], "must be 'always', 'interval' or 'checkpoint'"),
-            'interval',
-          ),
-          everyMs: v.optional(duration(1, 3_600_000), 100),
-        },
-        notAnObject,
-      ),
-      {},
-    ),
-    maxBacklog: v.optional(number(1, 10_000_000, true), 65_536),
-    env: v.optional(v.custom<Env>((input) => typeof input === 'object' && input !== null)),
-  },
-  notAnObject,
-);
+  ),
+  memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
+  name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
+  hot: v.optional(object(hotOptions), {}),
+  durability: v.optional(object(durabilityOptions), {}),
+  maxBacklog: v.optional(number(1, 10_000_000, true), 65_536),
+  env: v.optional(v.custom<Env>((input) => typeof input === 'object' && input !== null)),
+};
+
+const schema = object(storeOptions);
+
+function unknownNames(input: unknown, known: object, prefix = ''): KvOptionProblem[] {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) return [];
+  return Object.keys(input)
+    .filter((name) => !Object.hasOwn(known, name))
+    .map((name) => ({ path: prefix + name, problem: 'is not an option' }));
+}
 
 /**
  * Checks options and fills in the defaults.
@@ -218,10 +222,15 @@ const schema = v.strictObject(
  */
 export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
   const result = v.safeParse(schema, options);
-  const problems = (result.issues ?? []).map((issue) => {
-    const path = v.getDotPath(issue) ?? 'options';
-    return { path, problem: issue.expected === 'never' ? 'is not an option' : issue.message };
-  });
+  const problems: KvOptionProblem[] = (result.issues ?? []).map((issue) => ({
+    path: v.getDotPath(issue) ?? 'options',
+    problem: issue.message,
+  }));
+  problems.push(
+    ...unknownNames(options, storeOptions),
+    ...unknownNames(options?.hot, hotOptions, 'hot.'),
+    ...unknownNames(options?.durability, durabilityOptions, 'durability.'),
+  );
   if (!result.success) throw new KvOptionsError(problems);
   const { path, device, memoryLimit, name, hot, durability, maxBacklog } = result.output;
   const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);

@@ -30,6 +30,6 @@ for (let round = 1; ; round++) {
     await store.flush();
     say(`flush ${n - 1}`);
   }
-  // Lets timers and the disk have their turn.
-  await new Promise((resolve) => setImmediate(resolve));
+  // Lets timers and the disk have their turn, and keeps the number of keys within what can be checked in no time.
+  await new Promise((resolve) => (level === 'always' ? setImmediate(resolve) : setTimeout(resolve, 2)));
 }
