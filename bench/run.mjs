@@ -8,6 +8,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { SingleBar } from 'cli-progress';
+import { format, resolveConfig } from 'prettier';
 import { markdownReport } from './report.mjs';
 import { summary } from './summary.mjs';
 
@@ -84,9 +85,14 @@ const result = await summary(settings, runs);
 const markdown = markdownReport(result);
 console.log(`\n${markdown}`);
 if (!options.quick) {
-  const folder = new URL('results/', import.meta.url);
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(new URL('results/', import.meta.url), { recursive: true });
   const name = [result.date, options.name].filter(Boolean).join('-');
-  writeFileSync(new URL(`${name}.json`, folder), `${JSON.stringify(result, null, 2)}\n`);
-  writeFileSync(new URL(`${name}.md`, folder), markdown);
+  await record(`${name}.json`, JSON.stringify(result));
+  await record(`${name}.md`, markdown);
+}
+
+/** Laid out as the check of the repository's format wants it. */
+async function record(name, text) {
+  const file = fileURLToPath(new URL(`results/${name}`, import.meta.url));
+  writeFileSync(file, await format(text, { ...(await resolveConfig(file)), filepath: file }));
 }

@@ -25,6 +25,9 @@ const CONTENT: Record<string, unknown> = {
   last: 'from the second life',
 };
 
+/** Commits in the small store before it was closed or killed: two openings, two flushes, and one close. */
+const COMMITS = 5;
+
 const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
   path: PATH,
   env: disk.env(),
@@ -32,7 +35,7 @@ const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
   durability: { level: 'checkpoint' },
 });
 
-/** A store on a simulated disk with four commits, closed in order or killed behind the last one. */
+/** A store on a simulated disk closed in order or killed behind the last one. */
 async function smallStore(end: 'closed' | 'killed'): Promise<SimulatedDisk> {
   const disk = new SimulatedDisk();
   let store = await KvStore.open(optionsOn(disk));
@@ -50,6 +53,7 @@ async function smallStore(end: 'closed' | 'killed'): Promise<SimulatedDisk> {
   store = await KvStore.open(optionsOn(disk));
   await store.set('last', CONTENT.last);
   await store.flush();
+  expect(store.stats().writes.commits).toBe(COMMITS);
   if (end === 'closed') await store.close();
   else disk.kill();
   return disk;
@@ -64,7 +68,8 @@ async function readAll(disk: SimulatedDisk): Promise<'right' | 'refused' | 'drop
     return isGoodError(error) ? 'refused' : [error];
   }
   const wrong: unknown[] = [];
-  const dropped = store.opened.droppedBytes > 0;
+  // A file that ends exactly behind a commit looks as if later ones had never been: the number of the commit tells.
+  const dropped = store.opened.droppedBytes > 0 || store.opened.commit < COMMITS;
   let refused = false;
   for (const [key, expected] of Object.entries(CONTENT)) {
     try {

@@ -236,7 +236,7 @@ describe('field names with a meaning of their own', () => {
 describe('what cannot be carried', () => {
   const cyclic: Record<string, unknown> = {};
   cyclic.self = cyclic;
-  class SubMap extends Map {}
+  class SubMap extends Map<unknown, unknown> {}
   const refused: [string, unknown][] = [
     ['undefined', undefined],
     ['a function', () => 1],
@@ -393,6 +393,7 @@ describe('memory', () => {
     const original = {
       bytes: Uint8Array.of(1, 2, 3),
       large: new Uint8Array(5000).fill(9),
+      node: Buffer.of(6, 7),
       floats: new (typedArray('Float64Array'))([1, 2]),
       buffer: Uint8Array.of(4, 5).buffer,
       text: 'é'.repeat(100),
@@ -405,6 +406,7 @@ describe('memory', () => {
     expect(copy.large.every((byte) => byte === 9)).toBe(true);
     expect([...(copy.floats as Float64Array)]).toEqual([1, 2]);
     expect([...new Uint8Array(copy.buffer)]).toEqual([4, 5]);
+    expect([...copy.node]).toEqual([6, 7]);
     expect(copy.text).toBe('é'.repeat(100));
     expect(copy.bytes.buffer).not.toBe(bytes.buffer);
   });

@@ -40,13 +40,13 @@ export class Dictionary {
     if (known !== undefined) return known;
     const problem = this.problemOf(name);
     if (problem) throw new KvOptionsError([{ path: 'namespace', problem }]);
-    this.append({ namespace: name });
+    this.append([{ namespace: name }]);
     return this.namespaces.get(name) as number;
   }
 
-  /** Enters record structures durably. */
+  /** Enters record structures durably: all of them, or none when it fails, because their order is their number. */
   addStructures(structures: ValueStructure[]): void {
-    for (const structure of structures) this.append({ structure });
+    this.append(structures.map((structure) => ({ structure })));
   }
 
   /**
@@ -92,13 +92,15 @@ export class Dictionary {
     this.end = start;
   }
 
-  private append(entry: Entry): void {
-    const json = JSON.stringify(entry);
-    const bytes = Buffer.from(`${hex(crc32(json))} ${json}\n`);
+  private append(entries: Entry[]): void {
+    const lines = entries
+      .map((entry) => JSON.stringify(entry))
+      .map((json) => `${hex(crc32(json))} ${json}\n`);
+    const bytes = Buffer.from(lines.join(''));
     this.file.writeSync(bytes, 0, bytes.length, this.end);
     this.file.syncSync();
     this.end += bytes.length;
-    this.enter(entry);
+    for (const entry of entries) this.enter(entry);
   }
 
   private enter(entry: Entry): void {

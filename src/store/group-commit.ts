@@ -54,6 +54,7 @@ export class GroupCommit {
     private lastEnd: LogAddress,
   ) {
     this.synced = number;
+    parts.health.whenFull = () => this.retrySoon();
   }
 
   /** Whether a write's promise has to wait for `durable()`. */
@@ -135,7 +136,9 @@ export class GroupCommit {
     const { log, segments, health } = this.parts;
     if (health.failure) throw health.failure;
     try {
-      if (log.hasUncommitted || always) this.append(reserve);
+      // A full disk is tried with a commit record when there is nothing else to write.
+      const probes = health.full !== undefined && this.synced === this.number;
+      if (log.hasUncommitted || always || probes) this.append(reserve);
       const number = this.number;
       if (this.synced === number) return;
       await log.flushTo(this.lastEnd);
@@ -174,6 +177,14 @@ export class GroupCommit {
       this.parts.health.fail(error);
       throw this.parts.health.failure ?? error;
     }
+  }
+
+  /** The disk is full: it is looked at again soon, however long the interval is. */
+  private retrySoon(): void {
+    if (this.closing) return;
+    this.cancelTimer?.();
+    this.cancelTimer = undefined;
+    this.retryAfter(FULL_RETRY_MS);
   }
 
   /** Commits after `ms`; the failure, if it fails, was reported by whoever met it. */

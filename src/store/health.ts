@@ -10,6 +10,8 @@ export class Health {
   failure: KvReadOnlyError | undefined;
   /** Why the store takes no writes for now. */
   full: KvError | undefined;
+  /** Called when writes begin to be refused: whoever can write sees to it that they are taken again. */
+  whenFull: () => void = () => undefined;
 
   constructor(private readonly onFailure: (error: Error) => void) {}
 
@@ -22,8 +24,11 @@ export class Health {
   /** A write has failed. */
   writeFailed(error: unknown): void {
     if ((error instanceof KvDiskError && error.full) || error instanceof KvOverloadedError) {
-      if (!this.full) this.onFailure(error);
+      const isNew = this.full === undefined;
       this.full = error;
+      if (!isNew) return;
+      this.onFailure(error);
+      this.whenFull();
       return;
     }
     this.fail(error);

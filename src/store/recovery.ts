@@ -70,7 +70,7 @@ export class Recovery {
   async run(): Promise<Recovered> {
     const stop = await this.replay();
     await this.requireNothingSynced(stop);
-    return this.cut(stop);
+    return this.cut();
   }
 
   /** Applies commit after commit. Returns where the chain of commits ends. */
@@ -152,16 +152,17 @@ export class Recovery {
     );
   }
 
-  private cut(stop: LogAddress): Recovered {
+  private cut(): Recovered {
     const numbers = this.segments.numbers();
     const lastSegment = this.segments.segmentOf(this.lastEnd);
     let droppedBytes = 0;
+    let droppedFrom: string | undefined;
     for (const segment of numbers) {
-      const keep = Math.max(
-        0,
-        Math.min(this.lastEnd - this.segments.startOf(segment), this.segments.segmentSize),
-      );
-      droppedBytes += Math.max(0, this.segments.sizeOf(segment) - keep);
+      const start = this.segments.startOf(segment);
+      const keep = Math.max(0, Math.min(this.lastEnd - start, this.segments.segmentSize));
+      const dropped = Math.max(0, this.segments.sizeOf(segment) - keep);
+      droppedBytes += dropped;
+      if (dropped > 0) droppedFrom ??= `${this.segments.nameOf(segment)}, address ${start + keep}`;
     }
     const closed = this.manifest.closed;
     const clean =
@@ -189,10 +190,7 @@ export class Recovery {
       commit: this.last?.number ?? 0,
       droppedBytes,
     };
-    if (droppedBytes > 0) {
-      const file = this.segments.nameOf(this.segments.segmentOf(stop));
-      report.droppedFrom = `${file}, address ${this.lastEnd}`;
-    }
+    if (droppedFrom) report.droppedFrom = droppedFrom;
     return { report, tail, last: this.last, lastEnd: this.lastEnd };
   }
 }

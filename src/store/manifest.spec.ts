@@ -1,0 +1,151 @@
+import { crc32 } from 'node:zlib';
+import { SimulatedDisk } from '../../test/support/simulated-disk.js';
+import { FileDevice, NullDevice } from '../device/index.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
+import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
+import { FORMAT_VERSION, isManifestName, newManifest, readManifest, writeManifest } from './manifest.js';
+
+const PATH = '/data/MANIFEST';
+const MIB = 1024 * 1024;
+
+const manifest = newManifest((length) => new Uint8Array(length).fill(0xab), 32 * MIB);
+const closed = { ...manifest, closed: { tail: (2 ** 40 + 8) as LogAddress, commit: 2 ** 33 } };
+
+function onDisk(disk = new SimulatedDisk()): { disk: SimulatedDisk; device: FileDevice } {
+  disk.mkdir('/data');
+  disk.syncDirectory('/');
+  return { disk, device: new FileDevice(disk.env(), '/data') };
+}
+
+function put(text: string): FileDevice {
+  const { disk, device } = onDisk();
+  disk.put(PATH, Buffer.from(text));
+  return device;
+}
+
+function signed(json: string): string {
+  return `${json}\n${crc32(json).toString(16).padStart(8, '0')}\n`;
+}
+
+describe('the manifest', () => {
+  it('of a new store has random names of its own', () => {
+    let next = 1;
+    const random = (length: number): Uint8Array => new Uint8Array(length).fill(next++);
+    expect(newManifest(random, MIB)).toEqual({
+      format: FORMAT_VERSION,
+      storeId: '01'.repeat(16),
+      hashKey: '02'.repeat(8),
+      hotSegmentSize: MIB,
+      hotBegin: FIRST_ADDRESS,
+    });
+  });
+
+  it('comes back as it was written', () => {
+    const { device } = onDisk();
+    expect(readManifest(device)).toBeUndefined();
+    for (const one of [manifest, closed, manifest]) {
+      writeManifest(device, one);
+      expect(readManifest(device)).toEqual(one);
+    }
+    expect(device.list()).toEqual(['MANIFEST']);
+  });
+
+  it('is not there on a device that keeps nothing', () => {
+    const device = new NullDevice();
+    writeManifest(device, manifest);
+    expect(readManifest(device)).toBeUndefined();
+  });
+
+  it('is on stable storage once it is written', () => {
+    const { disk, device } = onDisk();
+    writeManifest(device, manifest);
+    disk.crash('none');
+    expect(readManifest(onDisk(disk).device)).toEqual(manifest);
+  });
+
+  it('is the old or the new one, whole, wherever a crash or an error interrupts its replacement', () => {
+    const outcomes = new Set<string>();
+    const calls = (() => {
+      const { disk, device } = onDisk();
+      writeManifest(device, manifest);
+      const before = disk.trace.length;
+      writeManifest(device, closed);
+      return disk.trace.length - before;
+    })();
+    expect(calls).toBeGreaterThan(5);
+    for (let nth = 1; nth <= calls; nth++) {
+      for (let seed = 1; seed <= 10; seed++) {
+        const { disk, device } = onDisk(new SimulatedDisk({ seed }));
+        writeManifest(device, manifest);
+        disk.failAt({ nth, code: 'EIO', sticky: true });
+        try {
+          writeManifest(device, closed);
+        } catch (error) {
+          expect(error).toBeInstanceOf(KvDiskError);
+        }
+        disk.clearFaults();
+        disk.crash({ seed });
+        const again = onDisk(disk).device;
+        const found = readManifest(again);
+        expect([manifest, closed]).toContainEqual(found);
+        outcomes.add(found?.closed ? 'new' : 'old');
+        // What was left behind is in nobody's way.
+        writeManifest(again, closed);
+        expect(readManifest(again)).toEqual(closed);
+      }
+    }
+    expect(outcomes.size).toBe(2);
+  });
+
+  it('is not mixed with what a longer one left behind', () => {
+    const { disk, device } = onDisk();
+    disk.put(
+      '/data/MANIFEST.tmp',
+      Buffer.from(signed(JSON.stringify({ ...closed, more: 'x'.repeat(5000) }))),
+    );
+    writeManifest(device, manifest);
+    expect(disk.contents(PATH).length).toBeLessThan(1000);
+    expect(readManifest(device)).toEqual(manifest);
+  });
+
+  it('with any bit flipped is damaged', () => {
+    const { disk, device } = onDisk();
+    writeManifest(device, closed);
+    const bits = (disk.contents(PATH).length - 1) * 8;
+    for (let bit = 0; bit < bits; bit++) {
+      disk.flip(PATH, bit);
+      expect(() => readManifest(device)).toThrow(KvCorruptionError);
+      disk.flip(PATH, bit);
+    }
+    expect(readManifest(device)).toEqual(closed);
+  });
+
+  it('cut short is damaged, wherever it is cut', () => {
+    const whole = signed(JSON.stringify(manifest));
+    for (let length = 0; length < whole.length - 1; length++) {
+      expect(() => readManifest(put(whole.slice(0, length)))).toThrow(KvCorruptionError);
+    }
+  });
+
+  it.each(['', '\n', 'hello', 'hello\nworld\n', signed('{"format":'), '{}\n00000000\n'])(
+    '%j is damaged',
+    (text) => {
+      expect(() => readManifest(put(text))).toThrow(KvCorruptionError);
+    },
+  );
+
+  it('of a later format is refused by its number', () => {
+    const later = signed(JSON.stringify({ ...manifest, format: FORMAT_VERSION + 1 }));
+    expect(() => readManifest(put(later))).toThrow(KvFormatError);
+    expect(() => readManifest(put(later))).toThrow(`/data has format version ${FORMAT_VERSION + 1}`);
+  });
+
+  it('goes by two names', () => {
+    expect(['MANIFEST', 'MANIFEST.tmp', 'manifest', 'MANIFEST.old'].map(isManifestName)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+});

@@ -1,0 +1,26 @@
+// Writes without awaiting and says how much resident memory that took: "rss <start> <peak>", in bytes. With `store:
+// 'none'` the same work is done for a store that does nothing, as the measure to compare with.
+import { readFileSync, writeSync } from 'node:fs';
+
+const { path, store: kind, count, perTurn, level, valueBytes } = JSON.parse(process.argv[2]);
+const { KvStore } = await import('../src/store/index.js');
+
+/** The most there ever was, which a sample now and then would miss. */
+function peakRss() {
+  const match = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+  return Number(match[1]) * 1024;
+}
+
+const nothing = { set: async () => 1, get: async () => undefined, close: async () => {} };
+const store =
+  kind === 'none' ? nothing : await KvStore.open({ path, hot: { memory: '8mb' }, durability: { level } });
+
+let failures = 0;
+for (let n = 0; n < count; ) {
+  for (let i = 0; i < perTurn && n < count; i++, n++) {
+    store.set(`key ${n % 20_000}`, 'x'.repeat(valueBytes) + n).catch(() => failures++);
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+}
+await store.close();
+writeSync(1, `rss ${peakRss()}\nfailures ${failures}\n`);
