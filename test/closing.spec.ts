@@ -60,7 +60,11 @@ describe('a closed store', () => {
         }
       }
       for (const [name, call] of STORE_CALLS) {
-        expect([moment, name, await failureOf(() => call(store))]).toEqual([moment, name, expect.any(KvClosedError)]);
+        expect([moment, name, await failureOf(() => call(store))]).toEqual([
+          moment,
+          name,
+          expect.any(KvClosedError),
+        ]);
       }
       await closed;
     }

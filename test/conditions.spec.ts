@@ -55,7 +55,9 @@ describe('conditions', () => {
 
     it('ifPresent sets a present key only', async () => {
       const { store } = placed();
-      await expect(store.set('missing', 1, { ifPresent: true })).rejects.toEqual(conflict(undefined, undefined));
+      await expect(store.set('missing', 1, { ifPresent: true })).rejects.toEqual(
+        conflict(undefined, undefined),
+      );
       await store.set('k', 'new', { ifPresent: true });
       await store.delete('k');
       await expect(store.set('k', 1, { ifPresent: true })).rejects.toEqual(conflict(undefined, undefined));
@@ -65,7 +67,9 @@ describe('conditions', () => {
 
     it('delete with ifVersion deletes at that version only', async () => {
       const { store } = placed();
-      await expect(store.delete('k', { ifVersion: version + 1 })).rejects.toEqual(conflict(version + 1, version));
+      await expect(store.delete('k', { ifVersion: version + 1 })).rejects.toEqual(
+        conflict(version + 1, version),
+      );
       await expect(store.delete('missing', { ifVersion: 1 })).rejects.toEqual(conflict(1, undefined));
       expect(await store.delete('k', { ifVersion: version })).toBe(true);
       await placed().settle();

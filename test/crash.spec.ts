@@ -12,6 +12,8 @@ import { SimulatedDisk } from './support/simulated-disk.js';
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
 /** Many times as many runs, for a night. */
 const RUNS = Number(process.env.RUNS ?? 1);
+/** Shrinking ends here, so that a failure tells its seed before the test runs out of time. */
+const LIMIT_MS = 45_000 * RUNS;
 
 interface Cut {
   how: 'power cut' | 'kill';
@@ -32,6 +34,13 @@ const lives = (maxValueBytes: number, count: number) =>
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
+/** Changes of several keys, one by one, may be cut off between them; those that are one record may not. */
+function singleChange(operation: Operation): Operation {
+  if (operation.do === 'increment') return { ...operation, times: 1 };
+  if (operation.do === 'clear' && operation.space === 0) return { ...operation, space: 1 };
+  return operation;
+}
+
 class Harness {
   readonly disk = new SimulatedDisk({ completion: 'random' });
   /** The model after each operation since the last cut, and which of them is the least that has to be there. */
@@ -48,16 +57,15 @@ class Harness {
   async run(all: (readonly [Operation[], Cut])[]): Promise<void> {
     for (const [sequence, cut] of all) {
       let store = await this.open();
-      for (const [i, operation] of sequence.entries()) {
+      for (const [i, drawn] of sequence.entries()) {
+        const operation = singleChange(drawn);
         const last = i === sequence.length - 1;
         if (operation.do === 'reopen' && !last) {
           await store.close();
           this.durable = this.states.length - 1;
           store = await this.open();
         } else if (last) {
-          // Only one of several increments: the state between them is one that a cut may leave, too.
-          const one = operation.do === 'increment' ? { ...operation, times: 1 } : operation;
-          void this.step(store, one).catch(() => undefined);
+          void this.step(store, operation).catch(() => undefined);
           for (let turns = 0; turns < cut.turns; turns++) await turn();
         } else {
           await this.step(store, operation);
@@ -74,7 +82,12 @@ class Harness {
 
   private open(): Promise<KvStore> {
     const { level } = this;
-    return KvStore.open({ path: '/s', env: this.disk.env(), hot: this.hot, durability: { level } } as KvStoreOptions);
+    return KvStore.open({
+      path: '/s',
+      env: this.disk.env(),
+      hot: this.hot,
+      durability: { level },
+    } as KvStoreOptions);
   }
 
   private async step(store: KvStore, operation: Operation): Promise<void> {
@@ -87,7 +100,7 @@ class Harness {
     else await perform(store, operation);
     // A read waits for nothing, so at `always` only a write tells that it is durable.
     const writes = !['get', 'has', 'peek', 'ttl', 'advance', 'reopen'].includes(operation.do);
-    const changed = model.state(0) !== (this.states[number - 1] as Model).state(0);
+    const changed = model.state(0) !== this.states[number - 1].state(0);
     if (operation.do === 'flush' || (this.level === 'always' && writes && changed)) this.durable = number;
   }
 
@@ -107,7 +120,7 @@ class Harness {
     }
     if (point === this.states.length - 1) this.kept++;
     else this.lost++;
-    this.states = [this.states[point] as Model];
+    this.states = [this.states[point]];
     this.durable = 0;
     // What was recovered is safe from now on.
     await store.flush();
@@ -135,7 +148,7 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
         lost += harness.lost;
       }),
       // A call that never ends is a failure that names its sequence.
-      { numRuns: numRuns * RUNS, timeout: 10_000, ...seed },
+      { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     // Cuts that lose nothing, or everything that they may, would prove little.
     expect(kept).toBeGreaterThan(0);

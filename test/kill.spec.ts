@@ -26,7 +26,13 @@ interface Said {
 }
 
 async function writeAndKill(path: string, level: KvDurabilityLevel, delayMs: number): Promise<Said> {
-  const child = startChild('writer', { path, level, everyMs: EVERY_MS, valueBytes: VALUE_BYTES, rewrite: true });
+  const child = startChild('writer', {
+    path,
+    level,
+    everyMs: EVERY_MS,
+    valueBytes: VALUE_BYTES,
+    rewrite: true,
+  });
   await child.line((line) => line.startsWith('open'));
   await new Promise((resolve) => setTimeout(resolve, delayMs));
   const killedAtMs = Date.now();
@@ -76,7 +82,11 @@ async function checkPrefix(path: string): Promise<number> {
   for (let i = 0; i < 5; i++) {
     // Overwritten in place again and again: the newest of the prefix, or the one behind its end.
     const hot = await store.get<Value>(`hot${i}`);
-    if (hot === undefined ? next > i : !isWhole(hot, hot.n) || hot.n % 5 !== i || hot.n < next - 5 || hot.n > next) {
+    if (
+      hot === undefined
+        ? next > i
+        : !isWhole(hot, hot.n) || hot.n % 5 !== i || hot.n < next - 5 || hot.n > next
+    ) {
       wrong.push([`hot${i}`, next, hot]);
     }
   }
@@ -100,7 +110,8 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('SIGKILL 
         if (promised(level, said) > before) promises++;
         const next = await checkPrefix(path);
         const least = Math.max(promised(level, said), before - 1);
-        if (next <= least) throw new Error(`seed ${seed}: ${next} keys are there, ${least + 1} were promised`);
+        if (next <= least)
+          throw new Error(`seed ${seed}: ${next} keys are there, ${least + 1} were promised`);
         if (next > before) progress++;
         before = next;
       }

@@ -32,12 +32,19 @@ onLinux('writes without awaiting, at hot.memory 8mb (skipped where there is no /
     ['1,000 in a turn', 1000, 'interval'],
     ['1,000 in a turn', 1000, 'checkpoint'],
     ['all in one turn', 300_000, 'interval'],
-  ])('%s (of %d) at %s', async (_, perTurn, level) => {
-    const [empty, real] = await Promise.all([peakOf('none', perTurn, level), peakOf('real', perTurn, level)]);
-    const above = real - empty;
-    console.log(`${perTurn} in a turn at ${level}: ${Math.round(above / MIB)} MiB above the empty store`);
-    expect(above).toBeLessThan(HOT_BYTES + TOLERANCE_BYTES);
-  }, 60_000);
+  ])(
+    '%s (of %d) at %s',
+    async (_, perTurn, level) => {
+      const [empty, real] = await Promise.all([
+        peakOf('none', perTurn, level),
+        peakOf('real', perTurn, level),
+      ]);
+      const above = real - empty;
+      console.log(`${perTurn} in a turn at ${level}: ${Math.round(above / MIB)} MiB above the empty store`);
+      expect(above).toBeLessThan(HOT_BYTES + TOLERANCE_BYTES);
+    },
+    60_000,
+  );
 });
 
 describe('writes without awaiting, at always', () => {

@@ -11,6 +11,8 @@ import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
 import { missingPath } from './support/temp-directory.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
+/** Shrinking ends here, so that a failure tells its seed before the test runs out of time. */
+const LIMIT_MS = 45_000;
 
 /** Options and the clock of a new world. */
 type World = () => { options: KvStoreOptions; clock: SimulatedClock };
@@ -23,7 +25,10 @@ const onDisk =
   (level: KvDurabilityLevel, hot: KvStoreOptions['hot']): World =>
   () => {
     const disk = new SimulatedDisk({ completion: 'random' });
-    return { options: { path: '/s', env: disk.env(), hot, durability: { level } } as KvStoreOptions, clock: disk.clock };
+    return {
+      options: { path: '/s', env: disk.env(), hot, durability: { level } } as KvStoreOptions,
+      clock: disk.clock,
+    };
   };
 
 const onMemory =
@@ -59,7 +64,9 @@ async function runOn(world: World, sequence: Operation[]): Promise<number> {
     const expected = model.apply(operation, clock.now());
     const answer = await perform(store, operation);
     if (JSON.stringify(answer) !== JSON.stringify(expected)) {
-      throw new Error(`operation ${i}, ${JSON.stringify(operation)}: ${show(answer)} instead of ${show(expected)}`);
+      throw new Error(
+        `operation ${i}, ${JSON.stringify(operation)}: ${show(answer)} instead of ${show(expected)}`,
+      );
     }
   }
   await store.close();
@@ -74,7 +81,7 @@ const check = (world: World, numRuns: number, maxValueBytes: number, count: numb
       await runOn(world, sequence);
     }),
     // A call that never ends is a failure that names its sequence.
-    { numRuns, timeout: 10_000, ...seed },
+    { numRuns, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
   );
 
 describe('a store answers as a Map with expiry', () => {

@@ -123,7 +123,12 @@ describe('hostile names of namespaces', () => {
     for (const [i, name] of HOSTILE_NAMES.entries()) await store.namespace(name).set('k', i);
     await store.close();
     expect(readdirSync(dirname(path))).toEqual(['store']);
-    expect(Object.keys(contentsOf(path)).toSorted()).toEqual(['DICTIONARY', 'LOCK', 'MANIFEST', 'hot-00000000.log']);
+    expect(Object.keys(contentsOf(path)).toSorted()).toEqual([
+      'DICTIONARY',
+      'LOCK',
+      'MANIFEST',
+      'hot-00000000.log',
+    ]);
     const again = await KvStore.open({ path });
     for (const [i, name] of HOSTILE_NAMES.entries()) expect(await again.namespace(name).get('k')).toBe(i);
     expect(({} as Record<string, unknown>).namespace).toBeUndefined();

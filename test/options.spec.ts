@@ -24,7 +24,14 @@ describe('options', () => {
       device: 'floppy',
       memoryLimit: -1,
       name: '',
-      hot: { memory: '7mb', mutableFraction: 1.5, expectedKeys: -1, pageSize: 65537, segmentSize: '3mb', cold: 1 },
+      hot: {
+        memory: '7mb',
+        mutableFraction: 1.5,
+        expectedKeys: -1,
+        pageSize: 65537,
+        segmentSize: '3mb',
+        cold: 1,
+      },
       durability: { level: 'sometimes', everyMs: 0 },
       maxBacklog: 0,
       unknown: true,
@@ -76,7 +83,10 @@ describe('options', () => {
     ['none', {}],
     ['undefined for a default', { hot: { memory: undefined as never }, name: undefined as never }],
     ['sizes and durations as text', { hot: { memory: '16 MB' }, durability: { everyMs: '1 second' } }],
-    ['the least', { hot: { memory: 8 * 1024 * 1024, pageSize: 65536, segmentSize: '1mb', mutableFraction: 0 } }],
+    [
+      'the least',
+      { hot: { memory: 8 * 1024 * 1024, pageSize: 65536, segmentSize: '1mb', mutableFraction: 0 } },
+    ],
     ['the whole memory mutable', { hot: { memory: '8mb', mutableFraction: 1 } }],
   ])('take %s', async (_, options) => {
     const store = await KvStore.open(options);
@@ -86,7 +96,9 @@ describe('options', () => {
   });
 
   it('do not leave what they were in the message', async () => {
-    const error = await KvStore.open({ name: 5, hot: { memory: 'secret' } } as never).catch((e: unknown) => e);
+    const error = await KvStore.open({ name: 5, hot: { memory: 'secret' } } as never).catch(
+      (e: unknown) => e,
+    );
     expect(String(error)).not.toContain('secret');
   });
 });

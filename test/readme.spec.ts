@@ -74,7 +74,11 @@ describe('README.md', () => {
     const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
     await app.init();
     const weather = app.get<{ forecast(city: string): Promise<unknown> }>(WeatherService);
-    const answers = await Promise.all([weather.forecast('Graz'), weather.forecast('Graz'), weather.forecast('Linz')]);
+    const answers = await Promise.all([
+      weather.forecast('Graz'),
+      weather.forecast('Graz'),
+      weather.forecast('Linz'),
+    ]);
     expect(answers[0]).toEqual({ city: 'Graz', degrees: 21 });
     expect(answers[1]).toEqual(answers[0]);
     expect(await app.get(KvStoreService).get('forecasts made')).toBe(2);
@@ -94,7 +98,10 @@ describe('README.md', () => {
 
   it('caches by the key of the decorator example', async () => {
     const { ReportService } = await run(blockWith('class ReportService'));
-    const app = await Test.createTestingModule({ imports: [KvModule.forRoot({})], providers: [ReportService] }).compile();
+    const app = await Test.createTestingModule({
+      imports: [KvModule.forRoot({})],
+      providers: [ReportService],
+    }).compile();
     await app.init();
     const reports = app.get<{ report(year: number, user: { id: string }): Promise<string> }>(ReportService);
     expect(await reports.report(2025, { id: 'ada' })).toBe('2025 for ada');

@@ -71,7 +71,9 @@ describe('one process', () => {
     const path = missingPath();
     const results = await Promise.allSettled(Array.from({ length: 5 }, () => KvStore.open({ path })));
     const stores = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    const errors = results.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason as unknown] : [],
+    );
     expect(stores).toHaveLength(1);
     expect(errors.map((error) => error instanceof KvLockedError)).toEqual([true, true, true, true]);
     await stores[0]?.close();

@@ -120,7 +120,9 @@ describe('update', () => {
       const names = Array.from({ length: 40 }, (_, i) => `n${i}`);
       await Promise.all(
         names.map((name, i) =>
-          store.update<string[]>('list', (list = []) => (i % 2 ? [...list, name] : Promise.resolve([...list, name]))),
+          store.update<string[]>('list', (list = []) =>
+            i % 2 ? [...list, name] : Promise.resolve([...list, name]),
+          ),
         ),
       );
       const list = (await store.get<string[]>('list')) ?? [];

@@ -10,7 +10,6 @@ const { Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint3
 const { Float32Array, Float64Array, BigInt64Array, BigUint64Array } = outerGlobal();
 
 function outerGlobal(): typeof globalThis {
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval
   return (Uint8Array.constructor as FunctionConstructor)('return globalThis')() as typeof globalThis;
 }
 
@@ -37,11 +36,23 @@ const VALUES: Record<string, unknown> = {
   'many fields': Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`f${i}`, i])),
   date: new Date('2026-01-02T03:04:05.678Z'),
   dates: [new Date(0), new Date(-1), new Date(8.64e15), new Date(-8.64e15), new Date(1.5e12)],
-  map: new Map<unknown, unknown>([['a', 1], [2, new Map([[{ k: 1 }, [3]]])], [null, undefined]]),
+  map: new Map<unknown, unknown>([
+    ['a', 1],
+    [2, new Map([[{ k: 1 }, [3]]])],
+    [null, undefined],
+  ]),
   set: new Set<unknown>([1, 'a', null, new Set([{ b: 2 }])]),
   'empty map and set': [new Map(), new Set()],
   'small bigints': [0n, 1n, -1n, 2n ** 53n],
-  'large bigints': [2n ** 63n - 1n, 2n ** 63n, 2n ** 64n, -(2n ** 63n), -(2n ** 63n) - 1n, 2n ** 200n, -(2n ** 200n)],
+  'large bigints': [
+    2n ** 63n - 1n,
+    2n ** 63n,
+    2n ** 64n,
+    -(2n ** 63n),
+    -(2n ** 63n) - 1n,
+    2n ** 200n,
+    -(2n ** 200n),
+  ],
   'huge bigints': [2n ** 1000n, -(2n ** 1000n), 2n ** 5000n, -(2n ** 5000n) - 1n],
   buffer: Buffer.from([0, 1, 2, 255]),
   'empty buffer': Buffer.alloc(0),
@@ -69,7 +80,10 @@ describe('values', () => {
       for (const [name, value] of Object.entries(VALUES)) {
         const found = await placed().store.get(name);
         expect([name, found]).toEqual([name, value]);
-        expect([name, Object.prototype.toString.call(found)]).toEqual([name, Object.prototype.toString.call(value)]);
+        expect([name, Object.prototype.toString.call(found)]).toEqual([
+          name,
+          Object.prototype.toString.call(value),
+        ]);
         expect([name, Buffer.isBuffer(found)]).toEqual([name, Buffer.isBuffer(value)]);
       }
     });
@@ -85,7 +99,10 @@ describe('values', () => {
     });
 
     it('keep the fields of hundreds of shapes apart', async () => {
-      const shape = (i: number) => ({ [`only${i}`]: i, common: { [`inner${i % 50}`]: [i, { [`deep${i}`]: i }] } });
+      const shape = (i: number) => ({
+        [`only${i}`]: i,
+        common: { [`inner${i % 50}`]: [i, { [`deep${i}`]: i }] },
+      });
       for (let i = 0; i < 200; i++) await placed().store.set(i, shape(i));
       await placed().settle();
       for (let i = 0; i < 200; i++) expect(await placed().store.get(i)).toEqual(shape(i));
@@ -95,7 +112,12 @@ describe('values', () => {
     });
 
     it('are the caller’s own copy, in and out', async () => {
-      const make = () => ({ list: [1], bytes: Buffer.from('abc'), floats: Float64Array.of(1), map: new Map([[1, [2]]]) });
+      const make = () => ({
+        list: [1],
+        bytes: Buffer.from('abc'),
+        floats: Float64Array.of(1),
+        map: new Map([[1, [2]]]),
+      });
       type Value = ReturnType<typeof make>;
       const spoil = (value: Value | undefined) => {
         value?.list.push(9);

@@ -8,6 +8,7 @@ import { KvCorruptionError } from '../errors.js';
 import type { LogAddress } from './address.js';
 
 const NAME_DIGITS = 8;
+const HARDEN_BYTES = 1024 * 1024;
 
 export class SegmentFiles {
   private readonly files = new Map<number, DeviceFile>();
@@ -99,6 +100,27 @@ export class SegmentFiles {
       this.entriesUnsynced = false;
     }
     await Promise.all(files.map((file) => file.sync()));
+  }
+
+  /**
+   * Makes everything durable that was found after an unclean stop, the bytes of `[from, to)` by writing them again:
+   * what can be read may be in the operating system's memory only, and after a failed sync it would stay there, because
+   * the system takes the pages for written.
+   */
+  async harden(from: LogAddress, to: LogAddress): Promise<void> {
+    for (let address = from; address < to;) {
+      const segmentEnd = this.startOf(this.segmentOf(address) + 1);
+      const buffer = new Uint8Array(Math.min(HARDEN_BYTES, to - address, segmentEnd - address));
+      const count = this.files.has(this.segmentOf(address))
+        ? await this.read(address, buffer, buffer.length)
+        : 0;
+      if (count > 0) await this.write(address, buffer, 0, count);
+      // The log has gaps where a tail was cut off.
+      address = count === buffer.length ? ((address + count) as LogAddress) : segmentEnd;
+    }
+    for (const file of this.files.values()) this.unsynced.add(file);
+    this.entriesUnsynced = true;
+    await this.sync();
   }
 
   /** Cuts a segment's file at `address`, durably. */

@@ -15,7 +15,7 @@ function onDisk(disk = new SimulatedDisk()): {
   disk.mkdir('/data');
   disk.syncDirectory('/');
   const device = new FileDevice(disk.env(), '/data');
-  return { disk, device, open: () => new Dictionary(device) };
+  return { disk, device, open: () => new Dictionary(device, true) };
 }
 
 /** A dictionary with five entries: namespaces 1 to 3 with structures between them. */
@@ -84,7 +84,7 @@ describe('Dictionary', () => {
   });
 
   it('takes as many namespaces as keys can name, and no more', () => {
-    const dictionary = new Dictionary(new NullDevice());
+    const dictionary = new Dictionary(new NullDevice(), true);
     for (let i = 1; i <= MAX_NAMESPACES; i++) dictionary.namespace(`n${i}`);
     expect(dictionary.namespace(`n${MAX_NAMESPACES}`)).toBe(MAX_NAMESPACES);
     expect(() => dictionary.namespace('one more')).toThrow(KvOptionsError);
@@ -195,12 +195,12 @@ describe('a write that fails', () => {
 describe('on other devices', () => {
   it('lasts as long as a memory device', () => {
     const device = new MemoryDevice(MIB);
-    new Dictionary(device).namespace('a');
-    expect(new Dictionary(device).entries).toBe(1);
+    new Dictionary(device, true).namespace('a');
+    expect(new Dictionary(device, true).entries).toBe(1);
   });
 
   it('works without lasting on a null device', () => {
-    const dictionary = new Dictionary(new NullDevice());
+    const dictionary = new Dictionary(new NullDevice(), true);
     expect(dictionary.namespace('a')).toBe(1);
     expect(() => dictionary.require(1)).not.toThrow();
   });

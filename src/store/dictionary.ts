@@ -24,8 +24,16 @@ export class Dictionary {
   private readonly file: DeviceFile;
   private end = 0;
 
-  constructor(private readonly device: Device) {
+  /**
+   * @param mayBeMissing whether the store is so new that its dictionary need not exist yet
+   * @throws KvCorruptionError when it is missing
+   */
+  constructor(
+    private readonly device: Device,
+    mayBeMissing: boolean,
+  ) {
     const isNew = !device.list().includes(DICTIONARY_NAME);
+    if (isNew && !mayBeMissing) throw new KvCorruptionError('The dictionary is missing', DICTIONARY_NAME, 0);
     this.file = device.open(DICTIONARY_NAME, { create: true });
     if (isNew) device.syncDirectory();
     else this.load();

@@ -38,7 +38,7 @@ class Bench {
     disk.syncDirectory('/');
     const device = new FileDevice(disk.env(), '/data');
     const segments = new SegmentFiles(device, 'hot', SEGMENT);
-    this.dictionary = new Dictionary(device);
+    this.dictionary = new Dictionary(device, true);
     this.health = new Health((error) => this.failures.push(error));
     this.versions = new Versions(disk.clock, 1, 0);
     this.log = new HybridLog(segments, {

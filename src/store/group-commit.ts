@@ -105,8 +105,15 @@ export class GroupCommit {
    * The first commit after opening: from here on, versions handed out before a crash are never handed out again, and a
    * log that was cut has its continuation on record.
    */
-  open(): Promise<void> {
-    return this.run(SEQUENCE_RESERVE, true);
+  async open(): Promise<{ commit: number; tail: LogAddress }> {
+    try {
+      await this.run(SEQUENCE_RESERVE, true);
+    } catch (error) {
+      this.closing = true;
+      this.cancelTimer?.();
+      throw error;
+    }
+    return { commit: this.number, tail: this.lastEnd };
   }
 
   /** The last commit, which leaves no sequence numbers reserved. Resolves to its number and end. */

@@ -27,8 +27,8 @@ export class Health {
       const isNew = this.full === undefined;
       this.full = error;
       if (!isNew) return;
-      this.onFailure(error);
       this.whenFull();
+      this.onFailure(error);
       return;
     }
     this.fail(error);

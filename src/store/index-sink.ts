@@ -76,8 +76,9 @@ export class IndexSink implements RecoverySink {
     const isNew = this.index.find(hashLow) === NO_ADDRESS;
     this.index.put(hashLow, address, sizeClass);
     const space = this.spaces.get(spaceId);
-    if (kind === KIND_TOMBSTONE) space.keys = Math.max(0, space.keys - 1);
-    else if (isNew) space.keys++;
+    // A tombstone that stands alone was a value first, and was changed in place.
+    if (kind !== KIND_TOMBSTONE) space.keys += isNew ? 1 : 0;
+    else if (!isNew && space.keys > 0) space.keys--;
   }
 
   /** Hashes a record's key, and returns the number of its space. */

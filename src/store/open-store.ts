@@ -53,10 +53,15 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const existing = readManifest(device);
     const manifest = existing ?? newManifest((count) => env.random.bytes(count), resolved.hot.segmentSize);
     if (!existing) writeManifest(device, manifest);
-    dictionary = new Dictionary(device);
+    dictionary = new Dictionary(device, manifest.closed === undefined);
     segments = new SegmentFiles(device, LOG_NAME, manifest.hotSegmentSize);
     const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
-    core.parts.opened.created = !existing;
+    const closed = await core.parts.commits.open();
+    if (!existing) {
+      core.parts.opened.created = true;
+      // From here on a log that is missing altogether is noticed.
+      writeManifest(device, { ...manifest, closed });
+    }
     return core;
   } catch (error) {
     segments?.close();
@@ -112,7 +117,13 @@ async function recover(
   const { last } = recovered;
   dictionary.require(last?.dictionaryEntries ?? 0);
   const health = new Health((error) => {
-    for (const listener of listeners.error) listener(error);
+    for (const listener of listeners.error) {
+      try {
+        listener(error);
+      } catch {
+        // What a listener throws is its own affair: the failure is handled the same with and without it.
+      }
+    }
   });
   const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);
   const log = new HybridLog(segments, {
@@ -148,6 +159,5 @@ async function recover(
     commits,
     opened: recovered.report,
   });
-  await commits.open();
   return core;
 }

@@ -55,6 +55,8 @@ export class Recovery {
   private rangeSum = 0;
   private staged = 0;
   private records = 0;
+  /** Ends of the last commits, from the one known synced on. */
+  private readonly ends: { number: number; end: LogAddress }[] = [];
   /** Set when a commit record does not continue the last one. */
   private broken = false;
 
@@ -66,11 +68,18 @@ export class Recovery {
     this.lastEnd = this.rangeFrom = manifest.hotBegin;
   }
 
-  /** Reads the log and cuts off a torn tail. */
+  /** Reads the log, cuts off a torn tail, and makes sure that the rest is on stable storage. */
   async run(): Promise<Recovered> {
     const stop = await this.replay();
     await this.requireNothingSynced(stop);
-    return this.cut();
+    const recovered = this.cut();
+    if (!recovered.report.clean) await this.segments.harden(this.syncedEnd(), this.lastEnd);
+    return recovered;
+  }
+
+  /** Where the last commit ended that is known to be on stable storage. */
+  private syncedEnd(): LogAddress {
+    return this.ends.find(({ number }) => number === this.last?.knownSynced)?.end ?? this.manifest.hotBegin;
   }
 
   /** Applies commit after commit. Returns where the chain of commits ends. */
@@ -123,6 +132,8 @@ export class Recovery {
     this.records += this.staged;
     this.last = commit;
     this.lastEnd = (address + bytes) as LogAddress;
+    this.ends.push({ number: commit.number, end: this.lastEnd });
+    while (this.ends[0].number < commit.knownSynced) this.ends.shift();
     this.startRange(this.lastEnd);
   }
 

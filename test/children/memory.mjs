@@ -16,7 +16,7 @@ const store =
   kind === 'none' ? nothing : await KvStore.open({ path, hot: { memory: '8mb' }, durability: { level } });
 
 let failures = 0;
-for (let n = 0; n < count; ) {
+for (let n = 0; n < count;) {
   for (let i = 0; i < perTurn && n < count; i++, n++) {
     store.set(`key ${n % 20_000}`, 'x'.repeat(valueBytes) + n).catch(() => failures++);
   }

@@ -19,5 +19,7 @@ try {
   await store.close();
   say('closed');
 } catch (error) {
-  say(error instanceof KvLockedError ? `locked ${error.holder?.pid}` : `error ${error.code} ${error.message}`);
+  say(
+    error instanceof KvLockedError ? `locked ${error.holder?.pid}` : `error ${error.code} ${error.message}`,
+  );
 }

@@ -20,7 +20,8 @@ function build(): string {
   for (const floor of FLOORS) {
     const source = join(ROOT, 'src', floor);
     for (const name of namesIn(source)) {
-      if (!name.endsWith('.ts') || name.endsWith('.spec.ts') || (floor === '' && name === 'index.ts')) continue;
+      if (!name.endsWith('.ts') || name.endsWith('.spec.ts') || (floor === '' && name === 'index.ts'))
+        continue;
       const { code } = transformSync(readFileSync(join(source, name), 'utf8'), {
         filename: name,
         module: { type: 'es6' },
@@ -84,7 +85,9 @@ export function startChild(name: string, options: object, nodeOptions: string[] 
     if (there !== undefined) return Promise.resolve(there);
     return new Promise<string>((resolve, reject) => {
       waiting.push({ passes, resolve });
-      void ended.then((how) => reject(new Error(`${name} ended (${how}) without the line: ${lines.join(' | ')}`)));
+      void ended.then((how) =>
+        reject(new Error(`${name} ended (${how}) without the line: ${lines.join(' | ')}`)),
+      );
     });
   };
   return { process: child, lines, line, ended };

@@ -24,21 +24,40 @@ export function operations(maxValueBytes: number, count: number): fc.Arbitrary<O
   const value = fc.oneof(
     fc.integer({ min: -1000, max: 100_000 }),
     // Repeated, because long random text takes long to make.
-    fc.tuple(fc.nat(maxValueBytes), fc.constantFrom('x', 'ü')).map(([n, c]) => c.repeat(n / Buffer.byteLength(c))),
+    fc
+      .tuple(fc.nat(maxValueBytes), fc.constantFrom('x', 'ü'))
+      .map(([n, c]) => c.repeat(n / Buffer.byteLength(c))),
     fc.record({ name: fc.string({ maxLength: 10 }), list: fc.array(fc.nat(), { maxLength: 5 }) }),
     fc.constant(null),
   );
   const ttl = fc.option(fc.integer({ min: 1, max: 2000 }), { nil: undefined });
-  const on = <T extends object>(rest: { [K in keyof T]: fc.Arbitrary<T[K]> }) => fc.record({ at, space, ...rest }, { noNullPrototype: true });
+  const on = <T extends object>(rest: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
+    fc.record({ at, space, ...rest }, { noNullPrototype: true });
   const one = fc.oneof(
     { weight: 12, arbitrary: on({ do: fc.constant('set' as const), value, ttl }) },
-    { weight: 8, arbitrary: on({ do: fc.constantFrom('get' as const, 'has' as const, 'peek' as const, 'ttl' as const) }) },
+    {
+      weight: 8,
+      arbitrary: on({ do: fc.constantFrom('get' as const, 'has' as const, 'peek' as const, 'ttl' as const) }),
+    },
     { weight: 4, arbitrary: on({ do: fc.constantFrom('delete' as const, 'update' as const) }) },
     { weight: 3, arbitrary: on({ do: fc.constant('setIfAbsent' as const), value, ttl }) },
-    { weight: 3, arbitrary: on({ do: fc.constant('increment' as const), by: fc.nat(9), times: fc.integer({ min: 1, max: 3 }) }) },
-    { weight: 2, arbitrary: on({ do: fc.constant('touch' as const), ttl: fc.integer({ min: 1, max: 2000 }) }) },
+    {
+      weight: 3,
+      arbitrary: on({
+        do: fc.constant('increment' as const),
+        by: fc.nat(9),
+        times: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: on({ do: fc.constant('touch' as const), ttl: fc.integer({ min: 1, max: 2000 }) }),
+    },
     { weight: 1, arbitrary: on({ do: fc.constantFrom('clear' as const, 'clear all' as const) }) },
-    { weight: 2, arbitrary: on({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 1500 }) }) },
+    {
+      weight: 2,
+      arbitrary: on({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 1500 }) }),
+    },
     { weight: 2, arbitrary: on({ do: fc.constantFrom('flush' as const, 'reopen' as const) }) },
   );
   return fc.array(one, { minLength: 1, maxLength: count, size: 'max' }) as fc.Arbitrary<Operation[]>;
@@ -51,7 +70,8 @@ interface Entry {
 
 /** What `update` makes of a value; of some, nothing, which deletes. */
 export function changed(current: unknown): unknown {
-  if (typeof current === 'string') return current.length > 20 ? current.slice(0, current.length / 2) : `${current}++`;
+  if (typeof current === 'string')
+    return current.length > 20 ? current.slice(0, current.length / 2) : `${current}++`;
   if (typeof current === 'number') return { was: current };
   return current === undefined ? 'new' : undefined;
 }
@@ -107,7 +127,8 @@ export class Model {
         if (entry) put(entry.value, nowMs + operation.ttl);
         return entry !== undefined;
       case 'clear':
-        for (const key of this.entries.keys()) if (key.startsWith(`${operation.space}/`)) this.entries.delete(key);
+        for (const key of this.entries.keys())
+          if (key.startsWith(`${operation.space}/`)) this.entries.delete(key);
         return undefined;
       case 'clear all':
         this.entries.clear();
@@ -136,14 +157,18 @@ const spaceOf = (store: KvStore, space: number): KeySpace =>
 
 /** Calls the store; resolves to the answer in the model's terms. `flush`, `reopen` and `advance` are the test's business. */
 export async function perform(store: KvStore, operation: Operation): Promise<unknown> {
-  const key = KEYS[operation.at] as KvKey;
+  const key = KEYS[operation.at];
   const space = spaceOf(store, operation.space);
   switch (operation.do) {
     case 'set':
       await space.set(key, operation.value, operation.ttl === undefined ? {} : { ttl: operation.ttl });
       return undefined;
     case 'setIfAbsent':
-      return space.setIfAbsent(key, operation.value, operation.ttl === undefined ? {} : { ttl: operation.ttl });
+      return space.setIfAbsent(
+        key,
+        operation.value,
+        operation.ttl === undefined ? {} : { ttl: operation.ttl },
+      );
     case 'get':
       return space.get(key);
     case 'peek': {
@@ -158,7 +183,9 @@ export async function perform(store: KvStore, operation: Operation): Promise<unk
     case 'delete':
       return space.delete(key);
     case 'update':
-      return space.update(key, (current) => (operation.at % 2 ? changed(current) : Promise.resolve(changed(current))));
+      return space.update(key, (current) =>
+        operation.at % 2 ? changed(current) : Promise.resolve(changed(current)),
+      );
     case 'increment': {
       const calls = Array.from({ length: operation.times }, () => space.increment(key, operation.by));
       const results = await Promise.allSettled(calls);
