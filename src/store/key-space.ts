@@ -73,22 +73,24 @@ export class KeySpace<V = unknown> {
    * @example
    * const user = await users.get('u-17');
    */
-  async get<T extends V = V>(key: KvKey): Promise<T | undefined> {
-    const core = this.core;
-    core.assertOpen();
-    const reads = core.reads;
-    const encoded = core.key(this.space.id, key);
-    const where = reads.find(encoded);
-    if (where === ON_DISK) {
-      const record = await this.aliveOnDisk(encoded.copy());
-      return record && (this.decode(record) as T);
+  get<T extends V = V>(key: KvKey): Promise<T | undefined> {
+    // Hot path (`npm run bench`, reads): not an async function, because that costs 40 to 100 ns more.
+    try {
+      const { core, space } = this;
+      core.assertOpen();
+      const { reads } = core;
+      const encoded = core.key(space.id, key);
+      const where = reads.find(encoded);
+      if (where === ON_DISK) return this.getFromDisk<T>(encoded.copy());
+      if (where === ABSENT || !reads.isAlive(reads.words, reads.at, space)) {
+        reads.misses++;
+        return Promise.resolve(undefined);
+      }
+      reads.memoryHits++;
+      return Promise.resolve(this.decode(reads) as T);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    if (where === ABSENT || !reads.isAlive(reads.words, reads.at, this.space)) {
-      reads.misses++;
-      return undefined;
-    }
-    reads.memoryHits++;
-    return this.decode(reads) as T;
   }
 
   /**
@@ -445,7 +447,7 @@ export class KeySpace<V = unknown> {
     return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
   }
 
-  private async aliveOnDisk(key: EncodedKey): Promise<RecordRef | undefined> {
+  private async getFromDisk<T>(key: EncodedKey): Promise<T | undefined> {
     const { reads } = this.core;
     const record = await reads.findOnDisk(key, reads.address, reads.sizeClass);
     if (!record || !reads.isAlive(record.words, record.at, this.space)) {
@@ -453,7 +455,7 @@ export class KeySpace<V = unknown> {
       return undefined;
     }
     reads.diskHits++;
-    return record;
+    return this.decode(record) as T;
   }
 
   private decode(record: RecordRef): unknown {
