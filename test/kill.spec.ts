@@ -11,7 +11,7 @@ import { missingPath } from './support/temp-directory.js';
 
 const KILLS = 50;
 const KILLS_IN_ONE_DIRECTORY = 5;
-const SIDE_BY_SIDE = 2;
+const SIDE_BY_SIDE = 3;
 const EVERY_MS = 20;
 const SLACK_MS = 250;
 const VALUE_BYTES = 2000;

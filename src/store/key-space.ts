@@ -89,7 +89,7 @@ export class KeySpace<V = unknown> {
       reads.memoryHits++;
       return Promise.resolve(this.decode(reads) as T);
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
