@@ -18,7 +18,7 @@
  */
 import { assert } from '../assert.js';
 import { KvCorruptionError } from '../errors.js';
-import { MIN_RING_PAGES } from '../limits.js';
+import { MAX_PAGE_SIZE, MIN_RING_PAGES } from '../limits.js';
 import type { LogAddress } from '../log/address.js';
 import { COMMIT_BYTES, writeCommit, type Commit } from '../log/commit.js';
 import { PageRing } from '../log/page-ring.js';
@@ -181,7 +181,7 @@ export class HybridLog {
   async flushTo(goal: LogAddress): Promise<void> {
     if (goal > this.flushGoal) this.flushGoal = goal;
     while (this.flushed < goal) {
-      this.flushRun ??= this.runFlush().finally(() => (this.flushRun = undefined));
+      this.flushRun ??= this.flushPage().finally(() => (this.flushRun = undefined));
       await this.flushRun;
     }
   }
@@ -197,11 +197,11 @@ export class HybridLog {
     let record = await this.readBytes(address, first);
     if (record.available >= HEADER_BYTES) {
       const total = totalBytes(record.words, 0);
-      if (total > record.available && total <= this.segments.segmentSize && record.available === first) {
+      if (total > record.available && total <= MAX_PAGE_SIZE && record.available === first) {
         record = await this.readBytes(address, total);
       }
     }
-    if (!isIntact(record.words, 0, record.available, address)) {
+    if (!isIntact(record.words, 0, record.available, address, this.segments.salt)) {
       const file = this.segments.nameOf(this.segments.segmentOf(address));
       throw new KvCorruptionError('A record is damaged', file, address);
     }
@@ -279,27 +279,26 @@ export class HybridLog {
     }
   }
 
-  private async runFlush(): Promise<void> {
-    while (this.flushed < this.flushGoal) {
-      const from = this.flushed;
-      const pageStart = this.pageStartOf(from);
-      const to = Math.min(this.flushGoal, pageStart + this.pageSize) as LogAddress;
-      assert(to <= this.sealed, 'INV-4');
-      const offset = this.ring.byteOffset(from);
-      this.writing = pageStart;
-      try {
-        await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from));
-      } catch (error) {
-        this.options.onWriteError(error);
-        throw error;
-      } finally {
-        this.writing = undefined;
-        if (this.detached) this.ring.giveBack(this.detached);
-        this.detached = undefined;
-      }
-      // Memory pressure may have written the same bytes, and more, in the meantime.
-      if (to > this.flushed) this.flushed = to;
+  /** Writes one page, or what the goal asks of it: so nobody waits for more than he asked for. */
+  private async flushPage(): Promise<void> {
+    const from = this.flushed;
+    const pageStart = this.pageStartOf(from);
+    const to = Math.min(this.flushGoal, pageStart + this.pageSize) as LogAddress;
+    assert(from < to && to <= this.sealed, 'INV-4');
+    const offset = this.ring.byteOffset(from);
+    this.writing = pageStart;
+    try {
+      await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from));
+    } catch (error) {
+      this.options.onWriteError(error);
+      throw error;
+    } finally {
+      this.writing = undefined;
+      if (this.detached) this.ring.giveBack(this.detached);
+      this.detached = undefined;
     }
+    // Memory pressure may have written the same bytes, and more, in the meantime.
+    if (to > this.flushed) this.flushed = to;
   }
 
   /** Seals whole records until `sealed` is at or behind `goal` (it may end up beyond, at the end of a record). */
@@ -315,7 +314,7 @@ export class HybridLog {
   }
 
   private sealRecord(words: Int32Array, at: number, address: LogAddress): void {
-    const checksum = checksumOf(words, at, address);
+    const checksum = checksumOf(words, at, address, this.segments.salt);
     words[at] = checksum;
     this.rangeSum = (this.rangeSum + checksum) | 0;
   }

@@ -3,7 +3,7 @@
  * read and write it in memory; `docs/format.md` is the same in prose, with an example in bytes. All numbers are
  * little-endian 32-bit words, because records lie on multiples of 8 and pages are seen as `Int32Array`s.
  *
- *   word 0   checksum: XXH32 of words 1 to the end of the value, seeded with the record's own address
+ *   word 0   checksum: XXH32 of words 1 to the end of the value, seeded with its own address and the log's salt
  *   word 1   flags (8 bits) · slack in units of 8 bytes (8) · key length in bytes (16)
  *   word 2   value length in bytes
  *   word 3   sequence number, low 32 bits
@@ -103,10 +103,13 @@ export function writeFiller(words: Int32Array, at: number, bytes: number, addres
   words[at] = checksumOf(words, at, address);
 }
 
-/** The checksum that the record at `at` should carry when it lies at `address`. Signed, as the word is read. */
-export function checksumOf(words: Int32Array, at: number, address: LogAddress): number {
+/**
+ * The checksum that the record at `at` should carry when it lies at `address` of the log with this salt. Signed, as the
+ * word is read.
+ */
+export function checksumOf(words: Int32Array, at: number, address: LogAddress, salt = 0): number {
   const units = address / 8;
-  const seed = (units | 0) ^ Math.imul(Math.floor(units / TWO_32), 0x9e3779b1);
+  const seed = salt ^ (units | 0) ^ Math.imul(Math.floor(units / TWO_32), 0x9e3779b1);
   const info = words[at + 1];
   const end = (info & KIND_MASK) === KIND_FILLER ? 8 : recordBytes(info & 0xff, info >>> 16, words[at + 2]);
   return xxh32(words, at + 1, at + (end >> 2), seed) | 0;
@@ -121,6 +124,7 @@ export function isIntact(
   at: number,
   availableBytes: number,
   address: LogAddress,
+  salt = 0,
 ): boolean {
   if (availableBytes < MIN_RECORD_BYTES) return false;
   const info = words[at + 1];
@@ -133,5 +137,5 @@ export function isIntact(
     if (availableBytes < HEADER_BYTES || words[at + 2] < 0 || words[at + 2] > availableBytes) return false;
     if (totalBytes(words, at) > availableBytes) return false;
   }
-  return checksumOf(words, at, address) === words[at];
+  return checksumOf(words, at, address, salt) === words[at];
 }

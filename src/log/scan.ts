@@ -30,7 +30,10 @@ export async function scanSegment(
     const available = await segments.read(address, buffer, buffer.length);
     const words = new Int32Array(buffer.buffer, 0, available >> 2);
     let at = 0;
-    while (available - at * 4 >= MIN_RECORD_BYTES && isIntact(words, at, available - at * 4, address)) {
+    while (
+      available - at * 4 >= MIN_RECORD_BYTES &&
+      isIntact(words, at, available - at * 4, address, segments.salt)
+    ) {
       const bytes = totalBytes(words, at);
       visit(words, at, address, bytes);
       address = (address + bytes) as LogAddress;
@@ -61,7 +64,7 @@ export async function findCommits(
     for (let at = 0; at + 2 < words.length; at += 2) {
       if (!looksLikeCommit(words, at)) continue;
       const here = (address + at * 4) as LogAddress;
-      if (isIntact(words, at, available - at * 4, here)) found(readCommit(words, at), here);
+      if (isIntact(words, at, available - at * 4, here, segments.salt)) found(readCommit(words, at), here);
     }
     if (available < buffer.length) return;
     // Overlap, so that a commit record across the border of two reads is seen.

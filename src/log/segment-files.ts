@@ -19,11 +19,13 @@ export class SegmentFiles {
    * @param device where the files lie
    * @param log name of the log, the first part of each file's name
    * @param segmentSize bytes of one file, a multiple of the page size
+   * @param salt goes into every checksum, so that a value cannot pass for a record, nor a record of another store
    */
   constructor(
     private readonly device: Device,
     private readonly log: string,
     readonly segmentSize: number,
+    readonly salt = 0,
   ) {
     const pattern = new RegExp(`^${log}-([0-9a-f]{${NAME_DIGITS}})\\.log$`);
     for (const name of device.list()) {

@@ -91,7 +91,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   }
 
   /** Sets many keys with one wait. See `KvStore.setMany`. */
-  setMany(entries: Iterable<readonly [KvKey, unknown, KvTtlOptions?]>): Promise<void> {
+  setMany(entries: Iterable<readonly [KvKey, unknown, KvSetOptions?]>): Promise<void> {
     return this.store.setMany(entries);
   }
 

@@ -108,8 +108,8 @@ describe('KvModule.forRoot', () => {
       code: 'KV_OPTIONS',
       problems: [
         expect.objectContaining({ path: 'hot.memory' }),
-        expect.objectContaining({ path: 'hot.colour' }),
         expect.objectContaining({ path: 'durability.level' }),
+        expect.objectContaining({ path: 'hot.colour' }),
         expect.objectContaining({ path: 'nonsense' }),
       ],
     });

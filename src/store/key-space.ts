@@ -159,7 +159,7 @@ export class KeySpace<V = unknown> {
     const core = this.core;
     core.assertWritable();
     let version: number;
-    if (options && (options.ifVersion !== undefined || options.ifPresent || options.keepTtl)) {
+    if (options && isConditional(options)) {
       version = await this.setIf(key, value, options);
     } else {
       version = this.put(key, value, this.expiry(options?.ttl));
@@ -194,14 +194,18 @@ export class KeySpace<V = unknown> {
    * @example
    * await store.setMany(new Map([['a', 1], ['b', 2]]));
    */
-  async setMany(entries: Iterable<readonly [KvKey, V, KvTtlOptions?]>): Promise<void> {
+  async setMany(entries: Iterable<readonly [KvKey, V, KvSetOptions?]>): Promise<void> {
+    const { commits, clock } = this.core.parts;
     let count = 0;
     try {
       for (const [key, value, options] of entries) {
         this.core.assertWritable();
-        this.put(key, value, this.expiry(options?.ttl));
-        // Lets the event loop turn: a long import must not hold up everybody else.
-        if (++count % PASS_ON_EVERY === 0) await this.core.parts.clock.turn();
+        if (options && isConditional(options)) await this.setIf(key, value, options);
+        else this.put(key, value, this.expiry(options?.ttl));
+        if (++count % PASS_ON_EVERY !== 0) continue;
+        // Lets the event loop turn, and commits run: a long import must not hold up everybody else.
+        commits.written();
+        await clock.turn();
       }
     } finally {
       if (count > 0) await this.core.acknowledge();
@@ -215,19 +219,9 @@ export class KeySpace<V = unknown> {
    * @throws KvVersionConflictError when it is not at `ifVersion`
    */
   async delete(key: KvKey, options?: { ifVersion?: number }): Promise<boolean> {
-    this.core.assertWritable();
-    for (;;) {
-      const looked = this.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      const actual = seen.record && seen.version;
-      if (options?.ifVersion !== undefined && actual !== options.ifVersion) {
-        throw new KvVersionConflictError(options.ifVersion, actual);
-      }
-      if (!seen.record) return false;
-      if (!this.removeIfSame(key, seen)) continue;
-      await this.core.acknowledge();
-      return true;
-    }
+    const deleted = await this.remove(key, options?.ifVersion);
+    if (deleted) await this.core.acknowledge();
+    return deleted;
   }
 
   /**
@@ -237,9 +231,11 @@ export class KeySpace<V = unknown> {
    */
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
     this.core.assertWritable();
-    const deleted: Promise<boolean>[] = [];
-    for (const key of keys) deleted.push(this.delete(key));
-    return (await Promise.all(deleted)).filter(Boolean).length;
+    const removals: Promise<boolean>[] = [];
+    for (const key of keys) removals.push(this.remove(key, undefined));
+    const deleted = (await Promise.all(removals)).filter(Boolean).length;
+    if (deleted > 0) await this.core.acknowledge();
+    return deleted;
   }
 
   /**
@@ -379,6 +375,20 @@ export class KeySpace<V = unknown> {
     return encoded !== undefined;
   }
 
+  /** Deletes a key in memory; nobody is told yet that it is durable. */
+  private async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
+    this.core.assertWritable();
+    for (;;) {
+      const looked = this.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const actual = seen.record && seen.version;
+      if (ifVersion !== undefined && actual !== ifVersion)
+        throw new KvVersionConflictError(ifVersion, actual);
+      if (!seen.record) return false;
+      if (this.removeIfSame(key, seen)) return true;
+    }
+  }
+
   private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
     const { ifVersion, ifPresent, keepTtl } = options;
     for (;;) {
@@ -468,6 +478,11 @@ export class KeySpace<V = unknown> {
     const ttlMs = ttl === undefined ? this.defaultTtlMs : parseTtl(ttl);
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
+}
+
+/** Whether a set has to look at the entry before. */
+function isConditional({ ifVersion, ifPresent, keepTtl }: KvSetOptions): boolean {
+  return ifVersion !== undefined || ifPresent === true || keepTtl === true;
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {

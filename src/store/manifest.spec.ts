@@ -35,6 +35,7 @@ describe('the manifest', () => {
       format: FORMAT_VERSION,
       storeId: '01'.repeat(16),
       hashKey: '02'.repeat(8),
+      salt: 0x03030303,
       hotSegmentSize: MIB,
       hotBegin: FIRST_ADDRESS,
     });

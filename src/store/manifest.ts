@@ -20,6 +20,8 @@ export interface Manifest {
   storeId: string;
   /** Key of the hash, 8 bytes in hexadecimal. */
   hashKey: string;
+  /** 32 random bits that go into the checksums of records. */
+  salt: number;
   /** Bytes of a segment file of the hot log. */
   hotSegmentSize: number;
   hotBegin: LogAddress;
@@ -33,6 +35,7 @@ export function newManifest(random: (bytes: number) => Uint8Array, hotSegmentSiz
     format: FORMAT_VERSION,
     storeId: Buffer.from(random(16)).toString('hex'),
     hashKey: Buffer.from(random(8)).toString('hex'),
+    salt: Buffer.from(random(4)).readInt32LE(),
     hotSegmentSize,
     hotBegin: FIRST_ADDRESS,
   };

@@ -54,7 +54,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const manifest = existing ?? newManifest((count) => env.random.bytes(count), resolved.hot.segmentSize);
     if (!existing) writeManifest(device, manifest);
     dictionary = new Dictionary(device, manifest.closed === undefined);
-    segments = new SegmentFiles(device, LOG_NAME, manifest.hotSegmentSize);
+    segments = new SegmentFiles(device, LOG_NAME, manifest.hotSegmentSize, manifest.salt);
     const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
     const closed = await core.parts.commits.open();
     if (!existing) {

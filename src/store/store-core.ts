@@ -8,7 +8,7 @@ import { KeyedHash } from '../codec/keyed-hash.js';
 import { ValueCodec } from '../codec/value-codec.js';
 import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
-import { KvClosedError } from '../errors.js';
+import { KvClosedError, KvDiskError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../hot/hybrid-log.js';
 import type { SegmentFiles } from '../log/segment-files.js';
@@ -107,14 +107,19 @@ export class StoreCore {
   /** Number of a namespace. @throws KvOptionsError */
   namespace(name: string): number {
     this.assertOpen();
-    return this.parts.dictionary.namespace(name);
+    return this.enter(() => this.parts.dictionary.namespace(name));
   }
 
   private addStructures(added: string[][]): void {
+    this.enter(() => this.parts.dictionary.addStructures(added));
+  }
+
+  /** Enters something into the dictionary; a disk that fails there has failed for all writes. */
+  private enter<T>(entry: () => T): T {
     try {
-      this.parts.dictionary.addStructures(added);
+      return entry();
     } catch (error) {
-      this.parts.health.writeFailed(error);
+      if (error instanceof KvDiskError) this.parts.health.writeFailed(error);
       throw error;
     }
   }

@@ -104,6 +104,8 @@ export class WritePath {
   ): number {
     const log = this.log;
     const reads = this.reads;
+    // Before it goes into the sum, which has 32 bits.
+    if (to - from > log.maxRecordBytes) throw tooLarge(to - from, log.maxRecordBytes);
     const bytes = recordBytes(flags, key.length, to - from);
     let previous = reads.chainHead;
     if (reads.where === IN_MEMORY) {
