@@ -24,6 +24,9 @@ export const MIN_RING_PAGES = 4;
 export const MIN_SEGMENT_SIZE = MIB;
 export const MAX_SEGMENT_SIZE = 1024 * MIB;
 
+/** Records read from disk at the same time: each holds a buffer, and the thread pool has 4 threads by default. */
+export const MAX_DISK_READS = 256;
+
 /** Namespace numbers take one or two bytes in front of each key; two carry fifteen bits. */
 export const MAX_NAMESPACES = 32_767;
 export const MAX_NAMESPACE_NAME_BYTES = 512;

@@ -106,12 +106,12 @@ describe('KvModule.forRoot', () => {
     } as any;
     await expect(start([KvModule.forRoot(options)])).rejects.toMatchObject({
       code: 'KV_OPTIONS',
-      problems: [
+      problems: expect.arrayContaining([
         expect.objectContaining({ path: 'hot.memory' }),
-        expect.objectContaining({ path: 'durability.level' }),
         expect.objectContaining({ path: 'hot.colour' }),
+        expect.objectContaining({ path: 'durability.level' }),
         expect.objectContaining({ path: 'nonsense' }),
-      ],
+      ]),
     });
     expect(() => KvModule.forRoot({ isGlobal: 'yes', name: '' } as any)).toThrow(
       /name: must be[^]*isGlobal: must be/,

@@ -7,6 +7,7 @@ import type { EncodedKey } from '../codec/key-codec.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { sizeClassOf } from '../hot/hash-index.js';
 import type { DiskRecord, HybridLog } from '../hot/hybrid-log.js';
+import { MAX_DISK_READS } from '../limits.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   expiryOf,
@@ -52,7 +53,10 @@ export class ReadPath {
   memoryHits = 0;
   diskHits = 0;
   misses = 0;
+  /** Look-ups on disk that have not ended, and those among them that wait for their turn. */
   private pending = 0;
+  private readonly queue: (() => void)[] = [];
+  private queueHead = 0;
   private whenIdle: (() => void)[] = [];
 
   constructor(
@@ -97,20 +101,40 @@ export class ReadPath {
    * @throws KvCorruptionError at a damaged record: what lies behind it is older, and would be a wrong answer
    */
   async findOnDisk(key: EncodedKey, from: LogAddress, sizeClass: number): Promise<DiskRecord | undefined> {
+    this.pending++;
+    if (this.pending > MAX_DISK_READS) await new Promise<void>((resolve) => this.queue.push(resolve));
+    try {
+      return await this.followOnDisk(key, from, sizeClass);
+    } finally {
+      this.pending--;
+      this.wakeNext();
+      if (this.pending === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
+    }
+  }
+
+  /** First come, first served; not `shift()`, which moves a long queue each time. */
+  private wakeNext(): void {
+    if (this.queueHead === this.queue.length) return;
+    this.queue[this.queueHead++]();
+    if (this.queueHead < this.queue.length) return;
+    this.queue.length = 0;
+    this.queueHead = 0;
+  }
+
+  private async followOnDisk(
+    key: EncodedKey,
+    from: LogAddress,
+    sizeClass: number,
+  ): Promise<DiskRecord | undefined> {
     let address = from;
     let read = sizeClass;
-    this.pending++;
-    try {
-      while (address !== NO_ADDRESS && address >= this.log.begin) {
-        const record = await this.log.readRecord(address, read);
-        if (hasKey(record.words, record.at, key)) return record;
-        address = previousOf(record.words, record.at);
-        read = GUESSED_CLASS;
-      }
-      return undefined;
-    } finally {
-      if (--this.pending === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
+    while (address !== NO_ADDRESS && address >= this.log.begin) {
+      const record = await this.log.readRecord(address, read);
+      if (hasKey(record.words, record.at, key)) return record;
+      address = previousOf(record.words, record.at);
+      read = GUESSED_CLASS;
     }
+    return undefined;
   }
 
   /** Resolves when no read from disk is under way. */
