@@ -30,6 +30,7 @@ const ADDRESS_HIGH_MASK = 0x1fff;
 const CHUNK_BITS = 10;
 const CHUNK_BUCKETS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_BUCKETS - 1;
+const CHUNK_BYTES = CHUNK_BUCKETS * WORDS_PER_BUCKET * 4;
 
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
 const WANTED_LOAD = 5;
@@ -57,8 +58,13 @@ class BucketStore {
   readonly chunks: Uint32Array[] = [];
   count = 0;
 
+  /** @param spare chunks that are used before new ones are allocated */
+  constructor(private readonly spare: Uint32Array[]) {}
+
   add(): number {
-    if ((this.count & CHUNK_MASK) === 0) this.chunks.push(new Uint32Array(CHUNK_BUCKETS * WORDS_PER_BUCKET));
+    if ((this.count & CHUNK_MASK) === 0) {
+      this.chunks.push(this.spare.pop()?.fill(0) ?? new Uint32Array(CHUNK_BYTES >> 2));
+    }
     return this.count++;
   }
 }
@@ -66,8 +72,10 @@ class BucketStore {
 export class HashIndex {
   /** Entries in use. */
   entries = 0;
-  private readonly primary = new BucketStore();
-  private readonly overflow = new BucketStore();
+  /** Chunks in waiting: memory that `adopt` took over. */
+  private readonly spare: Uint32Array[] = [];
+  private readonly primary = new BucketStore(this.spare);
+  private readonly overflow = new BucketStore(this.spare);
   private freeOverflow: number[] = [];
   /** Buckets below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = BASE_BITS;
@@ -85,9 +93,24 @@ export class HashIndex {
     this.foundChunk = this.primary.chunks[0];
   }
 
-  /** Bytes allocated outside the heap. */
+  /** Bytes in use, outside the heap. */
   get memoryBytes(): number {
-    return (this.primary.chunks.length + this.overflow.chunks.length) * CHUNK_BUCKETS * WORDS_PER_BUCKET * 4;
+    return (this.primary.chunks.length + this.overflow.chunks.length) * CHUNK_BYTES;
+  }
+
+  /** Bytes that wait to be used. */
+  get spareBytes(): number {
+    return this.spare.length * CHUNK_BYTES;
+  }
+
+  /**
+   * Takes over memory that nobody else needs any more. The log's pages make room for the index this way: just dropped,
+   * they would stay allocated until the garbage collector comes round.
+   */
+  adopt(buffer: Uint8Array): void {
+    for (let at = 0; at + CHUNK_BYTES <= buffer.length; at += CHUNK_BYTES) {
+      this.spare.push(new Uint32Array(buffer.buffer, buffer.byteOffset + at, CHUNK_BYTES >> 2));
+    }
   }
 
   get buckets(): number {

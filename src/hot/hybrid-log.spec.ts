@@ -36,6 +36,7 @@ class Bench {
   readonly segments: SegmentFiles;
   readonly log: HybridLog;
   readonly entries: Entry[] = [];
+  readonly givenAway: Buffer[] = [];
   readonly writeErrors: unknown[] = [];
   budget = 6 * PAGE;
   private sequence = 0;
@@ -54,6 +55,7 @@ class Bench {
       maxMemory: this.budget,
       mutableFraction: 0.5,
       retains: device.retains,
+      giveAway: (page) => this.givenAway.push(page),
       onWriteError: (error) => this.writeErrors.push(error),
       begin: FIRST_ADDRESS,
       tail: FIRST_ADDRESS,

@@ -40,6 +40,8 @@ export interface HybridLogOptions {
   mutableFraction: number;
   /** Whether the device can be read back; if not, what leaves memory is gone. */
   retains: boolean;
+  /** Gets the memory of a page that the budget has no room for any more. */
+  giveAway: (page: Buffer) => void;
   /** Told of every failed write, before whoever waits for it. */
   onWriteError: (error: unknown) => void;
   /** Where the log begins and where it goes on. */
@@ -233,7 +235,9 @@ export class HybridLog {
     const budget = this.options.memoryBudget() - this.pageSize;
     const pages = Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
     while (this.ring.count >= pages) this.evictOldest();
-    if (this.ring.memoryBytes > budget) this.ring.dropSpare();
+    // One is for the page that comes now, one for the next that is set aside (unless there is one already).
+    const spares = this.detached ? 1 : 2;
+    while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
     const mutable = Math.floor(pages * this.options.mutableFraction) * this.pageSize;

@@ -89,7 +89,8 @@ describe('PageRing', () => {
     expect([ring.count, ring.memoryBytes]).toEqual([1, PAGE]);
     ring.giveBack(taken);
     expect([ring.count, ring.memoryBytes]).toEqual([1, 2 * PAGE]);
-    ring.dropSpare();
-    expect([ring.count, ring.memoryBytes]).toEqual([1, PAGE]);
+    expect(ring.spareCount).toBe(1);
+    expect(ring.takeSpare()).toBe(taken);
+    expect([ring.count, ring.memoryBytes, ring.spareCount]).toEqual([1, PAGE, 0]);
   });
 });

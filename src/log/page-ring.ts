@@ -86,8 +86,13 @@ export class PageRing {
     this.spare.push(buffer);
   }
 
-  /** Lets go of buffers that wait for use, when the budget has become smaller. */
-  dropSpare(): void {
-    this.spare.length = 0;
+  /** Buffers that wait for use. */
+  get spareCount(): number {
+    return this.spare.length;
+  }
+
+  /** Takes out a buffer that waits for use, for good; there has to be one. */
+  takeSpare(): Buffer {
+    return this.spare.pop() as Buffer;
   }
 }

@@ -47,6 +47,7 @@ class Bench {
       maxMemory: 16 * PAGE,
       mutableFraction: 0.5,
       retains: true,
+      giveAway: () => undefined,
       onWriteError: (error) => this.health.writeFailed(error),
       begin: FIRST_ADDRESS,
       tail: FIRST_ADDRESS,

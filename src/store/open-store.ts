@@ -133,6 +133,7 @@ async function recover(
     maxMemory: options.hot.memoryBytes,
     mutableFraction: options.hot.mutableFraction,
     retains: device.retains,
+    giveAway: (page) => index.adopt(page),
     onWriteError: (error) => health.writeFailed(error),
     begin: manifest.hotBegin,
     tail: recovered.tail,

@@ -67,7 +67,7 @@ export function statsOf(core: StoreCore): KvStats {
     },
     hot: {
       memoryBudgetBytes: options.hot.memoryBytes,
-      memoryBytes: index.memoryBytes + log.usedMemory,
+      memoryBytes: index.memoryBytes + index.spareBytes + log.usedMemory,
       indexBytes: index.memoryBytes,
       indexEntries: index.entries,
       indexBuckets: index.buckets,
