@@ -31,8 +31,7 @@ export const MAX_DISK_READS = 256;
 export const MAX_NAMESPACES = 32_767;
 export const MAX_NAMESPACE_NAME_BYTES = 512;
 
-/** 48-bit addresses and sequence numbers, as the record header has them. */
-export const MAX_ADDRESS = 2 ** 48;
+/** 48-bit sequence numbers, as the record header has them. */
 export const MAX_SEQUENCE = 2 ** 48;
 
 /**

@@ -18,6 +18,20 @@ const FRESH_BUFFER_BYTES = 8192;
 /** msgpackr's documented most with one-byte record ids. */
 const MAX_SHARED_STRUCTURES = 32;
 
+/** What msgpackr carries; it knows them by their names, and writes a subclass in a way that it cannot read. */
+const VIEWS = new Set([
+  ...[
+    'Int8Array',
+    'Uint8Array',
+    'Uint8ClampedArray',
+    'Int16Array',
+    'Uint16Array',
+    'Int32Array',
+    'Uint32Array',
+  ],
+  ...['Float32Array', 'Float64Array', 'BigInt64Array', 'BigUint64Array', 'Buffer', 'DataView'],
+]);
+
 type PackedBuffer = Uint8Array & { start?: number; end?: number };
 
 export class ValueCodec {
@@ -129,7 +143,11 @@ function checkObject(value: object, depth: number): void {
       for (const entry of value) checkValue(entry, depth + 1);
       return;
     }
-    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Date) return;
+    if (ArrayBuffer.isView(value)) {
+      if (!VIEWS.has(value.constructor.name)) refuse('an instance of a subclass of a typed array');
+      return;
+    }
+    if (value instanceof ArrayBuffer || value instanceof Date) return;
     if (value instanceof Error || value instanceof RegExp) return;
     if (typeof (value as PromiseLike<unknown>).then === 'function') refuse('a promise (await it first)');
     if (value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef)

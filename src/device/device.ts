@@ -32,6 +32,8 @@ export interface Device {
   readonly location: string;
   /** Whether bytes that were written can be read again. The null device retains nothing. */
   readonly retains: boolean;
+  /** Whether nothing outlives the process, so that there is no point in committing every now and then. */
+  readonly volatile: boolean;
   /** Names of the files there are. */
   list(): string[];
   /** Opens a file for reading and writing. A missing one is created where `create` is set, an error otherwise. */

@@ -26,6 +26,7 @@ type Holder = NonNullable<KvLockedError['holder']>;
 export class FileDevice implements Device {
   readonly location: string;
   readonly retains = true;
+  readonly volatile = false;
 
   private readonly fs: EnvFs;
   private readonly openFiles = new Set<OpenFile>();

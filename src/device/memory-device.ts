@@ -18,6 +18,7 @@ const FIRST_CHUNK_BYTES = 4096;
 export class MemoryDevice implements Device {
   readonly location = 'memory';
   readonly retains = true;
+  readonly volatile = true;
 
   private readonly files = new Map<string, MemoryFile>();
   private readonly budget: MemoryBudget;
@@ -95,7 +96,7 @@ class MemoryBudget {
     if (this.used + bytes > this.limitBytes) {
       throw new KvOverloadedError(
         `The memory device is full: ${this.used} of ${this.limitBytes} bytes are taken and ${bytes} more are needed. ` +
-          'Raise its limit, delete entries, or let them expire.',
+          'Raise memoryLimit, or give the store a path. This version does not use the space of old entries again.',
       );
     }
     this.used += bytes;

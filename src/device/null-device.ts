@@ -11,6 +11,7 @@ import { diskError, systemError } from './system-error.js';
 export class NullDevice implements Device {
   readonly location = 'null';
   readonly retains = false;
+  readonly volatile = true;
 
   private locked = false;
 

@@ -122,7 +122,7 @@ export class HashIndex {
   }
 
   /**
-   * Address of the newest record in the chain of this hash, or `NO_ADDRESS`; a following `foundSizeClass` or `replace`
+   * Address of the newest record in the chain of this hash, or `NO_ADDRESS`; a following `foundSizeClass` or `put`
    * refers to it. Hot path (`npm run bench`).
    */
   find(hashLow: number): LogAddress {

@@ -2,7 +2,7 @@
  * The hybrid log: its newest part in a ring of pages in memory, everything that was sealed by a commit or pushed out by
  * memory pressure in segment files (FASTER, SIGMOD 2018, sections 5 and 6).
  *
- *   begin ≤ head ≤ readOnly ≤ sealed' ≤ tail
+ *   begin ≤ head ≤ readOnly ≤ tail
  *
  *   [begin, head)      on disk only
  *   [head, readOnly)   in memory, immutable, on disk or on its way

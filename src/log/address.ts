@@ -14,9 +14,6 @@ export const NO_ADDRESS = 0 as LogAddress;
 /** Where the first record of a log lies. */
 export const FIRST_ADDRESS = 64 as LogAddress;
 
-/** Records start and end on multiples of this. */
-export const ALIGNMENT = 8;
-
 /** Rounds up to the next multiple of 8 (below 2^31). */
 export function align8(bytes: number): number {
   return (bytes + 7) & ~7;

@@ -4,11 +4,11 @@
  * anything that uses it is written, so there are few and they are written synchronously. Commit records name the
  * number of entries they rely on: an entry that is missing is found out, one that nothing needs was torn off.
  */
-import { crc32 } from 'node:zlib';
 import type { ValueStructure } from '../codec/value-codec.js';
 import type { Device, DeviceFile } from '../device/device.js';
 import { KvCorruptionError, KvOptionsError } from '../errors.js';
 import { MAX_NAMESPACE_NAME_BYTES, MAX_NAMESPACES } from '../limits.js';
+import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const DICTIONARY_NAME = 'DICTIONARY';
@@ -93,7 +93,7 @@ export class Dictionary {
     let start = 0;
     for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
       const json = bytes.toString('utf8', start + 9, end);
-      if (bytes.toString('latin1', start, start + 8) !== hex(crc32(json))) break;
+      if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
       this.enter(JSON.parse(json) as Entry);
       start = end + 1;
     }
@@ -103,7 +103,7 @@ export class Dictionary {
   private append(entries: Entry[]): void {
     const lines = entries
       .map((entry) => JSON.stringify(entry))
-      .map((json) => `${hex(crc32(json))} ${json}\n`);
+      .map((json) => `${textChecksum(json)} ${json}\n`);
     const bytes = Buffer.from(lines.join(''));
     this.file.writeSync(bytes, 0, bytes.length, this.end);
     this.file.syncSync();
@@ -116,8 +116,4 @@ export class Dictionary {
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
   }
-}
-
-function hex(value: number): string {
-  return value.toString(16).padStart(8, '0');
 }

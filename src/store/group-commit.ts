@@ -121,9 +121,10 @@ export class GroupCommit {
     this.closing = true;
     this.cancelTimer?.();
     this.cancelTimer = undefined;
-    await this.queued?.catch(() => undefined);
-    await this.running?.catch(() => undefined);
-    await this.run(0, true);
+    while (this.queued ?? this.running) await (this.queued ?? this.running)?.catch(() => undefined);
+    // Whoever asks for a commit from now on waits for this one.
+    this.running = this.run(0, true).finally(() => (this.running = undefined));
+    await this.running;
     return { commit: this.number, tail: this.lastEnd };
   }
 

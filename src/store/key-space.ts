@@ -4,7 +4,7 @@
  * with a copy of its key, and looks again whether the world has changed.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvEncodingError, KvVersionConflictError } from '../errors.js';
+import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { expiryOf, sequenceOf } from '../log/record.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, IN_MEMORY, ON_DISK, valueStart, type RecordRef } from './read-path.js';
@@ -22,7 +22,7 @@ export interface KvSetOptions extends KvTtlOptions {
   ifVersion?: number;
   /** Set only if the key is present. */
   ifPresent?: boolean;
-  /** Keep the expiry that the entry has. */
+  /** Keep the expiry that the entry has; a new entry gets `ttl`. */
   keepTtl?: boolean;
 }
 
@@ -101,9 +101,7 @@ export class KeySpace<V = unknown> {
    */
   async getMany<T extends V = V>(keys: Iterable<KvKey>): Promise<(T | undefined)[]> {
     this.core.assertOpen();
-    const values: Promise<T | undefined>[] = [];
-    for (const key of keys) values.push(this.get<T>(key));
-    return Promise.all(values);
+    return Promise.all([...keys].map((key) => this.get<T>(key)));
   }
 
   /**
@@ -158,6 +156,7 @@ export class KeySpace<V = unknown> {
   async set(key: KvKey, value: V, options?: KvSetOptions): Promise<number> {
     const core = this.core;
     core.assertWritable();
+    if (options) checkSetOptions(options);
     let version: number;
     if (options && isConditional(options)) {
       version = await this.setIf(key, value, options);
@@ -176,6 +175,7 @@ export class KeySpace<V = unknown> {
    */
   async setIfAbsent(key: KvKey, value: V, options?: KvTtlOptions): Promise<boolean> {
     this.core.assertWritable();
+    if (options) checkSetOptions(options);
     const expiresAt = this.expiry(options?.ttl);
     for (;;) {
       const looked = this.seen(key);
@@ -200,6 +200,7 @@ export class KeySpace<V = unknown> {
     try {
       for (const [key, value, options] of entries) {
         this.core.assertWritable();
+        if (options) checkSetOptions(options);
         if (options && isConditional(options)) await this.setIf(key, value, options);
         else this.put(key, value, this.expiry(options?.ttl));
         if (++count % PASS_ON_EVERY !== 0) continue;
@@ -225,16 +226,18 @@ export class KeySpace<V = unknown> {
   }
 
   /**
-   * Deletes several keys.
+   * Deletes several keys. When one of them fails, the others are deleted.
    *
    * @returns how many of them were present
    */
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
     this.core.assertWritable();
-    const removals: Promise<boolean>[] = [];
-    for (const key of keys) removals.push(this.remove(key, undefined));
-    const deleted = (await Promise.all(removals)).filter(Boolean).length;
+    const removals = await Promise.allSettled([...keys].map((key) => this.remove(key, undefined)));
+    const deleted = removals.filter((removal) => removal.status === 'fulfilled' && removal.value).length;
+    // Also if one of them failed: the others are deleted.
     if (deleted > 0) await this.core.acknowledge();
+    const failed = removals.find((removal) => removal.status === 'rejected');
+    if (failed) throw failed.reason;
     return deleted;
   }
 
@@ -298,7 +301,7 @@ export class KeySpace<V = unknown> {
    */
   async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
     this.core.assertWritable();
-    const expiresAt = this.expiry(ttl);
+    const expiresAt = this.expiresIn(parseTtl(ttl));
     for (;;) {
       const looked = this.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -475,9 +478,24 @@ export class KeySpace<V = unknown> {
 
   /** When an entry that is written now expires. */
   private expiry(ttl: KvDuration | undefined): number {
-    const ttlMs = ttl === undefined ? this.defaultTtlMs : parseTtl(ttl);
+    return this.expiresIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
+  }
+
+  private expiresIn(ttlMs: number): number {
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
+}
+
+const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
+
+/** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
+function checkSetOptions(options: KvSetOptions): void {
+  if (typeof options !== 'object')
+    throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
+  const problems = Object.keys(options)
+    .filter((name) => !SET_OPTIONS.includes(name))
+    .map((path) => ({ path, problem: 'is not an option' }));
+  if (problems.length > 0) throw new KvOptionsError(problems);
 }
 
 /** Whether a set has to look at the entry before. */

@@ -117,7 +117,8 @@ export class KvStore extends KeySpace {
   }
 
   /**
-   * Commits what was written, and gives the directory back. Calls under way finish; later ones throw `KvClosedError`.
+   * Commits what was written, and gives the directory back. Reads under way finish; later calls, and
+   * changes that still wait for a read from disk, reject with `KvClosedError`.
    * Closing again is harmless.
    *
    * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable; the store is closed all the same

@@ -2,10 +2,10 @@
  * MANIFEST: what has to be known before a log can be read. One line of JSON and a line with its CRC-32, replaced as a
  * whole by write-temporary → sync → rename → sync directory. A format version from the future is refused by name.
  */
-import { crc32 } from 'node:zlib';
 import type { Device } from '../device/device.js';
 import { KvCorruptionError, KvFormatError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
+import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const MANIFEST_NAME = 'MANIFEST';
@@ -52,7 +52,7 @@ export function readManifest(device: Device): Manifest | undefined {
   const [json, checksum] = text.split('\n');
   const damaged = (cause?: unknown) =>
     new KvCorruptionError('The manifest is damaged', MANIFEST_NAME, 0, { cause });
-  if (checksum !== hex(crc32(json))) throw damaged();
+  if (checksum !== textChecksum(json)) throw damaged();
   let manifest: Manifest;
   try {
     manifest = JSON.parse(json) as Manifest;
@@ -71,7 +71,7 @@ export function readManifest(device: Device): Manifest | undefined {
 /** Replaces the manifest durably. */
 export function writeManifest(device: Device, manifest: Manifest): void {
   const json = JSON.stringify(manifest);
-  const bytes = Buffer.from(`${json}\n${hex(crc32(json))}\n`);
+  const bytes = Buffer.from(`${json}\n${textChecksum(json)}\n`);
   const file = device.open(TEMPORARY_NAME, { create: true });
   try {
     file.truncate(0);
@@ -87,8 +87,4 @@ export function writeManifest(device: Device, manifest: Manifest): void {
 /** Whether a name on the device is the manifest or what an interrupted replacement left. */
 export function isManifestName(name: string): boolean {
   return name === MANIFEST_NAME || name === TEMPORARY_NAME;
-}
-
-function hex(value: number): string {
-  return value.toString(16).padStart(8, '0');
 }

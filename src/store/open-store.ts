@@ -140,7 +140,7 @@ async function recover(
   });
   const commits = new GroupCommit(
     { log, segments, dictionary, versions, health, clock: env.clock },
-    options.durability,
+    durabilityOn(device, options.durability),
     options.maxBacklog,
     last?.number ?? 0,
     recovered.lastEnd,
@@ -161,4 +161,14 @@ async function recover(
     opened: recovered.report,
   });
   return core;
+}
+
+/** A commit makes everything before it immutable; where it makes nothing durable, that would only make the log grow. */
+function durabilityOn(
+  device: Device,
+  durability: ResolvedOptions['durability'],
+): ResolvedOptions['durability'] {
+  return device.volatile && durability.level === 'interval'
+    ? { ...durability, level: 'checkpoint' }
+    : durability;
 }

@@ -231,6 +231,7 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     ...unknownNames(options?.hot, hotOptions, 'hot.'),
     ...unknownNames(options?.durability, durabilityOptions, 'durability.'),
   );
+  problems.push(...placeProblems(options ?? {}));
   if (!result.success) throw new KvOptionsError(problems);
   const { path, device, memoryLimit, name, hot, durability, maxBacklog } = result.output;
   const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);
@@ -242,11 +243,6 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
   }
   if (pageSize > hot.segmentSize) {
     problems.push({ path: 'hot.segmentSize', problem: `must be at least a page (${text(pageSize)})` });
-  }
-  if (device === 'file' && path === undefined)
-    problems.push({ path: 'path', problem: "is needed by device 'file'" });
-  if (device !== undefined && device !== 'file' && path !== undefined) {
-    problems.push({ path: 'path', problem: "is only for device 'file'" });
   }
   if (problems.length > 0) throw new KvOptionsError(problems);
   return {
@@ -264,6 +260,15 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     durability,
     maxBacklog,
   };
+}
+
+/** Whether path and device go together. */
+function placeProblems({ path, device }: KvStoreOptions): KvOptionProblem[] {
+  if (device === 'file' && path === undefined)
+    return [{ path: 'path', problem: "is needed by device 'file'" }];
+  const isOther = device === 'memory' || device === 'null' || isDevice(device);
+  if (!isOther || path === undefined) return [];
+  return [{ path: 'path', problem: "is only for device 'file'" }];
 }
 
 function defaultPageSize(memoryBytes: number): number {

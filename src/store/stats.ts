@@ -4,7 +4,8 @@ import type { StoreCore } from './store-core.js';
 export interface KvStats {
   /**
    * Live keys, as far as memory knows: overwriting a key whose newest record is on disk only counts as an update, and
-   * expired entries count until they are found. Exact as long as everything fits in memory and nothing expires.
+   * expired entries count until they are found. Exact as long as everything fits in memory and nothing expires;
+   * after a restart a close estimate (two keys of one hash chain count once).
    */
   keys: number;
   reads: {

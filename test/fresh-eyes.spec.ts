@@ -1,0 +1,82 @@
+/** What somebody found who used the store from its README alone; each was wrong once. */
+import { KvEncodingError, KvOptionsError, KvStore } from 'nestjs-hotcold/store';
+import { SimulatedDisk } from './support/simulated-disk.js';
+
+const open = (disk: SimulatedDisk, level: 'always' | 'interval' = 'always') =>
+  KvStore.open({ path: '/data', env: disk.env(), hot: { memory: '8mb' }, durability: { level } });
+
+it('setMany at always that meets close() is not acknowledged before it is on stable storage', async () => {
+  const disk = new SimulatedDisk();
+  const store = await open(disk);
+  const sync = disk.failAt({ operation: 'sync', path: '.log', nth: 1, code: 'EIO', sticky: true });
+  const entries = Array.from({ length: 500 }, (_, i): [number, number] => [i, i]);
+  const set = store.setMany(entries).then(
+    () => 'acknowledged',
+    () => 'refused',
+  );
+  const closed = store.close().then(
+    () => 'closed',
+    () => 'failed',
+  );
+  expect(await set).toBe('refused');
+  expect(await closed).toBe('failed');
+  sync();
+});
+
+it('deleteMany with a key that cannot be one deletes the others, durably', async () => {
+  const disk = new SimulatedDisk();
+  const store = await open(disk);
+  await store.setMany([
+    ['a', 1],
+    ['b', 2],
+  ]);
+  const keys = ['a', () => 1, 'b'] as never[];
+  await expect(store.deleteMany(keys)).rejects.toThrow(KvEncodingError);
+  disk.crash('none');
+  const again = await open(disk);
+  expect(await again.getMany(['a', 'b'])).toEqual([undefined, undefined]);
+  await again.close();
+});
+
+it('getMany whose keys end in an exception leaves no rejection unhandled', async () => {
+  const store = await KvStore.open({});
+  function* keys(): Generator<never> {
+    yield (() => 1) as never;
+    throw new Error('mine');
+  }
+  await expect(store.getMany(keys())).rejects.toThrow('mine');
+  await expect(store.deleteMany(keys())).rejects.toThrow('mine');
+  await store.close();
+});
+
+it('a subclass of a typed array is refused, because it could not be read again', async () => {
+  class Bytes extends Uint8Array {}
+  const store = await KvStore.open({});
+  await expect(store.set('k', new Bytes([1]))).rejects.toThrow(KvEncodingError);
+  await expect(store.set('k', { nested: [new Bytes([1])] })).rejects.toThrow(KvEncodingError);
+  await store.set('k', Buffer.from([1]));
+  await store.close();
+});
+
+it('a misspelt option of set is told', async () => {
+  const store = await KvStore.open({});
+  await expect(store.set('k', 1, { tll: 5000 } as never)).rejects.toThrow(KvOptionsError);
+  await expect(store.set('k', 1, 5000 as never)).rejects.toThrow(KvOptionsError);
+  await expect(store.setMany([['k', 1, { tll: 5000 } as never]])).rejects.toThrow(/tll: is not an option/);
+  await expect(store.touch('k', undefined as never)).rejects.toThrow(KvOptionsError);
+  expect(await store.has('k')).toBe(false);
+  await store.close();
+});
+
+it('a store in memory takes updates of one key without end', async () => {
+  const disk = new SimulatedDisk();
+  const store = await KvStore.open({ env: disk.env(), memoryLimit: '1mb', hot: { memory: '8mb' } });
+  const value = 'x'.repeat(1000);
+  for (let i = 0; i < 20_000; i++) {
+    await store.set('k', value + i);
+    if (i % 100 === 0) disk.clock.advance(1000);
+  }
+  expect(await store.get('k')).toBe(`${value}19999`);
+  expect(store.stats().hot.diskBytes).toBeLessThan(100_000);
+  await store.close();
+});
