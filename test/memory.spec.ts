@@ -101,7 +101,7 @@ describe('a store on a memory device', () => {
 
 describe('a long import at interval', () => {
   it('is committed while it runs, not only at its end', async () => {
-    const store = await KvStore.open({ durability: { level: 'interval', everyMs: 1 } });
+    const store = await KvStore.open({ path: missingPath(), durability: { level: 'interval', everyMs: 1 } });
     const seen = new Set<number>();
     const entries = function* () {
       for (let i = 0; i < 50_000; i++) {
