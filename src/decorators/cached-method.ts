@@ -9,7 +9,7 @@
 import { defer, isObservable, mergeMap, Observable, of, ReplaySubject, share, tap, timer } from 'rxjs';
 import { KeyCodec, type KvKey } from '../codec/key-codec.js';
 import { KvEncodingError } from '../errors.js';
-import type { KvSetOptions } from '../store/key-space.js';
+import type { KvSetOptions } from '../store/set-options.js';
 import { canonicalKey } from './cache-key.js';
 import { count, reportFailure, warnOnce } from './cached-stats.js';
 

@@ -4,27 +4,13 @@
  * with a copy of its key, and looks again whether the world has changed.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
-import { expiryOf, sequenceOf } from '../log/record.js';
+import { KvEncodingError, KvVersionConflictError } from '../errors.js';
+import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
-import { ABSENT, IN_MEMORY, ON_DISK, valueStart, type RecordRef } from './read-path.js';
+import { ABSENT, ON_DISK, valueStart, type RecordRef } from './read-path.js';
+import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
-
-/** How long an entry lives. */
-export interface KvTtlOptions {
-  /** Milliseconds, or text like `'5m'`; `Infinity` for no expiry where the namespace has a default. */
-  ttl?: KvDuration;
-}
-
-export interface KvSetOptions extends KvTtlOptions {
-  /** Set only if the entry has this version now. */
-  ifVersion?: number;
-  /** Set only if the key is present. */
-  ifPresent?: boolean;
-  /** Keep the expiry that the entry has; a new entry gets `ttl`. */
-  keepTtl?: boolean;
-}
 
 /** An entry with what the store knows about it. */
 export interface KvEntry<V> {
@@ -35,26 +21,12 @@ export interface KvEntry<V> {
   expiresAt: number | undefined;
 }
 
-/** The newest record of a key as one look-up saw it; enough to tell later whether it still is. */
-interface Seen {
-  /** The record, if it is alive. One in memory is valid only until the next `await`. */
-  record: RecordRef | undefined;
-  version: number;
-  expiresAt: number;
-  where: number;
-  address: number;
-  clearedBelow: number;
-  /** `StoreCore.stamp` when it was looked up, or `NO_STAMP` once the event loop may have turned. */
-  stamp: number;
-}
-
-const NO_STAMP = -1;
-
 const PASS_ON_EVERY = 500;
 
 export class KeySpace<V = unknown> {
   /** @internal */
   protected readonly space: Space;
+  private readonly lookUp: LookUp;
 
   /** @internal */
   constructor(
@@ -63,6 +35,7 @@ export class KeySpace<V = unknown> {
     private readonly defaultTtlMs: number,
   ) {
     this.space = core.parts.spaces.get(id);
+    this.lookUp = new LookUp(core, this.space);
   }
 
   /**
@@ -125,7 +98,7 @@ export class KeySpace<V = unknown> {
 
   /** The value of a key with its version and expiry, or `undefined`. */
   async getEntry<T extends V = V>(key: KvKey): Promise<KvEntry<T> | undefined> {
-    const looked = this.seen(key);
+    const looked = this.lookUp.seen(key);
     const seen = isPromise(looked) ? await looked : looked;
     if (!seen.record) return undefined;
     return {
@@ -137,7 +110,7 @@ export class KeySpace<V = unknown> {
 
   /** Whether a key is present. */
   async has(key: KvKey): Promise<boolean> {
-    const looked = this.seen(key);
+    const looked = this.lookUp.seen(key);
     return (isPromise(looked) ? await looked : looked).record !== undefined;
   }
 
@@ -178,7 +151,7 @@ export class KeySpace<V = unknown> {
     if (options) checkSetOptions(options);
     const expiresAt = this.expiry(options?.ttl);
     for (;;) {
-      const looked = this.seen(key);
+      const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       if (seen.record) return false;
       if (this.putIfSame(key, seen, value, expiresAt) === undefined) continue;
@@ -257,7 +230,7 @@ export class KeySpace<V = unknown> {
   ): Promise<T | undefined> {
     this.core.assertWritable();
     for (;;) {
-      const looked = this.seen(key);
+      const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const present = seen.record !== undefined;
       const result = change(seen.record && (this.decode(seen.record) as T));
@@ -303,7 +276,7 @@ export class KeySpace<V = unknown> {
     this.core.assertWritable();
     const expiresAt = this.expiresIn(parseTtl(ttl));
     for (;;) {
-      const looked = this.seen(key);
+      const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       if (!seen.record) return false;
       this.core.assertWritable();
@@ -314,7 +287,7 @@ export class KeySpace<V = unknown> {
       // the write path copies words.
       const value = new Uint8Array((length + 3) & ~3);
       value.set(bytes.subarray(start, start + length));
-      const encoded = this.findSame(key, seen);
+      const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt);
       await this.core.acknowledge();
@@ -328,7 +301,7 @@ export class KeySpace<V = unknown> {
    * @returns milliseconds, `Infinity` without expiry, `undefined` when the key is absent
    */
   async ttl(key: KvKey): Promise<number | undefined> {
-    const looked = this.seen(key);
+    const looked = this.lookUp.seen(key);
     const seen = isPromise(looked) ? await looked : looked;
     if (!seen.record) return undefined;
     return seen.expiresAt === Infinity ? Infinity : seen.expiresAt - this.core.parts.versions.now();
@@ -365,7 +338,7 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     core.assertWritable();
     values.encode(value);
-    const encoded = this.findSame(key, seen);
+    const encoded = this.lookUp.findSame(key, seen);
     return (
       encoded && core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt)
     );
@@ -373,7 +346,7 @@ export class KeySpace<V = unknown> {
 
   private removeIfSame(key: KvKey, seen: Seen): boolean {
     this.core.assertWritable();
-    const encoded = this.findSame(key, seen);
+    const encoded = this.lookUp.findSame(key, seen);
     if (encoded) this.core.writes.remove(this.space, encoded);
     return encoded !== undefined;
   }
@@ -382,7 +355,7 @@ export class KeySpace<V = unknown> {
   private async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
     this.core.assertWritable();
     for (;;) {
-      const looked = this.seen(key);
+      const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if (ifVersion !== undefined && actual !== ifVersion)
@@ -395,7 +368,7 @@ export class KeySpace<V = unknown> {
   private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
     const { ifVersion, ifPresent, keepTtl } = options;
     for (;;) {
-      const looked = this.seen(key);
+      const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if ((ifVersion !== undefined && actual !== ifVersion) || (ifPresent && actual === undefined)) {
@@ -405,59 +378,6 @@ export class KeySpace<V = unknown> {
       const version = this.putIfSame(key, seen, value, expiresAt);
       if (version !== undefined) return version;
     }
-  }
-
-  /**
-   * Looks a key up, on disk if need be. What is found in memory is returned at once and must be used at once: even an
-   * `await` of something that is already there lets others write, and reuse the page.
-   */
-  private seen(key: KvKey): Seen | Promise<Seen> {
-    this.core.assertOpen();
-    const reads = this.core.reads;
-    const encoded = this.core.key(this.space.id, key);
-    const where = reads.find(encoded);
-    if (where === ON_DISK) return this.seenOnDisk(encoded.copy());
-    return this.see(where === IN_MEMORY ? reads : undefined, where, reads.address, this.core.stamp);
-  }
-
-  private async seenOnDisk(key: EncodedKey): Promise<Seen> {
-    const { reads } = this.core;
-    const from = reads.address;
-    const record = await reads.findOnDisk(key, from, reads.sizeClass);
-    return this.see(record, ON_DISK, from, NO_STAMP);
-  }
-
-  private see(found: RecordRef | undefined, where: number, address: number, stamp: number): Seen {
-    const reads = this.core.reads;
-    const record =
-      found && reads.isAlive(found.words, found.at, this.space)
-        ? { words: found.words, bytes: found.bytes, at: found.at }
-        : undefined;
-    return {
-      record,
-      version: found ? sequenceOf(found.words, found.at) : 0,
-      expiresAt: found ? expiryOf(found.words, found.at) : Infinity,
-      where,
-      address,
-      clearedBelow: this.space.clearedBelow,
-      stamp,
-    };
-  }
-
-  /**
-   * Finds the key again, and returns it if its newest record is the one that was seen. Where nobody has used the store
-   * since, the look-up before is still good.
-   */
-  private findSame(key: KvKey, seen: Seen): EncodedKey | undefined {
-    const { core, space } = this;
-    const { reads } = core;
-    if (seen.stamp === core.stamp) return core.lastKey;
-    const encoded = core.key(space.id, key);
-    const where = reads.find(encoded);
-    if (where !== seen.where || space.clearedBelow !== seen.clearedBelow) return undefined;
-    if (where === ABSENT) return encoded;
-    if (reads.address !== seen.address) return undefined;
-    return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
   }
 
   private async getFromDisk<T>(key: EncodedKey): Promise<T | undefined> {
@@ -484,23 +404,6 @@ export class KeySpace<V = unknown> {
   private expiresIn(ttlMs: number): number {
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
-}
-
-const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
-
-/** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
-function checkSetOptions(options: KvSetOptions): void {
-  if (typeof options !== 'object')
-    throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
-  const problems = Object.keys(options)
-    .filter((name) => !SET_OPTIONS.includes(name))
-    .map((path) => ({ path, problem: 'is not an option' }));
-  if (problems.length > 0) throw new KvOptionsError(problems);
-}
-
-/** Whether a set has to look at the entry before. */
-function isConditional({ ifVersion, ifPresent, keepTtl }: KvSetOptions): boolean {
-  return ifVersion !== undefined || ifPresent === true || keepTtl === true;
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {

@@ -2,7 +2,8 @@
  * The public class of the engine: opening and closing, namespaces, and what concerns the whole store. The calls on keys
  * come from `KeySpace`.
  */
-import { KeySpace, type KvTtlOptions } from './key-space.js';
+import { KeySpace } from './key-space.js';
+import type { KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore, type StoreListeners } from './open-store.js';

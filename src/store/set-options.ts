@@ -1,0 +1,35 @@
+/** The options of a single `set`, and their check. */
+import { KvOptionsError } from '../errors.js';
+import type { KvDuration } from './options.js';
+
+/** How long an entry lives. */
+export interface KvTtlOptions {
+  /** Milliseconds, or text like `'5m'`; `Infinity` for no expiry where the namespace has a default. */
+  ttl?: KvDuration;
+}
+
+export interface KvSetOptions extends KvTtlOptions {
+  /** Set only if the entry has this version now. */
+  ifVersion?: number;
+  /** Set only if the key is present. */
+  ifPresent?: boolean;
+  /** Keep the expiry that the entry has; a new entry gets `ttl`. */
+  keepTtl?: boolean;
+}
+
+const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
+
+/** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
+export function checkSetOptions(options: KvSetOptions): void {
+  if (typeof options !== 'object')
+    throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
+  const problems = Object.keys(options)
+    .filter((name) => !SET_OPTIONS.includes(name))
+    .map((path) => ({ path, problem: 'is not an option' }));
+  if (problems.length > 0) throw new KvOptionsError(problems);
+}
+
+/** Whether a set has to look at the entry before. */
+export function isConditional({ ifVersion, ifPresent, keepTtl }: KvSetOptions): boolean {
+  return ifVersion !== undefined || ifPresent === true || keepTtl === true;
+}
