@@ -39,6 +39,8 @@ export interface EnvFs {
 export interface EnvClock {
   /** Wall-clock time in milliseconds since 1970. May jump, also backwards. */
   now(): number;
+  /** Milliseconds, with fractions, from some fixed point on; never runs backwards. To measure how long work takes. */
+  tick(): number;
   /** Calls back once after `ms` milliseconds; returns a function that cancels it. */
   after(ms: number, callback: () => void): () => void;
   /** Resolves once the event loop has turned: everybody else who waited has had a go. */

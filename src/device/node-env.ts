@@ -106,6 +106,7 @@ function directoriesCannotSync(error: unknown): boolean {
 
 const nodeClock: EnvClock = {
   now: () => Date.now(),
+  tick: () => performance.now(),
 
   after(ms, callback) {
     const timer = setTimeout(callback, ms);

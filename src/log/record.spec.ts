@@ -6,8 +6,10 @@ import {
   HEADER_BYTES,
   isIntact,
   keyLengthOf,
+  KIND_CHUNK,
   KIND_CLEAR,
   KIND_COMMIT,
+  KIND_EXTENT,
   KIND_FILLER,
   KIND_MASK,
   KIND_NONE,
@@ -212,7 +214,7 @@ describe('isIntact', () => {
       return isIntact(words, 0, 32, HERE);
     };
     expect(sealed(KIND_CLEAR)).toBe(true);
-    expect([KIND_NONE, 6, 7].map(sealed)).toEqual([false, false, false]);
+    expect([KIND_NONE, KIND_EXTENT, KIND_CHUNK].map(sealed)).toEqual([false, true, true]);
     expect([KIND_FILLER, KIND_FILLER | (1 << 8)].map(sealed)).toEqual([false, true]);
     expect(isIntact(new Int32Array(8), 0, 32, HERE)).toBe(false);
   });

@@ -26,8 +26,14 @@ export const KIND_TOMBSTONE = 2;
 export const KIND_FILLER = 3;
 export const KIND_COMMIT = 4;
 export const KIND_CLEAR = 5;
+/** A piece of a value that is too long for one record. */
+export const KIND_EXTENT = 6;
+/** A hash chunk of the cold index. */
+export const KIND_CHUNK = 7;
 
 export const FLAG_EXPIRY = 8;
+/** The value is a list of where its pieces lie (`src/store/extents.ts`). */
+export const FLAG_EXTENTS = 16;
 
 export const HEADER_BYTES = 24;
 export const HEADER_WORDS = HEADER_BYTES >> 2;
@@ -129,7 +135,7 @@ export function isIntact(
   if (availableBytes < MIN_RECORD_BYTES) return false;
   const info = words[at + 1];
   const kind = info & KIND_MASK;
-  if (kind === KIND_NONE || kind > KIND_CLEAR) return false;
+  if (kind === KIND_NONE) return false;
   if (kind === KIND_FILLER) {
     if (info >>> 8 === 0) return false;
   } else {

@@ -70,13 +70,14 @@ export class SegmentFiles {
 
   /** Reads up to `length` bytes from `address` on, not beyond its segment; resolves to the count. */
   async read(address: LogAddress, buffer: Uint8Array, length: number): Promise<number> {
-    const segment = this.segmentOf(address);
-    const file = this.files.get(segment);
-    if (!file) {
-      throw new KvCorruptionError('A segment of the log is missing', this.nameOf(segment), address);
-    }
-    const position = address - segment * this.segmentSize;
-    return file.read(buffer, 0, Math.min(length, this.segmentSize - position), position);
+    const position = address % this.segmentSize;
+    return this.fileOf(address).read(buffer, 0, Math.min(length, this.segmentSize - position), position);
+  }
+
+  /** The same at once, blocking. */
+  readSync(address: LogAddress, buffer: Uint8Array, length: number): number {
+    const position = address % this.segmentSize;
+    return this.fileOf(address).readSync(buffer, 0, Math.min(length, this.segmentSize - position), position);
   }
 
   /** Writes `bytes[from, to)` at `address`; the range lies within one segment. */
@@ -147,6 +148,15 @@ export class SegmentFiles {
   close(): void {
     for (const file of this.files.values()) file.close();
     this.files.clear();
+  }
+
+  private fileOf(address: LogAddress): DeviceFile {
+    const segment = this.segmentOf(address);
+    const file = this.files.get(segment);
+    if (!file) {
+      throw new KvCorruptionError('A segment of the log is missing', this.nameOf(segment), address);
+    }
+    return file;
   }
 
   private fileFor(address: LogAddress): DeviceFile {

@@ -1,7 +1,7 @@
 import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { FileDevice } from '../device/index.js';
 import { KvDiskError, KvOverloadedError, KvReadOnlyError } from '../errors.js';
-import { HybridLog } from '../hot/hybrid-log.js';
+import { HybridLog } from '../log/hybrid-log.js';
 import { SEQUENCE_RESERVE } from '../limits.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { KIND_VALUE, recordBytes, writeHeader } from '../log/record.js';

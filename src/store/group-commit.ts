@@ -4,7 +4,7 @@
  */
 import type { EnvClock } from '../device/env.js';
 import { KvOverloadedError } from '../errors.js';
-import type { HybridLog } from '../hot/hybrid-log.js';
+import type { HybridLog } from '../log/hybrid-log.js';
 import { SEQUENCE_RESERVE } from '../limits.js';
 import type { LogAddress } from '../log/address.js';
 import type { SegmentFiles } from '../log/segment-files.js';

@@ -4,7 +4,8 @@
  */
 import { EncodedKey } from '../codec/key-codec.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import { sizeClassOf, type HashIndex } from '../hot/hash-index.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import { sizeClassOf } from '../log/size-class.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   keyLengthOf,

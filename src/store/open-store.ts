@@ -11,7 +11,7 @@ import { nodeEnv } from '../device/node-env.js';
 import { NullDevice } from '../device/null-device.js';
 import { KvCorruptionError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
-import { HybridLog } from '../hot/hybrid-log.js';
+import { HybridLog } from '../log/hybrid-log.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';

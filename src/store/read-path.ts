@@ -5,8 +5,8 @@
  */
 import type { EncodedKey } from '../codec/key-codec.js';
 import type { HashIndex } from '../hot/hash-index.js';
-import { sizeClassOf } from '../hot/hash-index.js';
-import type { DiskRecord, HybridLog } from '../hot/hybrid-log.js';
+import { sizeClassOf } from '../log/size-class.js';
+import type { DiskRecord, HybridLog } from '../log/hybrid-log.js';
 import { MAX_DISK_READS } from '../limits.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {

@@ -10,7 +10,7 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError, KvDiskError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
-import type { HybridLog } from '../hot/hybrid-log.js';
+import type { HybridLog } from '../log/hybrid-log.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';

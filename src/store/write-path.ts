@@ -7,8 +7,9 @@
  */
 import type { EncodedKey } from '../codec/key-codec.js';
 import { KvTooLargeError } from '../errors.js';
-import { sizeClassOf, type HashIndex } from '../hot/hash-index.js';
-import type { HybridLog } from '../hot/hybrid-log.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import { sizeClassOf } from '../log/size-class.js';
+import type { HybridLog } from '../log/hybrid-log.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   FLAG_EXPIRY,

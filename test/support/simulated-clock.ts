@@ -16,10 +16,19 @@ export class SimulatedClock implements EnvClock {
   private passedMs = 0;
   private timers: Timer[] = [];
 
+  private ticks = 0;
+  /** How long the work between two looks at `tick` seems to take. */
+  tickMs = 0.001;
+
   constructor(private wallAtStartMs = START_MS) {}
 
   now(): number {
     return this.wallAtStartMs + this.passedMs;
+  }
+
+  tick(): number {
+    this.ticks += this.tickMs;
+    return this.passedMs + this.ticks;
   }
 
   after(ms: number, callback: () => void): () => void {

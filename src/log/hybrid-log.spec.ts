@@ -4,8 +4,8 @@ import { InvariantError } from '../assert.js';
 import type { Device } from '../device/device.js';
 import { FileDevice, MemoryDevice, NullDevice } from '../device/index.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
-import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
-import { COMMIT_BYTES, readCommit } from '../log/commit.js';
+import { FIRST_ADDRESS, type LogAddress } from './address.js';
+import { COMMIT_BYTES, readCommit } from './commit.js';
 import {
   HEADER_WORDS,
   KIND_COMMIT,
@@ -14,10 +14,10 @@ import {
   recordBytes,
   sequenceOf,
   writeHeader,
-} from '../log/record.js';
-import { scanSegment } from '../log/scan.js';
-import { SegmentFiles } from '../log/segment-files.js';
-import { LARGEST_SIZE_CLASS, sizeClassOf } from './hash-index.js';
+} from './record.js';
+import { scanSegment } from './scan.js';
+import { SegmentFiles } from './segment-files.js';
+import { LARGEST_SIZE_CLASS, sizeClassOf } from './size-class.js';
 import { HybridLog, type HybridLogOptions } from './hybrid-log.js';
 
 const KIB = 1024;

@@ -19,16 +19,20 @@
 import { assert } from '../assert.js';
 import { KvCorruptionError } from '../errors.js';
 import { MAX_PAGE_SIZE, MIN_RING_PAGES } from '../limits.js';
-import type { LogAddress } from '../log/address.js';
-import { COMMIT_BYTES, writeCommit, type Commit } from '../log/commit.js';
-import { PageRing } from '../log/page-ring.js';
-import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from '../log/record.js';
-import type { SegmentFiles } from '../log/segment-files.js';
-import { LARGEST_SIZE_CLASS, readBytesOf } from './hash-index.js';
+import type { LogAddress } from './address.js';
+import { COMMIT_BYTES, writeCommit, type Commit } from './commit.js';
+import { PageRing } from './page-ring.js';
+import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from './record.js';
+import type { ReadPacer } from './read-pacer.js';
+import type { SegmentFiles } from './segment-files.js';
+import { LARGEST_SIZE_CLASS, readBytesOf } from './size-class.js';
 
 /** Checksums are computed this many bytes behind the tail, in slices of this size: some 50 µs each. */
 const SEAL_LAG = 512 * 1024;
 const SEAL_SLICE = 64 * 1024;
+
+/** Longest read that is made synchronously. */
+const SYNC_READ_BYTES = 64 * 1024;
 
 export interface HybridLogOptions {
   pageSize: number;
@@ -42,6 +46,8 @@ export interface HybridLogOptions {
   retains: boolean;
   /** Gets the memory of a page that the budget has no room for any more. */
   giveAway: (page: Buffer) => void;
+  /** Says when a read may be synchronous; without it, none is. */
+  pacer?: ReadPacer;
   /** Told of every failed write, before whoever waits for it. */
   onWriteError: (error: unknown) => void;
   /** Where the log begins and where it goes on. */
@@ -55,6 +61,12 @@ export interface DiskRecord {
   words: Int32Array;
   /** Index of the record's first word in `words`. */
   at: number;
+}
+
+function newDiskRecord(length: number): DiskRecord {
+  // A Buffer, as pages are: byte arrays in a value come back as the same class from memory and from disk.
+  const bytes = Buffer.allocUnsafeSlow(length);
+  return { bytes, words: new Int32Array(bytes.buffer, 0, length >> 2), at: 0 };
 }
 
 export class HybridLog {
@@ -74,6 +86,8 @@ export class HybridLog {
   /** The page that an asynchronous write is reading, and its buffer once it had to leave the ring. */
   private writing: LogAddress | undefined;
   private detached: Buffer | undefined;
+  /** What the last synchronous read brought. */
+  private scratch: DiskRecord | undefined;
   private flushGoal: LogAddress;
   private flushRun: Promise<void> | undefined;
   /** Records read from disk, and bytes of pages that were written synchronously because memory was full. */
@@ -189,6 +203,25 @@ export class HybridLog {
   }
 
   /**
+   * Like `readRecord`, but at once, if a synchronous read may be made now and a single one of no more than
+   * `SYNC_READ_BYTES` covers the record; `undefined` otherwise. The record is valid until the next call.
+   * @throws KvCorruptionError when what lies there is not an intact record
+   */
+  tryReadRecord(address: LogAddress, sizeClass: number): DiskRecord | undefined {
+    const { pacer } = this.options;
+    if (!pacer || readBytesOf(sizeClass) > SYNC_READ_BYTES || !pacer.maySync()) return undefined;
+    const record = (this.scratch ??= newDiskRecord(SYNC_READ_BYTES));
+    pacer.began();
+    const available = this.segments.readSync(address, record.bytes, readBytesOf(sizeClass));
+    pacer.ended();
+    this.diskReads++;
+    if (isIntact(record.words, 0, available, address, this.segments.salt)) return record;
+    // Longer than its class said (a guess), or damaged.
+    if (available >= HEADER_BYTES && totalBytes(record.words, 0) > available) return undefined;
+    throw this.damaged(address);
+  }
+
+  /**
    * Reads a record from disk, in one read where the size class covers it, and verifies it.
    * @param sizeClass of the record; a guess when it is not known
    * @throws KvCorruptionError when what lies there is not an intact record
@@ -204,20 +237,19 @@ export class HybridLog {
       }
     }
     if (!isIntact(record.words, 0, record.available, address, this.segments.salt)) {
-      const file = this.segments.nameOf(this.segments.segmentOf(address));
-      throw new KvCorruptionError('A record is damaged', file, address);
+      throw this.damaged(address);
     }
-    return { bytes: record.bytes, words: record.words, at: 0 };
+    return record;
   }
 
-  private async readBytes(
-    address: LogAddress,
-    length: number,
-  ): Promise<{ bytes: Uint8Array; words: Int32Array; available: number }> {
-    // A Buffer, as pages are: byte arrays in a value come back as the same class from memory and from disk.
-    const bytes = Buffer.allocUnsafeSlow(length);
-    const available = await this.segments.read(address, bytes, length);
-    return { bytes, words: new Int32Array(bytes.buffer, 0, length >> 2), available };
+  private damaged(address: LogAddress): KvCorruptionError {
+    const file = this.segments.nameOf(this.segments.segmentOf(address));
+    return new KvCorruptionError('A record is damaged', file, address);
+  }
+
+  private async readBytes(address: LogAddress, length: number): Promise<DiskRecord & { available: number }> {
+    const record = newDiskRecord(length);
+    return { ...record, available: await this.segments.read(address, record.bytes, length) };
   }
 
   private pageStartOf(address: LogAddress): LogAddress {
