@@ -6,6 +6,9 @@ const MIB = 1024 * KIB;
 /** A key this long is a mistake, and keys are compared byte by byte. The record header has 16 bits for it. */
 export const MAX_KEY_BYTES = 16 * KIB;
 
+/** A value is encoded, copied and decoded in one turn of the event loop: some 30 ms for as much as this. */
+export const MAX_VALUE_BYTES = 64 * MIB;
+
 /** Deeper keys and values overflow the stack of the encoders long before they are useful. */
 export const MAX_KEY_DEPTH = 32;
 export const MAX_VALUE_DEPTH = 200;

@@ -90,7 +90,9 @@ describe('a closed store', () => {
 
 describe('calls under way at close', () => {
   it('finish when they read from disk', async () => {
-    const placed = await PlacedStore.open('after a reopen');
+    // Reads that take long are not made synchronously.
+    const placed = await PlacedStore.open('after a reopen', { readCache: { memory: 0 } });
+    placed.clock.tickMs = 100;
     for (let i = 0; i < 100; i++) await placed.store.set(i, `value ${i}`);
     await placed.settle();
     const keys = Array.from({ length: 100 }, (_, i) => i);

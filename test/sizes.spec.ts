@@ -13,34 +13,68 @@ async function expectBytes(store: KvStore, expected: Buffer): Promise<void> {
   expect((await store.get<Buffer>('k'))?.equals(expected)).toBe(true);
 }
 
-describe('the largest value', () => {
-  it('fits a page to the byte, comes back from memory, disk and a restart, and one byte more is refused', async () => {
+describe('a value', () => {
+  it('fits a page to the byte, goes into extents with one byte more, and comes back from everywhere', async () => {
     const path = missingPath();
-    const largest = Buffer.alloc(LARGEST, 'x');
+    const bytes = Buffer.from(Array.from({ length: 3 * PAGE_BYTES }, (_, i) => i * 7 + (i >> 8)));
     let store = await KvStore.open({ path, ...options });
-    for (const bytes of [LARGEST - 8, LARGEST - 1, LARGEST]) {
-      await store.set('k', largest.subarray(0, bytes));
-      await expectBytes(store, largest.subarray(0, bytes));
+    const lengths = [LARGEST - 8, LARGEST, LARGEST + 1, LARGEST + 8, 2 * PAGE_BYTES, 3 * PAGE_BYTES];
+    const check = async () => {
+      for (const length of lengths) {
+        const found = await store.get<Buffer>(length);
+        expect(found?.equals(bytes.subarray(0, length))).toBe(true);
+      }
+    };
+    for (const length of lengths) {
+      await store.set('k', bytes.subarray(0, length));
+      await expectBytes(store, bytes.subarray(0, length));
+      await store.set(length, bytes.subarray(0, length));
     }
-    const before = store.stats();
-    await expect(store.set('k', Buffer.alloc(LARGEST + 1))).rejects.toThrow(KvTooLargeError);
-    await expect(store.setIfAbsent('new', Buffer.alloc(LARGEST + 1))).rejects.toThrow(KvTooLargeError);
-    await expect(store.update('k', () => Buffer.alloc(5_000_000))).rejects.toThrow(KvTooLargeError);
-    // An expiry takes 8 bytes.
-    await expect(store.set('k', largest, { ttl: '1h' })).rejects.toThrow(KvTooLargeError);
-    await expect(store.touch('k', '1h')).rejects.toThrow(KvTooLargeError);
-    expect(store.stats()).toMatchObject({ keys: before.keys, writes: before.writes });
-    await expectBytes(store, largest);
-
-    await store.close();
-    store = await KvStore.open({ path, ...options });
-    await expectBytes(store, largest);
+    await check();
+    // An expiry takes 8 bytes: the record does not fit into a page any more.
+    await store.set('k', bytes.subarray(0, LARGEST));
+    await store.touch('k', '1h');
+    await expectBytes(store, bytes.subarray(0, LARGEST));
+    for (const step of [() => store.compact({ full: true }), () => store.compact({ full: true })]) {
+      await store.close();
+      store = await KvStore.open({ path, ...options });
+      await expectBytes(store, bytes.subarray(0, LARGEST));
+      expect(await store.ttl('k')).toBeGreaterThan(3_000_000);
+      await check();
+      await step();
+      await check();
+    }
     // Page after page is full to the byte, over the ends of segments.
     for (let i = 0; i < 200; i++) await store.set('k', Buffer.alloc(LARGEST, i));
     await expectBytes(store, Buffer.alloc(LARGEST, 199));
     await store.close();
     store = await KvStore.open({ path, ...options });
     await expectBytes(store, Buffer.alloc(LARGEST, 199));
+    await check();
+    await store.close();
+  });
+
+  it('may take 64 MiB encoded, and not a byte more; what is refused leaves the old one', async () => {
+    const path = missingPath();
+    // In front of this many bytes msgpack needs 5.
+    const most = 64 * 1024 * 1024 - 5;
+    const large = Buffer.alloc(most, 'abc');
+    let store = await KvStore.open({ path, ...options });
+    await store.set('k', large);
+    await expectBytes(store, large);
+    const before = store.stats();
+    await expect(store.set('k', Buffer.alloc(most + 1))).rejects.toThrow(KvTooLargeError);
+    await expect(store.setIfAbsent('new', Buffer.alloc(most + 1))).rejects.toThrow(KvTooLargeError);
+    expect(store.stats()).toMatchObject({ keys: before.keys, writes: before.writes });
+    await store.compact({ full: true });
+    await expectBytes(store, large);
+    await store.close();
+    store = await KvStore.open({ path, ...options });
+    await expectBytes(store, large);
+    await store.set('k', 'short');
+    await store.compact({ full: true });
+    expect(store.stats().cold.diskBytes).toBeLessThan(2 * 1024 * 1024);
+    expect(await store.get('k')).toBe('short');
     await store.close();
   });
 

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { anyKey as key, bytesKey as bytes, textKey as text } from '../../test/support/keys.js';
 import { KvEncodingError, KvTooLargeError } from '../errors.js';
 import { MAX_KEY_BYTES, MAX_KEY_DEPTH } from '../limits.js';
 import { KeyCodec, type KvKey } from './key-codec.js';
@@ -34,30 +35,6 @@ function sameKey(a: KvKey, b: KvKey): boolean {
     names.every((name) => Object.hasOwn(others, name) && sameKey(fields[name], others[name]))
   );
 }
-
-/** Strings of few characters, so that two of them often are alike, with all that has a meaning in the encoding. */
-const text = fc.string({
-  unit: fc.constantFrom('a', 'b', '\0', 'ÿ', 'é', '€', '\ud83d', '\ude00', '😀'),
-  maxLength: 4,
-});
-const bytes = fc
-  .array(fc.constantFrom(0, 1, 0x10, 0xfe, 0xff), { maxLength: 4 })
-  .map((array) => Uint8Array.from(array));
-const scalar: fc.Arbitrary<KvKey> = fc.oneof(
-  text,
-  bytes,
-  fc.boolean(),
-  fc.constantFrom(0, -0, 1, -1, 0.5, NaN, Infinity, -Infinity, 5e-324, 2 ** 53),
-  fc.constantFrom(0n, 1n, -1n, 255n, 256n, -255n, -256n, -257n, 2n ** 64n),
-);
-const key = fc.letrec<{ key: KvKey }>((tie) => ({
-  key: fc.oneof(
-    { maxDepth: 3, depthSize: 'small' },
-    scalar,
-    fc.array(tie('key'), { maxLength: 3 }),
-    fc.dictionary(fc.constantFrom('a', 'b', 'ab', '\0', ''), tie('key'), { maxKeys: 3 }),
-  ),
-})).key;
 
 describe('identity', () => {
   it('gives two keys the same bytes exactly if they are equal', () => {

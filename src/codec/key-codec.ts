@@ -9,23 +9,23 @@
  */
 import { KvEncodingError, KvTooLargeError } from '../errors.js';
 import { MAX_KEY_BYTES, MAX_KEY_DEPTH } from '../limits.js';
+import {
+  ESCAPE,
+  MAX_BIGINT_BYTES,
+  TAG_ARRAY,
+  TAG_BIGINT,
+  TAG_BYTES,
+  TAG_END,
+  TAG_FALSE,
+  TAG_NUMBER,
+  TAG_OBJECT,
+  TAG_STRING,
+  TAG_TRUE,
+} from './key-tags.js';
 
 /** What may be a key: scalars, byte arrays, and arrays and plain objects of these. */
 export type KvKey =
   string | number | bigint | boolean | Uint8Array | readonly KvKey[] | { readonly [field: string]: KvKey };
-
-const TAG_END = 0x00;
-const TAG_FALSE = 0x05;
-const TAG_TRUE = 0x06;
-const TAG_NUMBER = 0x08;
-const TAG_BIGINT = 0x0a;
-const TAG_STRING = 0x10;
-const TAG_BYTES = 0x11;
-const TAG_ARRAY = 0x20;
-const TAG_OBJECT = 0x21;
-/** Follows a zero byte inside a nested string or byte array, where a bare zero would be the end. */
-const ESCAPE = 0xff;
-const MAX_BIGINT_BYTES = 0x7e;
 
 /** Room behind the longest key, for what is written before the length is checked. */
 const SCRATCH_SLACK = 64;

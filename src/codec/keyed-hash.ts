@@ -20,20 +20,25 @@ export class KeyedHash {
     this.k1 = view.getInt32(4, true);
   }
 
+  /** Another one with the same key. */
+  copy(): KeyedHash {
+    return new KeyedHash(new Uint8Array(new Int32Array([this.k0, this.k1]).buffer));
+  }
+
   /**
-   * Hashes the first `length` bytes of `words`; the bytes between `length` and the next multiple of 4 must be zero.
+   * Hashes `length` bytes of `words` from word `from` on; the bytes behind, up to the next multiple of 4, must be zero.
    */
-  hash(words: Int32Array, length: number): void {
+  hash(words: Int32Array, length: number, from = 0): void {
     const k0 = this.k0;
     const k1 = this.k1;
     let v0 = k0;
     let v1 = k1 ^ 0xee;
     let v2 = 0x6c796765 ^ k0;
     let v3 = 0x74656462 ^ k1;
-    const whole = length >>> 2;
+    const whole = from + (length >>> 2);
     // The last block holds the remaining bytes and the length in its top byte.
     const last = ((length & 3) === 0 ? 0 : words[whole]) | (length << 24);
-    for (let i = 0; i <= whole; i++) {
+    for (let i = from; i <= whole; i++) {
       const m = i < whole ? words[i] : last;
       v3 ^= m;
       v0 = (v0 + v1) | 0;

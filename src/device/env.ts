@@ -41,8 +41,11 @@ export interface EnvClock {
   now(): number;
   /** Milliseconds, with fractions, from some fixed point on; never runs backwards. To measure how long work takes. */
   tick(): number;
-  /** Calls back once after `ms` milliseconds; returns a function that cancels it. */
-  after(ms: number, callback: () => void): () => void;
+  /**
+   * Calls back once after `ms` milliseconds; returns a function that cancels it.
+   * @param idly whether the process may end before, if it has nothing else to do
+   */
+  after(ms: number, callback: () => void, idly?: boolean): () => void;
   /** Resolves once the event loop has turned: everybody else who waited has had a go. */
   turn(): Promise<void>;
 }

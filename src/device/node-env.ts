@@ -108,8 +108,9 @@ const nodeClock: EnvClock = {
   now: () => Date.now(),
   tick: () => performance.now(),
 
-  after(ms, callback) {
+  after(ms, callback, idly = false) {
     const timer = setTimeout(callback, ms);
+    if (idly) timer.unref();
     return () => {
       clearTimeout(timer);
     };

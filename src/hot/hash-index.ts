@@ -19,6 +19,8 @@ const WORDS_PER_BUCKET = 16;
 const LINK_WORD = 14;
 const LAST_ENTRY_WORD = 12;
 const BASE_BITS = 13;
+/** The hashes fall into so many parts, by their low bits, for whoever goes through all keys. */
+export const PARTITIONS = 1 << BASE_BITS;
 const TAG_BITS = 15;
 const TAG_MASK = (1 << TAG_BITS) - 1;
 const TAG_SHIFT = 17;
@@ -168,6 +170,46 @@ export class HashIndex {
     this.entries--;
   }
 
+  /**
+   * Removes the entries of `count` buckets from `from` on that point below `address`: what the log's truncation left.
+   * @returns the bucket to go on with, or `undefined` behind the last
+   */
+  removeBelow(address: LogAddress, from: number, count: number): number | undefined {
+    const end = Math.min(from + count, this.primary.count);
+    for (let bucket = from; bucket < end; bucket++) {
+      this.eachEntry(bucket, (chunk, at) => {
+        if (addressOf(chunk, at) >= address) return;
+        chunk[at] = chunk[at + 1] = 0;
+        this.entries--;
+      });
+    }
+    this.foundAt = -1;
+    return end < this.primary.count ? end : undefined;
+  }
+
+  /** Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`. */
+  partition(partition: number, visit: (address: LogAddress, sizeClass: number) => void): void {
+    for (let bucket = partition; bucket < this.primary.count; bucket += PARTITIONS) {
+      this.eachEntry(bucket, (chunk, at) =>
+        visit(addressOf(chunk, at), (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK),
+      );
+    }
+  }
+
+  private eachEntry(primary: number, visit: (chunk: Uint32Array, at: number) => void): void {
+    let chunks = this.primary.chunks;
+    let bucket = primary;
+    for (;;) {
+      const chunk = chunks[bucket >>> CHUNK_BITS];
+      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) if (chunk[at + 1] !== 0) visit(chunk, at);
+      const link = chunk[base + LINK_WORD];
+      if (link === 0) return;
+      bucket = link - 1;
+      chunks = this.overflow.chunks;
+    }
+  }
+
   private bucketOf(hashLow: number): number {
     const bucket = hashLow & ((1 << this.level) - 1);
     return bucket < this.split ? hashLow & ((2 << this.level) - 1) : bucket;
@@ -237,6 +279,10 @@ export class HashIndex {
     }
     this.foundAt = -1;
   }
+}
+
+function addressOf(chunk: Uint32Array, at: number): LogAddress {
+  return (((chunk[at + 1] & ADDRESS_HIGH_MASK) * TWO_32 + chunk[at]) * 8) as LogAddress;
 }
 
 function doubled(words: Uint32Array): Uint32Array {

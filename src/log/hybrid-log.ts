@@ -47,7 +47,7 @@ export interface HybridLogOptions {
   /** Gets the memory of a page that the budget has no room for any more. */
   giveAway: (page: Buffer) => void;
   /** Says when a read may be synchronous; without it, none is. */
-  pacer?: ReadPacer;
+  pacer?: ReadPacer | undefined;
   /** Told of every failed write, before whoever waits for it. */
   onWriteError: (error: unknown) => void;
   /** Where the log begins and where it goes on. */
@@ -93,6 +93,7 @@ export class HybridLog {
   /** Records read from disk, and bytes of pages that were written synchronously because memory was full. */
   diskReads = 0;
   pressureBytes = 0;
+  private readonly openedAt: LogAddress;
 
   constructor(
     private readonly segments: SegmentFiles,
@@ -100,6 +101,7 @@ export class HybridLog {
   ) {
     const { begin, tail, pageSize } = options;
     this.begin = begin;
+    this.openedAt = tail;
     this.head =
       this.readOnly =
       this.sealed =
@@ -125,6 +127,26 @@ export class HybridLog {
   /** Largest record in bytes. */
   get maxRecordBytes(): number {
     return this.pageSize;
+  }
+
+  /** Bytes left in the page that the tail is in. */
+  get pageRoom(): number {
+    return this.pageEnd - this.tail;
+  }
+
+  /** Bytes appended since the last commit. */
+  get uncommittedBytes(): number {
+    return this.tail - this.rangeFrom;
+  }
+
+  /** Bytes appended since the log was opened. */
+  get appendedBytes(): number {
+    return this.tail - this.openedAt;
+  }
+
+  /** Name of the file that an address lies in. */
+  fileOf(address: LogAddress): string {
+    return this.segments.nameOf(this.segments.segmentOf(address));
   }
 
   get usedMemory(): number {
@@ -190,6 +212,13 @@ export class HybridLog {
     return this.tail > this.rangeFrom;
   }
 
+  /** Gives up everything below `begin`, which is on the device; the files are removed by whoever has them. */
+  truncate(begin: LogAddress): void {
+    this.begin = begin;
+    while (this.pageStartOf(this.head) + this.pageSize <= begin && this.ring.count > 1) this.evictOldest();
+    if (this.head < begin) this.head = begin;
+  }
+
   /**
    * Writes everything below `goal` to the segment files. Calls overlap: one writer serves them all.
    * @throws KvDiskError
@@ -243,8 +272,7 @@ export class HybridLog {
   }
 
   private damaged(address: LogAddress): KvCorruptionError {
-    const file = this.segments.nameOf(this.segments.segmentOf(address));
-    return new KvCorruptionError('A record is damaged', file, address);
+    return new KvCorruptionError('A record is damaged', this.fileOf(address), address);
   }
 
   private async readBytes(address: LogAddress, length: number): Promise<DiskRecord & { available: number }> {

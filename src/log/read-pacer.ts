@@ -1,36 +1,74 @@
 /**
  * Whether a read from disk may be synchronous. `readSync` is the fastest there is as long as the operating system
- * holds the bytes in its page cache, and blocks the event loop when it does not; the thread pool is the other way round
- * (docs/decisions/0007). So: synchronously while that is cheap, and no more than a budget in one turn of the event
- * loop; after a read that was slow, through the thread pool, with a synchronous one now and then to see whether it is
- * cheap again.
+ * holds the bytes in its page cache, and blocks the event loop when it does not; the thread pool is the other way
+ * round. So synchronous reads are made in windows of some total time, and each window is judged by what its reads
+ * cost (docs/decisions/0007 has the figures):
+ *
+ * - While others want the event loop, synchronous reads may hold it no longer on average than the pool would. A reader
+ *   who has the loop to himself may wait for a quick disk in it: he would wait for the thread pool, too.
+ * - What cheap windows save is a small credit, on which a costly one lives. Without credit, all reads go through the
+ *   pool for a while, and then a small window shows whether they are cheap again.
+ *
+ * The bound: one turn of the event loop is blocked by no more than `windowMs` and one read, however long that takes,
+ * because after a window nobody reads synchronously until the loop has turned. Windows that cost too much get the
+ * credit and one chance; those that follow take 1 % of the time, and come after 64 reads at the earliest.
  */
 import type { EnvClock } from '../device/env.js';
 
-/** Milliseconds of synchronous reads in one turn of the event loop. */
-const TURN_BUDGET_MS = 1;
-/** A read that takes longer than this came from the disk. */
-const SLOW_MS = 0.06;
-/** Reads through the thread pool before a synchronous one is tried again: doubled each time it is slow. */
-const FIRST_PAUSE = 16;
-const LONGEST_PAUSE = 4096;
+export interface Pace {
+  /** Milliseconds of synchronous reads until the event loop has to turn. */
+  windowMs: number;
+  /** The same after a pause: one read from the disk ends it. */
+  probeMs: number;
+  /** What a synchronous read saves: about as long as one through the pool keeps the event loop busy. */
+  poolMs: number;
+  /** What of each read does not count for a reader alone. Beyond it, the detour through the pool is small change. */
+  aloneMs: number;
+  /** The event loop has other work when it takes longer than this to turn. */
+  busyMs: number;
+}
+
+const PACE: Pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, aloneMs: 0.2, busyMs: 0.05 };
+
+/** Enough for a read during which another process had the processor for a time slice. */
+const CREDIT_MS = 5;
+/** Reads through the thread pool after the first window that nothing pays for: that may be chance. */
+const FIRST_PAUSE_READS = 16;
+/** After two in a row, pauses last that many reads and that many times the debt, whichever is longer. */
+const PAUSE_READS = 64;
+const PAUSE_PER_DEBT = 100;
 
 export class ReadPacer {
+  private limitMs: number;
   private spentMs = 0;
-  private turnAwaited = false;
-  private pause = 0;
-  private nextPause = FIRST_PAUSE;
+  /** Of `spentMs`, what single reads took beyond `aloneMs`. */
+  private excessMs = 0;
+  private reads = 0;
   private startMs = 0;
 
-  constructor(private readonly clock: EnvClock) {}
+  /** Between the end of a window and the turn of the event loop. */
+  private turning: Promise<void> | undefined;
+  private refused = 0;
 
-  /** Whether the next read may block; a read that follows is bracketed by `began` and `ended`. */
+  private pauseReads = 0;
+  private pauseUntilMs = 0;
+  private creditMs = 0;
+  private debtsInARow = 0;
+
+  constructor(
+    private readonly clock: EnvClock,
+    private readonly pace: Pace = PACE,
+  ) {
+    this.limitMs = pace.probeMs;
+  }
+
+  /** Whether the next read may block; a read that follows is bracketed by `began` and `ended`. Hot path. */
   maySync(): boolean {
-    if (this.pause > 0) {
-      this.pause--;
+    if (this.turning) {
+      this.refused++;
       return false;
     }
-    return this.spentMs < TURN_BUDGET_MS;
+    return this.pauseReads === 0 || this.pauseEnds();
   }
 
   began(): void {
@@ -38,20 +76,59 @@ export class ReadPacer {
   }
 
   ended(): void {
-    const tookMs = this.clock.tick() - this.startMs;
+    const nowMs = this.clock.tick();
+    const tookMs = nowMs - this.startMs;
     this.spentMs += tookMs;
-    if (!this.turnAwaited) {
-      this.turnAwaited = true;
-      void this.clock.turn().then(() => {
-        this.turnAwaited = false;
-        this.spentMs = 0;
-      });
+    if (tookMs > this.pace.aloneMs) this.excessMs += tookMs - this.pace.aloneMs;
+    this.reads++;
+    if (this.spentMs >= this.limitMs && !this.turning) this.closeWindow(nowMs);
+  }
+
+  /**
+   * When the answer was no because the event loop has to turn first: settles when it has. Asking once more then costs
+   * less than the thread pool, if reads are cheap.
+   */
+  turned(): Promise<void> | undefined {
+    return this.turning;
+  }
+
+  private pauseEnds(): boolean {
+    if (this.pauseReads > 1) {
+      this.pauseReads--;
+      return false;
     }
-    if (tookMs > SLOW_MS) {
-      this.pause = this.nextPause;
-      this.nextPause = Math.min(this.nextPause * 2, LONGEST_PAUSE);
+    if (this.clock.tick() < this.pauseUntilMs) return false;
+    this.pauseReads = 0;
+    return true;
+  }
+
+  private closeWindow(closedMs: number): void {
+    this.refused = 0;
+    this.turning = this.clock.turn().then(() => {
+      this.turning = undefined;
+      this.judge(closedMs, this.clock.tick());
+    });
+  }
+
+  private judge(closedMs: number, nowMs: number): void {
+    const { windowMs, probeMs, poolMs, busyMs } = this.pace;
+    // A single chain of awaited reads is refused once, then it waits.
+    const shared = this.refused > 1 || nowMs - closedMs > busyMs;
+    const savedMs = this.reads * poolMs - (shared ? this.spentMs : this.excessMs);
+    this.creditMs = Math.min(this.creditMs + savedMs, CREDIT_MS);
+    if (this.creditMs >= 0) {
+      // A probe is too short to prove much.
+      if (this.limitMs === windowMs) this.debtsInARow = 0;
+      this.limitMs = windowMs;
     } else {
-      this.nextPause = FIRST_PAUSE;
+      const chance = ++this.debtsInARow === 1;
+      this.pauseReads = 1 + (chance ? FIRST_PAUSE_READS : PAUSE_READS);
+      this.pauseUntilMs = chance ? nowMs : nowMs - this.creditMs * PAUSE_PER_DEBT;
+      this.creditMs = 0;
+      this.limitMs = probeMs;
     }
+    this.spentMs = 0;
+    this.excessMs = 0;
+    this.reads = 0;
   }
 }

@@ -10,8 +10,13 @@ import type { SegmentFiles } from './segment-files.js';
 
 const READ_BYTES = 1024 * 1024;
 
-/** Called for each record in order; `words` is only valid during the call. */
-export type RecordVisitor = (words: Int32Array, at: number, address: LogAddress, bytes: number) => void;
+/** Called for each record in order; `words` is only valid during the call, and what it returns is waited for. */
+export type RecordVisitor = (
+  words: Int32Array,
+  at: number,
+  address: LogAddress,
+  bytes: number,
+) => void | Promise<void>;
 
 /**
  * Visits the intact records of the segment of `from`, from there on.
@@ -35,7 +40,8 @@ export async function scanSegment(
       isIntact(words, at, available - at * 4, address, segments.salt)
     ) {
       const bytes = totalBytes(words, at);
-      visit(words, at, address, bytes);
+      const waiting = visit(words, at, address, bytes);
+      if (waiting) await waiting;
       address = (address + bytes) as LogAddress;
       at += bytes >> 2;
     }

@@ -6,6 +6,8 @@
  */
 import { KvOptionsError } from '../errors.js';
 import type {
+  KvCompactionReport,
+  KvCompactOptions,
   KvDuration,
   KvEntry,
   KvFlushReport,
@@ -21,7 +23,7 @@ import type {
 import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
-type NotPassedOn = 'close' | typeof Symbol.asyncDispose;
+type NotPassedOn = 'close' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of
@@ -149,6 +151,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Resolves once everything written before is on stable storage. See `KvStore.flush`. */
   flush(): Promise<KvFlushReport> {
     return this.store.flush();
+  }
+
+  /** Moves what has cooled to the cold tier, and gives disk space back. See `KvStore.compact`. */
+  compact(options?: KvCompactOptions): Promise<KvCompactionReport> {
+    return this.store.compact(options);
   }
 
   /** Counters since the store was opened, and sizes as of now. See `KvStore.stats`. */

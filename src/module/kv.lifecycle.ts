@@ -3,9 +3,16 @@
  * exists; watched while it runs; closed in `onApplicationShutdown`, the last of Nest's hooks, because requests in
  * flight still use it in the earlier ones. What opening found and what fails in the background goes to Nest's log.
  */
-import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import {
+  Logger,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import bytes from 'bytes';
 import type { Env } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
+import type { KvCompactionReport } from '../store/index.js';
 import { KvStore } from '../store/kv-store.js';
 import { KvStoreService } from './kv-store.service.js';
 import { checkModuleOptions } from './kv-module.options.js';
@@ -25,7 +32,7 @@ export async function openService(input: unknown, name: string): Promise<KvStore
   if (options.store) return watched(new KvStoreService(options.store), name);
   const { clock }: Env = options.env ?? nodeEnv;
   const startMs = clock.now();
-  const service = watched(new KvStoreService(await KvStore.open(options)), name);
+  const service = watched(new KvStoreService(await KvStore.openIdle(options)), name);
   ours.add(service);
   logOpened(service, options.path, clock.now() - startMs);
   return service;
@@ -34,6 +41,9 @@ export async function openService(input: unknown, name: string): Promise<KvStore
 function watched(service: KvStoreService, name: string): KvStoreService {
   service.on('error', (error) => {
     logger.error(`Store "${name}": ${error.message}`, error.stack);
+  });
+  service.on('compaction', (report) => {
+    logger.log(`Store "${name}": ${compactionText(report)}`);
   });
   return service;
 }
@@ -54,10 +64,39 @@ function logOpened(service: KvStoreService, path: string | undefined, tookMs: nu
   logger.warn(`${store} had not been closed: ${dropped}`);
 }
 
-/** Closes the store of one `KvModule` when the application shuts down. */
-export class KvLifecycle implements OnApplicationShutdown {
+function compactionText(report: KvCompactionReport): string {
+  const { hot, cold, copiedRecords, copiedBytes, bytesBefore, bytesAfter, tookMs, aborted } = report;
+  const read = hot.truncatedBytes + cold.truncatedBytes;
+  const dropped = hot.droppedRecords + cold.droppedRecords;
+  return (
+    `compaction (${report.reason}) ${aborted ? 'ended early' : 'done'} in ${Math.round(tookMs)} ms: read ${size(read)}, ` +
+    `copied ${copiedRecords} records (${size(copiedBytes)}), dropped ${dropped}; ${size(bytesBefore)} on disk before, ` +
+    `${size(bytesAfter)} after; write amplification so far ${report.writeAmplification.toFixed(2)}`
+  );
+}
+
+function size(value: number): string {
+  return bytes.format(value, { decimalPlaces: 1 }) ?? String(value);
+}
+
+/**
+ * The background work of the store of one `KvModule` begins when the application is up and ends before it goes down; the
+ * store closes when the application has shut down.
+ */
+export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
   /** @param service what the store's token resolves to: in a test that may be something else */
   constructor(private readonly service: unknown) {}
+
+  onApplicationBootstrap(): void {
+    const { service } = this;
+    if (service instanceof KvStoreService && ours.has(service) && service.isOpen)
+      service.store.startCompaction();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    const { service } = this;
+    if (service instanceof KvStoreService && ours.has(service)) await service.store.stopCompaction();
+  }
 
   /** @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable: Nest reports them */
   async onApplicationShutdown(): Promise<void> {

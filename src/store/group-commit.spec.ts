@@ -53,7 +53,17 @@ class Bench {
       tail: FIRST_ADDRESS,
     });
     const { dictionary, health, log, versions } = this;
-    const parts = { log, segments, dictionary, versions, health, clock: disk.clock };
+    const coldBegin = () => FIRST_ADDRESS;
+    const parts = {
+      log,
+      segments,
+      dictionary,
+      versions,
+      health,
+      clock: disk.clock,
+      coldBegin,
+      maxUncommitted: 2 ** 30,
+    };
     this.commits = new GroupCommit(parts, durability, maxBacklog, 0, FIRST_ADDRESS);
   }
 
@@ -91,8 +101,8 @@ class Bench {
     const copy = this.disk.fork();
     copy.crash('none');
     const segments = new SegmentFiles(new FileDevice(copy.env(), '/data'), 'hot', SEGMENT);
-    const manifest = newManifest((length) => new Uint8Array(length), SEGMENT);
-    return new Recovery(segments, manifest, { stage: () => {}, apply: () => {} }).run();
+    const manifest = newManifest((length) => new Uint8Array(length), SEGMENT, SEGMENT).hot;
+    return new Recovery(segments, manifest, { stage: () => {}, apply: async () => {} }).run();
   }
 }
 

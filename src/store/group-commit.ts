@@ -31,6 +31,10 @@ export interface CommitParts {
   versions: Versions;
   health: Health;
   clock: EnvClock;
+  /** Where the cold log begins. */
+  coldBegin: () => LogAddress;
+  /** At `checkpoint` a commit is made at least every so many bytes, because a log can only be truncated behind one. */
+  maxUncommitted: number;
 }
 
 export class GroupCommit {
@@ -41,6 +45,10 @@ export class GroupCommit {
   private waiting = 0;
   private cancelTimer: (() => void) | undefined;
   private closing = false;
+  /** Whether the next commit is written even if there is nothing to commit. */
+  private forced = false;
+  /** Where the last commit on stable storage ended. */
+  syncedEnd: LogAddress;
 
   /**
    * @param number of the last commit there is
@@ -54,6 +62,7 @@ export class GroupCommit {
     private lastEnd: LogAddress,
   ) {
     this.synced = number;
+    this.syncedEnd = lastEnd;
     parts.health.whenFull = () => this.retrySoon();
   }
 
@@ -77,8 +86,12 @@ export class GroupCommit {
 
   /** A write was made at a level that does not wait: sees to it that it is committed in time. */
   written(): void {
-    if (this.durability.level !== 'interval' || this.cancelTimer || this.closing) return;
-    this.retryAfter(this.durability.everyMs);
+    const { log, maxUncommitted } = this.parts;
+    if (this.durability.level === 'interval') {
+      if (!this.cancelTimer && !this.closing) this.retryAfter(this.durability.everyMs);
+    } else if (log.uncommittedBytes > maxUncommitted && !this.queued && !this.closing) {
+      void this.commit().catch(() => undefined);
+    }
   }
 
   /** Resolves once everything written before the call is on stable storage. */
@@ -94,6 +107,12 @@ export class GroupCommit {
   /** Commits everything written before the call; joins the commit that is about to start. */
   commit(): Promise<void> {
     return (this.queued ??= this.startNext());
+  }
+
+  /** Writes a commit record even if nothing has happened since the last one. */
+  mark(): Promise<void> {
+    this.forced = true;
+    return this.commit();
   }
 
   async flush(): Promise<KvFlushReport> {
@@ -146,13 +165,15 @@ export class GroupCommit {
     try {
       // A full disk is tried with a commit record when there is nothing else to write.
       const probes = health.full !== undefined && this.synced === this.number;
-      if (log.hasUncommitted || always || probes) this.append(reserve);
-      const number = this.number;
+      if (log.hasUncommitted || always || probes || this.forced) this.append(reserve);
+      this.forced = false;
+      const { number, lastEnd } = this;
       if (this.synced === number) return;
-      await log.flushTo(this.lastEnd);
+      await log.flushTo(lastEnd);
       health.written();
       await this.sync(segments);
       this.synced = number;
+      this.syncedEnd = lastEnd;
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
       throw error;
@@ -168,7 +189,7 @@ export class GroupCommit {
         knownSynced: this.synced,
         nextSequence: versions.last + 1 + reserve,
         hotBegin: log.begin,
-        coldBegin: 0 as LogAddress,
+        coldBegin: this.parts.coldBegin(),
         maxTime: versions.now(),
         dictionaryEntries: dictionary.entries,
       },

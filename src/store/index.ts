@@ -4,6 +4,12 @@ export { KeySpace, type KvEntry } from './key-space.js';
 export type { KvSetOptions, KvTtlOptions } from './set-options.js';
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
 export { parseDuration } from './options.js';
+export type {
+  KvCompactionPart,
+  KvCompactionReason,
+  KvCompactionReport,
+  KvCompactOptions,
+} from './compactor.js';
 export type { KvFlushReport } from './group-commit.js';
 export type { KvOpenReport } from './recovery.js';
 export type { KvStats } from './stats.js';

@@ -5,9 +5,12 @@
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { KvEncodingError, KvVersionConflictError } from '../errors.js';
+import { ExtentList } from '../log/extents.js';
+import { FLAG_EXTENTS } from '../log/record.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
-import { ABSENT, ON_DISK, valueStart, type RecordRef } from './read-path.js';
+import { ABSENT, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
+import { valueStart } from './record-key.js';
 import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
@@ -53,13 +56,21 @@ export class KeySpace<V = unknown> {
       core.assertOpen();
       const { reads } = core;
       const encoded = core.key(space.id, key);
-      const where = reads.find(encoded);
-      if (where === ON_DISK) return this.getFromDisk<T>(encoded.copy());
-      if (where === ABSENT || !reads.isAlive(reads.words, reads.at, space)) {
+      if (reads.find(encoded) !== IN_MEMORY) {
+        const further = reads.tryFurther(encoded);
+        if (further === WAIT) return this.getLater<T>(encoded.copy());
+        if (further === NOTHING) {
+          reads.misses++;
+          return Promise.resolve(undefined);
+        }
+      }
+      const { words, at } = reads;
+      if (!reads.isAlive(words, at, space)) {
         reads.misses++;
         return Promise.resolve(undefined);
       }
-      reads.memoryHits++;
+      if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.getLater<T>(encoded.copy());
+      reads.hits[reads.source]++;
       return Promise.resolve(this.decode(reads) as T);
     } catch (error) {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
@@ -83,17 +94,28 @@ export class KeySpace<V = unknown> {
    * @returns `undefined` when the key is absent, expired, or on disk only
    */
   peek<T extends V = V>(key: KvKey): T | undefined {
-    this.core.assertOpen();
-    const reads = this.core.reads;
-    const where = reads.find(this.core.key(this.space.id, key));
-    // What is on disk is neither found nor missing.
-    if (where === ON_DISK) return undefined;
-    if (where === ABSENT || !reads.isAlive(reads.words, reads.at, this.space)) {
+    const { core, space } = this;
+    core.assertOpen();
+    const { reads } = core;
+    const encoded = core.key(space.id, key);
+    const where = reads.find(encoded);
+    if (where !== IN_MEMORY && !reads.findCached(encoded)) {
+      // What may be on disk is neither found nor missing.
+      if (where === ABSENT && !reads.mayBeCold(encoded)) reads.misses++;
+      return undefined;
+    }
+    const { words, at, bytes } = reads;
+    if (!reads.isAlive(words, at, space)) {
       reads.misses++;
       return undefined;
     }
-    reads.memoryHits++;
-    return this.decode(reads) as T;
+    const record: RecordRef = { words, at, bytes };
+    if ((words[at + 1] & FLAG_EXTENTS) !== 0) {
+      record.value = new ExtentList(words, at).gather(core.parts.log);
+      if (!record.value) return undefined;
+    }
+    reads.hits[reads.source]++;
+    return this.decode(record) as T;
   }
 
   /** The value of a key with its version and expiry, or `undefined`. */
@@ -280,13 +302,7 @@ export class KeySpace<V = unknown> {
       const seen = isPromise(looked) ? await looked : looked;
       if (!seen.record) return false;
       this.core.assertWritable();
-      const { words, at, bytes } = seen.record;
-      const start = valueStart(words, at);
-      const length = words[at + 2];
-      // A copy, because the value moves within its record when it gets (or loses) an expiry; of whole words, because
-      // the write path copies words.
-      const value = new Uint8Array((length + 3) & ~3);
-      value.set(bytes.subarray(start, start + length));
+      const { value, length } = valueOf(seen.record);
       const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt);
@@ -380,20 +396,23 @@ export class KeySpace<V = unknown> {
     }
   }
 
-  private async getFromDisk<T>(key: EncodedKey): Promise<T | undefined> {
+  private async getLater<T>(key: EncodedKey): Promise<T | undefined> {
     const { reads } = this.core;
-    const record = await reads.findOnDisk(key, reads.address, reads.sizeClass);
+    const { record, source } = await reads.load(key);
     if (!record || !reads.isAlive(record.words, record.at, this.space)) {
       reads.misses++;
       return undefined;
     }
-    reads.diskHits++;
+    reads.hits[source]++;
     return this.decode(record) as T;
   }
 
   private decode(record: RecordRef): unknown {
+    const { values } = this.core;
+    const { value } = record;
+    if (value) return values.decode(value, 0, value.length);
     const start = valueStart(record.words, record.at);
-    return this.core.values.decode(record.bytes, start, start + record.words[record.at + 2]);
+    return values.decode(record.bytes, start, start + record.words[record.at + 2]);
   }
 
   /** When an entry that is written now expires. */
@@ -404,6 +423,18 @@ export class KeySpace<V = unknown> {
   private expiresIn(ttlMs: number): number {
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
+}
+
+/**
+ * A copy of a record's value, because the value moves within its record when it gets (or loses) an expiry; of whole
+ * words, because the write path copies words.
+ */
+function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8Array; length: number } {
+  const start = valueStart(words, at);
+  const source = whole ?? bytes.subarray(start, start + words[at + 2]);
+  const value = new Uint8Array((source.length + 3) & ~3);
+  value.set(source);
+  return { value, length: source.length };
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {

@@ -3,6 +3,7 @@
  * come from `KeySpace`.
  */
 import { KeySpace } from './key-space.js';
+import { KvReadOnlyError } from '../errors.js';
 import type { KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
@@ -10,7 +11,7 @@ import { openStore, type StoreListeners } from './open-store.js';
 import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
-import { writeManifest } from './manifest.js';
+import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {
@@ -29,6 +30,8 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
 export interface KvStoreEvents {
   /** Something failed in the background: a commit could not be written. Also told by `stats().failure`. */
   error: Error;
+  /** A compaction has ended that had something to do. */
+  compaction: KvCompactionReport;
 }
 
 /**
@@ -59,8 +62,26 @@ export class KvStore extends KeySpace {
    * @throws KvDiskError when the directory cannot be created, read or written
    */
   static async open(options: KvStoreOptions = {}): Promise<KvStore> {
-    const listeners: StoreListeners = { error: new Set() };
+    const store = await KvStore.openIdle(options);
+    store.startCompaction();
+    return store;
+  }
+
+  /** Like `open`, with the schedule of compaction still standing. @internal */
+  static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
+    const listeners: StoreListeners = { error: new Set(), compaction: new Set() };
     return new KvStore(await openStore(options, listeners), listeners);
+  }
+
+  /** Starts the schedule of compaction, unless the option `compaction` is `false`. `open` does so by itself. */
+  startCompaction(): void {
+    this.core.assertOpen();
+    this.core.schedule?.start();
+  }
+
+  /** Stops the schedule; a run that is under way ends at its next safe point. Resolves when it has. */
+  async stopCompaction(): Promise<void> {
+    await this.core.schedule?.stop();
   }
 
   /** Name of the store, as given in the options. */
@@ -106,6 +127,25 @@ export class KvStore extends KeySpace {
     return this.core.parts.commits.flush();
   }
 
+  /**
+   * Moves what is not in memory any more from the hot to the cold tier, and rewrites the cold log where too much of it is
+   * garbage. Works beside reads and writes, in slices. If a compaction is under way already, the call joins it, whatever
+   * its options.
+   *
+   * @returns what the compaction did
+   * @throws KvCorruptionError when it met damage: nothing behind it was given up
+   * @throws KvReadOnlyError, KvDiskError when the disk refused; nothing is lost
+   * @example
+   * const { bytesBefore, bytesAfter } = await store.compact({ full: true });
+   */
+  async compact(options: KvCompactOptions = {}): Promise<KvCompactionReport> {
+    this.core.assertWritable();
+    const { compactor } = this.core;
+    if (!compactor)
+      throw new KvReadOnlyError("There is nothing to compact on the 'null' device: it forgets.");
+    return compactor.run('manual', options);
+  }
+
   /** Counters since the store was opened, and sizes as of now. */
   stats(): KvStats {
     return statsOf(this.core);
@@ -113,8 +153,9 @@ export class KvStore extends KeySpace {
 
   /** Listens to what happens in the background. Returns a function that ends it. */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
-    this.listeners[event].add(listener);
-    return () => this.listeners[event].delete(listener);
+    const listeners = this.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
+    listeners.add(listener);
+    return () => listeners.delete(listener);
   }
 
   /**
@@ -134,17 +175,22 @@ export class KvStore extends KeySpace {
   }
 
   private async shutDown(): Promise<void> {
-    const { commits, device, dictionary, manifest, reads, segments } = {
-      ...this.core.parts,
-      reads: this.core.reads,
-    };
+    const { cold, commits, device, dictionary, manifest, segments } = this.core.parts;
     this.core.shut();
     try {
-      await reads.idle();
+      await this.core.schedule?.stop();
+      await this.core.reads.idle();
       const closed = await commits.close();
-      writeManifest(device, { ...manifest, closed });
+      await this.core.compactor?.settle();
+      const { hot, cold: coldState } = manifest.current;
+      manifest.replace({
+        ...manifest.current,
+        hot: { ...hot, closed },
+        cold: cold ? { ...coldState, closed: cold.log.synced } : coldState,
+      });
     } finally {
       segments.close();
+      await cold?.close();
       dictionary.close();
       device.close();
     }

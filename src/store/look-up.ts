@@ -3,19 +3,22 @@
  * so, nothing has come in between; otherwise whoever wanted to write starts over. This holds across any `await`.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { expiryOf, sequenceOf } from '../log/record.js';
-import { ABSENT, IN_MEMORY, ON_DISK, type RecordRef } from './read-path.js';
+import { ExtentList } from '../log/extents.js';
+import { expiryOf, FLAG_EXTENTS, sequenceOf } from '../log/record.js';
+import { ABSENT, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
 /** The newest record of a key as one look-up saw it; enough to tell later whether it still is. */
 export interface Seen {
-  /** The record, if it is alive. One in memory is valid only until the next `await`. */
+  /** The record, if it is alive. One that was not waited for is valid only until the next `await`. */
   record: RecordRef | undefined;
   version: number;
   expiresAt: number;
+  /** What the hot log held, and how often the logs had been truncated by then. */
   where: number;
   address: number;
+  truncations: number;
   clearedBelow: number;
   /** `StoreCore.stamp` when it was looked up, or `NO_STAMP` once the event loop may have turned. */
   stamp: number;
@@ -31,37 +34,51 @@ export class LookUp {
   ) {}
 
   /**
-   * Looks a key up, on disk if need be. What is found in memory is returned at once and must be used at once: even an
-   * `await` of something that is already there lets others write, and reuse the page.
+   * Looks a key up, on disk if need be. What is found without waiting is returned at once and must be used at once: even
+   * an `await` of something that is already there lets others write, and reuse the page.
    */
   seen(key: KvKey): Seen | Promise<Seen> {
-    this.core.assertOpen();
-    const reads = this.core.reads;
-    const encoded = this.core.key(this.space.id, key);
+    const { core } = this;
+    core.assertOpen();
+    const { reads } = core;
+    const encoded = core.key(this.space.id, key);
     const where = reads.find(encoded);
-    if (where === ON_DISK) return this.seenOnDisk(encoded.copy());
-    return this.see(where === IN_MEMORY ? reads : undefined, where, reads.address, this.core.stamp);
+    const { address, truncations } = reads;
+    let found = where === IN_MEMORY;
+    if (!found) {
+      const further = reads.tryFurther(encoded);
+      if (further === WAIT) return this.seenLater(encoded.copy());
+      found = further !== NOTHING;
+    }
+    if (!found) return this.see(undefined, where, address, truncations, core.stamp);
+    const record: RecordRef = { words: reads.words, bytes: reads.bytes, at: reads.at };
+    if ((record.words[record.at + 1] & FLAG_EXTENTS) !== 0) {
+      // In the hot log's memory they can be gathered at once.
+      if (where === IN_MEMORY) record.value = new ExtentList(record.words, record.at).gather(core.parts.log);
+      if (!record.value) return this.seenLater(encoded.copy());
+    }
+    return this.see(record, where, address, truncations, core.stamp);
   }
 
-  private async seenOnDisk(key: EncodedKey): Promise<Seen> {
-    const { reads } = this.core;
-    const from = reads.address;
-    const record = await reads.findOnDisk(key, from, reads.sizeClass);
-    return this.see(record, ON_DISK, from, NO_STAMP);
+  private async seenLater(key: EncodedKey): Promise<Seen> {
+    const { record, where, address, truncations } = await this.core.reads.load(key);
+    return this.see(record, where, address, truncations, NO_STAMP);
   }
 
-  private see(found: RecordRef | undefined, where: number, address: number, stamp: number): Seen {
-    const reads = this.core.reads;
-    const record =
-      found && reads.isAlive(found.words, found.at, this.space)
-        ? { words: found.words, bytes: found.bytes, at: found.at }
-        : undefined;
+  private see(
+    found: RecordRef | undefined,
+    where: number,
+    address: number,
+    truncations: number,
+    stamp: number,
+  ): Seen {
     return {
-      record,
+      record: found && this.core.reads.isAlive(found.words, found.at, this.space) ? found : undefined,
       version: found ? sequenceOf(found.words, found.at) : 0,
       expiresAt: found ? expiryOf(found.words, found.at) : Infinity,
       where,
       address,
+      truncations,
       clearedBelow: this.space.clearedBelow,
       stamp,
     };
@@ -78,8 +95,9 @@ export class LookUp {
     const encoded = core.key(space.id, key);
     const where = reads.find(encoded);
     if (where !== seen.where || space.clearedBelow !== seen.clearedBelow) return undefined;
-    if (where === ABSENT) return encoded;
+    // Not in the hot log then and now: unless something was truncated, nothing can have come and gone.
+    if (where === ABSENT) return reads.truncations === seen.truncations ? encoded : undefined;
     if (reads.address !== seen.address) return undefined;
-    return where === ON_DISK || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
+    return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
   }
 }

@@ -8,8 +8,11 @@ import { FORMAT_VERSION, isManifestName, newManifest, readManifest, writeManifes
 const PATH = '/data/MANIFEST';
 const MIB = 1024 * 1024;
 
-const manifest = newManifest((length) => new Uint8Array(length).fill(0xab), 32 * MIB);
-const closed = { ...manifest, closed: { tail: (2 ** 40 + 8) as LogAddress, commit: 2 ** 33 } };
+const manifest = newManifest((length) => new Uint8Array(length).fill(0xab), 32 * MIB, MIB);
+const closed = {
+  ...manifest,
+  hot: { ...manifest.hot, closed: { tail: (2 ** 40 + 8) as LogAddress, commit: 2 ** 33 } },
+};
 
 function onDisk(disk = new SimulatedDisk()): { disk: SimulatedDisk; device: FileDevice } {
   disk.mkdir('/data');
@@ -31,13 +34,13 @@ describe('the manifest', () => {
   it('of a new store has random names of its own', () => {
     let next = 1;
     const random = (length: number): Uint8Array => new Uint8Array(length).fill(next++);
-    expect(newManifest(random, MIB)).toEqual({
+    const log = { begin: FIRST_ADDRESS, beginCommit: 0 };
+    expect(newManifest(random, MIB, 2 * MIB)).toEqual({
       format: FORMAT_VERSION,
       storeId: '01'.repeat(16),
       hashKey: '02'.repeat(8),
-      salt: 0x03030303,
-      hotSegmentSize: MIB,
-      hotBegin: FIRST_ADDRESS,
+      hot: { ...log, segmentSize: MIB, salt: 0x03030303 },
+      cold: { ...log, segmentSize: 2 * MIB, salt: 0x04040404 },
     });
   });
 
@@ -89,7 +92,7 @@ describe('the manifest', () => {
         const again = onDisk(disk).device;
         const found = readManifest(again);
         expect([manifest, closed]).toContainEqual(found);
-        outcomes.add(found?.closed ? 'new' : 'old');
+        outcomes.add(found?.hot.closed ? 'new' : 'old');
         // What was left behind is in nobody's way.
         writeManifest(again, closed);
         expect(readManifest(again)).toEqual(closed);

@@ -12,7 +12,23 @@ export const MANIFEST_NAME = 'MANIFEST';
 const TEMPORARY_NAME = 'MANIFEST.tmp';
 
 /** Version of everything on disk; `docs/format.md` has the history. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+
+/** What has to be known of a log before it can be read. */
+export interface LogManifest {
+  /** Bytes of a segment file. */
+  segmentSize: number;
+  /** 32 random bits that go into the checksums of its records. */
+  salt: number;
+  /** Where the log begins, and the number of the commit that ended there: 0 as long as nothing was truncated. */
+  begin: LogAddress;
+  beginCommit: number;
+  /**
+   * A commit known to be on stable storage, and where it ended. Of the hot log, the last one of the last clean close;
+   * of the cold log, the last one there was when the manifest was written.
+   */
+  closed?: { tail: LogAddress; commit: number };
+}
 
 export interface Manifest {
   format: number;
@@ -20,24 +36,28 @@ export interface Manifest {
   storeId: string;
   /** Key of the hash, 8 bytes in hexadecimal. */
   hashKey: string;
-  /** 32 random bits that go into the checksums of records. */
-  salt: number;
-  /** Bytes of a segment file of the hot log. */
-  hotSegmentSize: number;
-  hotBegin: LogAddress;
-  /** Where a clean close left the hot log, and the number of its last commit; replaced at the next clean close. */
-  closed?: { tail: LogAddress; commit: number };
+  hot: LogManifest;
+  cold: LogManifest;
 }
 
 /** A manifest for a new store. */
-export function newManifest(random: (bytes: number) => Uint8Array, hotSegmentSize: number): Manifest {
+export function newManifest(
+  random: (bytes: number) => Uint8Array,
+  hotSegmentSize: number,
+  coldSegmentSize: number,
+): Manifest {
+  const newLog = (segmentSize: number): LogManifest => ({
+    segmentSize,
+    salt: Buffer.from(random(4)).readInt32LE(),
+    begin: FIRST_ADDRESS,
+    beginCommit: 0,
+  });
   return {
     format: FORMAT_VERSION,
     storeId: Buffer.from(random(16)).toString('hex'),
     hashKey: Buffer.from(random(8)).toString('hex'),
-    salt: Buffer.from(random(4)).readInt32LE(),
-    hotSegmentSize,
-    hotBegin: FIRST_ADDRESS,
+    hot: newLog(hotSegmentSize),
+    cold: newLog(coldSegmentSize),
   };
 }
 
@@ -82,6 +102,20 @@ export function writeManifest(device: Device, manifest: Manifest): void {
   }
   device.rename(TEMPORARY_NAME, MANIFEST_NAME);
   device.syncDirectory();
+}
+
+/** The manifest of an open store. */
+export class ManifestFile {
+  constructor(
+    private readonly device: Device,
+    public current: Manifest,
+  ) {}
+
+  /** Replaces the manifest durably; when that fails, the old one stays in force. */
+  replace(manifest: Manifest): void {
+    writeManifest(this.device, manifest);
+    this.current = manifest;
+  }
 }
 
 /** Whether a name on the device is the manifest or what an interrupted replacement left. */

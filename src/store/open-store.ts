@@ -11,19 +11,24 @@ import { nodeEnv } from '../device/node-env.js';
 import { NullDevice } from '../device/null-device.js';
 import { KvCorruptionError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
+import { ReadCache } from '../hot/read-cache.js';
+import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
+import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import type { KvCompactionReport } from './compactor.js';
 import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { IndexSink } from './index-sink.js';
+import { openCold } from './open-cold.js';
+import { enterHot, StagedRecords } from './staged-records.js';
 import {
   isManifestName,
+  ManifestFile,
   MANIFEST_NAME,
   newManifest,
   readManifest,
   writeManifest,
-  type Manifest,
 } from './manifest.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery } from './recovery.js';
@@ -31,13 +36,17 @@ import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
 
-const LOG_NAME = 'hot';
+const HOT_LOG_NAME = 'hot';
+
+/** Bytes after which a commit is made even where nobody asks for one. */
+const MAX_UNCOMMITTED = 32 * 1024 * 1024;
 
 /** Memory that neither index nor pages may take: scratch buffers, records on their way from disk. */
 const RESERVED_BYTES = 512 * 1024;
 
 export interface StoreListeners {
   error: Set<(error: Error) => void>;
+  compaction: Set<(report: KvCompactionReport) => void>;
 }
 
 export async function openStore(options: KvStoreOptions, listeners: StoreListeners): Promise<StoreCore> {
@@ -51,16 +60,19 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
   try {
     requireOurs(device);
     const existing = readManifest(device);
-    const manifest = existing ?? newManifest((count) => env.random.bytes(count), resolved.hot.segmentSize);
-    if (!existing) writeManifest(device, manifest);
-    dictionary = new Dictionary(device, manifest.closed === undefined);
-    segments = new SegmentFiles(device, LOG_NAME, manifest.hotSegmentSize, manifest.salt);
+    const { hot, cold } = resolved;
+    const current =
+      existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
+    if (!existing) writeManifest(device, current);
+    dictionary = new Dictionary(device, current.hot.closed === undefined);
+    segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
+    const manifest = new ManifestFile(device, current);
     const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
     const closed = await core.parts.commits.open();
     if (!existing) {
       core.parts.opened.created = true;
       // From here on a log that is missing altogether is noticed.
-      writeManifest(device, { ...manifest, closed });
+      manifest.replace({ ...manifest.current, hot: { ...manifest.current.hot, closed } });
     }
     return core;
   } catch (error) {
@@ -105,62 +117,92 @@ async function recover(
   options: ResolvedOptions,
   env: Env,
   device: Device,
-  manifest: Manifest,
+  manifest: ManifestFile,
   dictionary: Dictionary,
   segments: SegmentFiles,
   listeners: StoreListeners,
 ): Promise<StoreCore> {
+  const health = new Health((error) => tellAll(listeners.error, error));
   const index = new HashIndex(options.hot.expectedKeys);
   const spaces = new Spaces();
-  const sink = new IndexSink(index, spaces, new KeyedHash(Buffer.from(manifest.hashKey, 'hex')));
-  const recovered = await new Recovery(segments, manifest, sink).run();
-  const { last } = recovered;
-  dictionary.require(last?.dictionaryEntries ?? 0);
-  const health = new Health((error) => {
-    for (const listener of listeners.error) {
-      try {
-        listener(error);
-      } catch {
-        // What a listener throws is its own affair: the failure is handled the same with and without it.
-      }
+  const hash = new KeyedHash(Buffer.from(manifest.current.hashKey, 'hex'));
+  const pacer = new ReadPacer(env.clock);
+  const cold = device.retains
+    ? await openCold({ options, env, device, state: manifest.current.cold, health, spaces, hash, pacer })
+    : undefined;
+  try {
+    const recovered = await new Recovery(
+      segments,
+      manifest.current.hot,
+      new StagedRecords(hash, spaces, (record) => enterHot(record, index, spaces, cold)),
+    ).run();
+    const { last } = recovered;
+    dictionary.require(last?.dictionaryEntries ?? 0);
+    const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);
+    const log = new HybridLog(segments, {
+      // A page lies within one segment, and segments keep the size they were created with.
+      pageSize: Math.min(options.hot.pageSize, manifest.current.hot.segmentSize),
+      memoryBudget: () => options.hot.memoryBytes - RESERVED_BYTES - index.memoryBytes,
+      maxMemory: options.hot.memoryBytes,
+      mutableFraction: options.hot.mutableFraction,
+      retains: device.retains,
+      giveAway: (page) => index.adopt(page),
+      pacer,
+      onWriteError: (error) => health.writeFailed(error),
+      begin: manifest.current.hot.begin,
+      tail: recovered.tail,
+    });
+    const commits = new GroupCommit(
+      {
+        log,
+        segments,
+        dictionary,
+        versions,
+        health,
+        clock: env.clock,
+        coldBegin: () => cold?.log.log.begin ?? NO_ADDRESS,
+        maxUncommitted: Math.min(MAX_UNCOMMITTED, options.hot.diskBudget / 8),
+      },
+      durabilityOn(device, options.durability),
+      options.maxBacklog,
+      last?.number ?? manifest.current.hot.beginCommit,
+      recovered.lastEnd,
+    );
+    return new StoreCore({
+      options,
+      device,
+      clock: env.clock,
+      manifest,
+      dictionary,
+      segments,
+      index,
+      log,
+      cold,
+      cache: new ReadCache(options.readCache.memoryBytes),
+      hash,
+      versions,
+      spaces,
+      health,
+      commits,
+      onCompaction: (report) => tellAll(listeners.compaction, report),
+      onError: (error) => tellAll(listeners.error, error),
+      opened: { ...recovered.report, records: recovered.report.records + (cold?.recovered ?? 0) },
+    });
+  } catch (error) {
+    await cold?.close();
+    throw error;
+  }
+}
+
+/** Listeners' own failures are their own affair: what happened is handled the same with and without them. */
+function tellAll<T>(listeners: Set<(payload: T) => void>, payload: T): void {
+  for (const listener of listeners) {
+    try {
+      listener(payload);
+    } catch {
+      // See above.
     }
-  });
-  const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);
-  const log = new HybridLog(segments, {
-    // A page lies within one segment, and segments keep the size they were created with.
-    pageSize: Math.min(options.hot.pageSize, manifest.hotSegmentSize),
-    memoryBudget: () => options.hot.memoryBytes - RESERVED_BYTES - index.memoryBytes,
-    maxMemory: options.hot.memoryBytes,
-    mutableFraction: options.hot.mutableFraction,
-    retains: device.retains,
-    giveAway: (page) => index.adopt(page),
-    onWriteError: (error) => health.writeFailed(error),
-    begin: manifest.hotBegin,
-    tail: recovered.tail,
-  });
-  const commits = new GroupCommit(
-    { log, segments, dictionary, versions, health, clock: env.clock },
-    durabilityOn(device, options.durability),
-    options.maxBacklog,
-    last?.number ?? 0,
-    recovered.lastEnd,
-  );
-  const core = new StoreCore({
-    options,
-    device,
-    clock: env.clock,
-    manifest,
-    dictionary,
-    segments,
-    index,
-    log,
-    versions,
-    spaces,
-    health,
-    commits,
-    opened: recovered.report,
-  });
-  return core;
+  }
 }
 
 /** A commit makes everything before it immutable; where it makes nothing durable, that would only make the log grow. */

@@ -37,11 +37,25 @@ describe('defaults', () => {
         expectedKeys: 0,
         pageSize: 2 * MIB,
         segmentSize: 32 * MIB,
+        diskBudget: Math.floor((256 * MIB) / 3),
+        maxIndexEntries: Math.floor((0.4 * 64 * MIB) / 16),
       },
+      readCache: { memoryBytes: 16 * MIB },
+      cold: {
+        segmentSize: 32 * MIB,
+        indexCacheBytes: 8 * MIB,
+        garbageShare: 0.25,
+        pageSize: 256 * 1024,
+      },
+      compaction: { scheduled: true, everyMs: 60_000, sliceMs: 2 },
       durability: { level: 'interval', everyMs: 100 },
       maxBacklog: 65_536,
     });
-    expect(resolveOptions({ path: './data' })).toMatchObject({ path: './data', device: 'file' });
+    expect(resolveOptions({ path: './data' })).toMatchObject({
+      path: './data',
+      device: 'file',
+      hot: { diskBudget: 256 * MIB },
+    });
   });
 
   it('stand in for what is undefined', () => {
@@ -50,6 +64,9 @@ describe('defaults', () => {
       device: undefined,
       name: undefined,
       hot: undefined,
+      readCache: undefined,
+      cold: undefined,
+      compaction: undefined,
       durability: undefined,
     };
     expect(resolveOptions(undefineds as never)).toEqual(resolveOptions({}));

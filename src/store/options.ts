@@ -58,7 +58,41 @@ export interface KvStoreOptions {
     pageSize?: KvSize;
     /** Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB. */
     segmentSize?: KvSize;
+    /**
+     * Bytes of log that the hot tier may have on disk: beyond them its oldest part is moved to the cold tier. From 1 MiB
+     * up; default 256 MiB, on a memory device a third of `memoryLimit` if that is less.
+     */
+    diskBudget?: KvSize;
   };
+  /** Copies in memory of records that were read from disk. */
+  readCache?: {
+    /** Bytes that they may take; 0 switches the cache off. Default 16 MiB. */
+    memory?: KvSize;
+  };
+  /** The cold tier: a log on disk, and an index of which about two bytes a key are in memory. */
+  cold?: {
+    /** Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB. */
+    segmentSize?: KvSize;
+    /** Bytes that the cache of the index may take. Default 8 MiB. */
+    indexCache?: KvSize;
+    /**
+     * Share of the cold log that may be garbage before it is rewritten, 0.05 to 0.9: less takes less disk, and writes
+     * more. Default 0.25.
+     */
+    garbageShare?: number;
+  };
+  /**
+   * When the tiers are compacted, apart from `compact()`; `false` switches the schedule off, and then the hot log only
+   * grows between calls of `compact()`.
+   */
+  compaction?:
+    | false
+    | {
+        /** Time between looks at the garbage; doubled after every five that found none. Default `'60s'`. */
+        every?: KvDuration;
+        /** Most milliseconds that compaction works before the event loop turns. Default 2. */
+        sliceMs?: number;
+      };
   /** What a resolved write promises, and how often the store commits. */
   durability?: {
     /** Default `'interval'`. */
@@ -84,12 +118,25 @@ export interface ResolvedOptions {
     expectedKeys: number;
     pageSize: number;
     segmentSize: number;
+    diskBudget: number;
+    /** Entries of the index beyond which the hot tier is too large, however little its log takes. */
+    maxIndexEntries: number;
   };
+  readCache: { memoryBytes: number };
+  cold: { segmentSize: number; indexCacheBytes: number; garbageShare: number; pageSize: number };
+  compaction: { scheduled: boolean; everyMs: number; sliceMs: number };
   durability: { level: KvDurabilityLevel; everyMs: number };
   maxBacklog: number;
 }
 
 const MIB = 1024 * 1024;
+
+/** Share of `hot.memory` that the index may take before the hot tier is too large; measured bytes of an entry. */
+const INDEX_SHARE = 0.4;
+const INDEX_BYTES_PER_ENTRY = 16;
+
+/** The cold log's pages only gather what is appended to it. */
+const COLD_PAGE_BYTES = 256 * 1024;
 
 const SIZE_TEXT = /^\d+(\.\d+)?\s*(b|kb|mb|gb|tb)?$/i;
 
@@ -181,6 +228,22 @@ const hotOptions = {
   expectedKeys: v.optional(number(0, 2 ** 30, true), 0),
   pageSize: v.optional(size(MIN_PAGE_SIZE, MAX_PAGE_SIZE, true)),
   segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+  diskBudget: v.optional(size(MIB, 2 ** 44), 256 * MIB),
+};
+
+const readCacheOptions = {
+  memory: v.optional(size(0, 2 ** 34), 16 * MIB),
+};
+
+const coldOptions = {
+  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+  indexCache: v.optional(size(0, 2 ** 32), 8 * MIB),
+  garbageShare: v.optional(number(0.05, 0.9, false), 0.25),
+};
+
+const compactionOptions = {
+  every: v.optional(duration(1, 86_400_000), 60_000),
+  sliceMs: v.optional(number(0.1, 100, false), 2),
 };
 
 const durabilityOptions = {
@@ -202,6 +265,9 @@ const storeOptions = {
   memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
   name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
   hot: v.optional(object(hotOptions), {}),
+  readCache: v.optional(object(readCacheOptions), {}),
+  cold: v.optional(object(coldOptions), {}),
+  compaction: v.optional(object(compactionOptions), {}),
   durability: v.optional(object(durabilityOptions), {}),
   maxBacklog: v.optional(number(1, 10_000_000, true), 65_536),
   env: v.optional(v.custom<Env>((input) => typeof input === 'object' && input !== null)),
@@ -221,7 +287,8 @@ function unknownNames(input: unknown, known: object, prefix = ''): KvOptionProbl
  * @throws KvOptionsError with every problem, by path
  */
 export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
-  const result = v.safeParse(schema, options);
+  const scheduled = options?.compaction !== false;
+  const result = v.safeParse(schema, scheduled ? options : { ...options, compaction: {} });
   const problems: KvOptionProblem[] = (result.issues ?? []).map((issue) => ({
     path: v.getDotPath(issue) ?? 'options',
     problem: issue.message,
@@ -229,11 +296,16 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
   problems.push(
     ...unknownNames(options, storeOptions),
     ...unknownNames(options?.hot, hotOptions, 'hot.'),
+    ...unknownNames(options?.readCache, readCacheOptions, 'readCache.'),
+    ...unknownNames(options?.cold, coldOptions, 'cold.'),
+    ...unknownNames(options?.compaction, compactionOptions, 'compaction.'),
     ...unknownNames(options?.durability, durabilityOptions, 'durability.'),
   );
   problems.push(...placeProblems(options ?? {}));
   if (!result.success) throw new KvOptionsError(problems);
-  const { path, device, memoryLimit, name, hot, durability, maxBacklog } = result.output;
+  const { path, device, memoryLimit, name, hot, readCache, cold, compaction, durability, maxBacklog } =
+    result.output;
+  const onMemory = device === 'memory' || (device === undefined && path === undefined);
   const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);
   if (pageSize > hot.memory / 16) {
     problems.push({
@@ -256,7 +328,17 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
       expectedKeys: hot.expectedKeys,
       pageSize,
       segmentSize: hot.segmentSize,
+      diskBudget: onMemory ? Math.min(hot.diskBudget, Math.floor(memoryLimit / 3)) : hot.diskBudget,
+      maxIndexEntries: Math.floor((hot.memory * INDEX_SHARE) / INDEX_BYTES_PER_ENTRY),
     },
+    readCache: { memoryBytes: readCache.memory },
+    cold: {
+      segmentSize: cold.segmentSize,
+      indexCacheBytes: cold.indexCache,
+      garbageShare: cold.garbageShare,
+      pageSize: Math.min(pageSize, COLD_PAGE_BYTES),
+    },
+    compaction: { scheduled, everyMs: compaction.every, sliceMs: compaction.sliceMs },
     durability,
     maxBacklog,
   };

@@ -6,7 +6,7 @@ import { KvCorruptionError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { COMMIT_BYTES } from '../log/commit.js';
 import { SegmentFiles } from '../log/segment-files.js';
-import { newManifest, type Manifest } from './manifest.js';
+import { newManifest, type LogManifest } from './manifest.js';
 import { Recovery, type Recovered } from './recovery.js';
 
 const SEGMENT = 64 * 1024;
@@ -20,7 +20,7 @@ interface Outcome extends Recovered {
 class Disk {
   readonly disk = new SimulatedDisk();
   readonly device: Device;
-  manifest: Manifest = newManifest((length) => new Uint8Array(length), SEGMENT);
+  manifest: LogManifest = newManifest((length) => new Uint8Array(length), SEGMENT, SEGMENT).hot;
 
   constructor(readonly log?: LogBuilder) {
     this.disk.mkdir('/data');
@@ -40,7 +40,7 @@ class Disk {
     const applied: number[] = [];
     const recovery = new Recovery(segments, this.manifest, {
       stage: (_words, _at, address) => staged.push(address),
-      apply: () => applied.push(...staged.splice(0)),
+      apply: async () => void applied.push(...staged.splice(0)),
     });
     try {
       return { ...(await recovery.run()), applied };
@@ -147,10 +147,10 @@ describe('a whole log', () => {
     const log = threeCommits();
     const segments = new SegmentFiles(new Disk(log).device, 'hot', SEGMENT);
     const calls: string[] = [];
-    const manifest = newManifest((length) => new Uint8Array(length), SEGMENT);
+    const manifest = newManifest((length) => new Uint8Array(length), SEGMENT, SEGMENT).hot;
     await new Recovery(segments, manifest, {
       stage: () => calls.push('stage'),
-      apply: () => calls.push('apply'),
+      apply: async () => void calls.push('apply'),
     }).run();
     expect(calls.join(' ')).toBe(Array(3).fill('stage stage apply').join(' '));
   });

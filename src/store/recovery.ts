@@ -12,7 +12,7 @@ import { readCommit, type Commit } from '../log/commit.js';
 import { KIND_COMMIT, KIND_MASK } from '../log/record.js';
 import { findCommits, scanSegment } from '../log/scan.js';
 import type { SegmentFiles } from '../log/segment-files.js';
-import type { Manifest } from './manifest.js';
+import type { LogManifest } from './manifest.js';
 
 /** What opening the store found on disk. */
 export interface KvOpenReport {
@@ -45,7 +45,7 @@ export interface RecoverySink {
   /** Takes a record up; it is not part of the state yet. `words` is only valid during the call. */
   stage(words: Int32Array, at: number, address: LogAddress, bytes: number): void;
   /** Everything staged belongs to a complete commit: apply it. */
-  apply(): void;
+  apply(): Promise<void>;
 }
 
 export class Recovery {
@@ -62,14 +62,15 @@ export class Recovery {
 
   constructor(
     private readonly segments: SegmentFiles,
-    private readonly manifest: Manifest,
+    private readonly manifest: LogManifest,
     private readonly sink: RecoverySink,
   ) {
-    this.lastEnd = this.rangeFrom = manifest.hotBegin;
+    this.lastEnd = this.rangeFrom = manifest.begin;
   }
 
   /** Reads the log, cuts off a torn tail, and makes sure that the rest is on stable storage. */
   async run(): Promise<Recovered> {
+    this.removeTruncated();
     const stop = await this.replay();
     await this.requireNothingSynced(stop);
     const recovered = this.cut();
@@ -77,9 +78,19 @@ export class Recovery {
     return recovered;
   }
 
+  private get lastNumber(): number {
+    return this.last?.number ?? this.manifest.beginCommit;
+  }
+
   /** Where the last commit ended that is known to be on stable storage. */
   private syncedEnd(): LogAddress {
-    return this.ends.find(({ number }) => number === this.last?.knownSynced)?.end ?? this.manifest.hotBegin;
+    return this.ends.find(({ number }) => number === this.last?.knownSynced)?.end ?? this.manifest.begin;
+  }
+
+  /** What a truncation that was interrupted left. */
+  private removeTruncated(): void {
+    const first = this.segments.segmentOf(this.manifest.begin);
+    for (const segment of this.segments.numbers()) if (segment < first) this.segments.remove(segment);
   }
 
   /** Applies commit after commit. Returns where the chain of commits ends. */
@@ -88,7 +99,6 @@ export class Recovery {
     let stop = this.lastEnd;
     let previous = -1;
     for (const segment of numbers) {
-      if (segment < this.segments.segmentOf(this.manifest.hotBegin)) continue;
       const start = this.segments.startOf(segment);
       if (previous >= 0 && stop < this.segments.startOf(previous + 1)) {
         // The file before ended early: right only where a cut left it, exactly behind a commit.
@@ -99,10 +109,10 @@ export class Recovery {
         if (stop !== this.lastEnd) return stop;
         this.startRange(start);
       }
-      const from = Math.max(start, this.manifest.hotBegin, FIRST_ADDRESS) as LogAddress;
-      if (previous < 0 && from !== this.manifest.hotBegin) this.startRange(from);
+      const from = Math.max(start, this.manifest.begin, FIRST_ADDRESS) as LogAddress;
+      if (previous < 0 && from !== this.manifest.begin) this.startRange(from);
       const end = await scanSegment(this.segments, from, (words, at, address, bytes) => {
-        if (!this.broken) this.visit(words, at, address, bytes);
+        return this.broken ? undefined : this.visit(words, at, address, bytes);
       });
       if (this.broken) return this.lastEnd;
       stop = end;
@@ -111,16 +121,28 @@ export class Recovery {
     return stop;
   }
 
-  private visit(words: Int32Array, at: number, address: LogAddress, bytes: number): void {
-    if ((words[at + 1] & KIND_MASK) !== KIND_COMMIT) {
-      this.sink.stage(words, at, address, bytes);
-      this.staged++;
-      this.rangeSum = (this.rangeSum + words[at]) | 0;
-      return;
-    }
+  private visit(
+    words: Int32Array,
+    at: number,
+    address: LogAddress,
+    bytes: number,
+  ): Promise<void> | undefined {
+    if ((words[at + 1] & KIND_MASK) === KIND_COMMIT) return this.visitCommit(words, at, address, bytes);
+    this.sink.stage(words, at, address, bytes);
+    this.staged++;
+    this.rangeSum = (this.rangeSum + words[at]) | 0;
+    return undefined;
+  }
+
+  private async visitCommit(
+    words: Int32Array,
+    at: number,
+    address: LogAddress,
+    bytes: number,
+  ): Promise<void> {
     const commit = readCommit(words, at);
     const continues =
-      commit.number === (this.last?.number ?? 0) + 1 &&
+      commit.number === this.lastNumber + 1 &&
       commit.from === this.rangeFrom &&
       commit.previousEnd === this.lastEnd &&
       commit.rangeSum === this.rangeSum;
@@ -128,7 +150,7 @@ export class Recovery {
       this.broken = true;
       return;
     }
-    this.sink.apply();
+    await this.sink.apply();
     this.records += this.staged;
     this.last = commit;
     this.lastEnd = (address + bytes) as LogAddress;
@@ -145,7 +167,9 @@ export class Recovery {
 
   /** Corruption, if anything says that a commit behind the last one was on stable storage. */
   private async requireNothingSynced(stop: LogAddress): Promise<void> {
-    let knownSynced = this.manifest.closed?.commit ?? 0;
+    // A log is truncated only up to a commit behind which another one was on stable storage.
+    const { begin, beginCommit, closed } = this.manifest;
+    let knownSynced = Math.max(closed?.commit ?? 0, begin > FIRST_ADDRESS ? beginCommit + 1 : 0);
     const numbers = this.segments.numbers();
     for (const segment of numbers) {
       const from = Math.max(this.segments.startOf(segment), this.lastEnd) as LogAddress;
@@ -154,10 +178,10 @@ export class Recovery {
         knownSynced = Math.max(knownSynced, commit.knownSynced);
       });
     }
-    if (knownSynced <= (this.last?.number ?? 0)) return;
+    if (knownSynced <= this.lastNumber) return;
     throw new KvCorruptionError(
       `The log is damaged: commits up to ${knownSynced} were on stable storage, the last one that can be read is ` +
-        `${this.last?.number ?? 0}`,
+        `${this.lastNumber}`,
       this.segments.nameOf(this.segments.segmentOf(stop)),
       stop,
     );
@@ -178,7 +202,7 @@ export class Recovery {
     const closed = this.manifest.closed;
     const clean =
       droppedBytes === 0 &&
-      (closed ? closed.commit === this.last?.number && closed.tail === this.lastEnd : !this.last);
+      (closed ? closed.commit === this.lastNumber && closed.tail === this.lastEnd : !this.last);
     let tail = this.lastEnd;
     if (!clean) {
       for (const segment of numbers) {
@@ -198,7 +222,7 @@ export class Recovery {
       created: false,
       clean,
       records: this.records,
-      commit: this.last?.number ?? 0,
+      commit: this.lastNumber,
       droppedBytes,
     };
     if (droppedFrom) report.droppedFrom = droppedFrom;

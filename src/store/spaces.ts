@@ -35,6 +35,11 @@ export class Spaces {
     }
   }
 
+  /** The version below which the entries of one space, or of all, are dead. */
+  clearedBelow(id: number | undefined): number {
+    return id === undefined ? this.allClearedBelow : this.get(id).clearedBelow;
+  }
+
   keys(): number {
     let keys = 0;
     for (const space of this.spaces.values()) keys += space.keys;

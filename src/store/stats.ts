@@ -1,4 +1,5 @@
 /** What `stats()` tells: counters since the store was opened, and sizes as of now. */
+import type { KvCompactionReport } from './compactor.js';
 import type { StoreCore } from './store-core.js';
 
 export interface KvStats {
@@ -9,14 +10,18 @@ export interface KvStats {
    */
   keys: number;
   reads: {
-    /** Answered from memory, from disk, and with "absent". */
+    /** Answered from the hot log in memory, from the read cache, from the hot log on disk, from the cold log. */
     memoryHits: number;
+    cacheHits: number;
     diskHits: number;
+    coldHits: number;
+    /** Answered with "absent". */
     misses: number;
     /** Share of reads that found the key, 0 to 1; 0 before the first read. */
     hitRatio: number;
-    /** Records read from the device. */
+    /** Records read from the device, of both logs, and chunks of the cold index. */
     diskReads: number;
+    indexReads: number;
   };
   writes: {
     /** Records appended to the log, and updates made in place. */
@@ -42,23 +47,59 @@ export interface KvStats {
     /** Bytes written synchronously because memory was full: a caller wrote faster than the disk. */
     pressureBytes: number;
   };
+  readCache: {
+    /** `readCache.memory` in bytes, and how much of it is allocated now. */
+    memoryBudgetBytes: number;
+    memoryBytes: number;
+    entries: number;
+  };
+  /** The cold tier; all zero on a device that cannot be read back. */
+  cold: {
+    /** Bytes of memory in all, and those of the index: directory and filter grow with the keys. */
+    memoryBytes: number;
+    directoryBytes: number;
+    filterBytes: number;
+    indexCacheBytes: number;
+    /** Records in the log that the index knows of, superseded ones included. */
+    indexEntries: number;
+    /** Bytes of the log's files, and of those of the index. */
+    diskBytes: number;
+    indexDiskBytes: number;
+    /** Estimated bytes of the log that nobody needs any more. */
+    garbageBytes: number;
+  };
+  compaction: {
+    /** Whether one is under way. */
+    running: boolean;
+    /** What the last one did that had something to do. */
+    last: KvCompactionReport | undefined;
+    /** Bytes written to the logs and the cold index for each byte that callers wrote, since the store was opened. */
+    writeAmplification: number;
+    /** Scheduled runs that failed, and why the last one did. */
+    failures: number;
+    failure: string | undefined;
+  };
   /** Why writes are refused, if they are. */
   failure: string | undefined;
 }
 
 export function statsOf(core: StoreCore): KvStats {
   const { reads, writes, parts } = core;
-  const { log, index, health, commits, segments, spaces, options } = parts;
-  const found = reads.memoryHits + reads.diskHits;
+  const { cache, cold, log, index, health, commits, segments, spaces, options } = parts;
+  const [memoryHits, cacheHits, diskHits, coldHits] = reads.hits;
+  const found = memoryHits + cacheHits + diskHits + coldHits;
   const asked = found + reads.misses;
   return {
     keys: spaces.keys(),
     reads: {
-      memoryHits: reads.memoryHits,
-      diskHits: reads.diskHits,
+      memoryHits,
+      cacheHits,
+      diskHits,
+      coldHits,
       misses: reads.misses,
       hitRatio: asked === 0 ? 0 : found / asked,
-      diskReads: log.diskReads,
+      diskReads: log.diskReads + (cold?.log.log.diskReads ?? 0),
+      indexReads: cold?.index.stats.chunkReads ?? 0,
     },
     writes: {
       appended: writes.appends,
@@ -77,6 +118,33 @@ export function statsOf(core: StoreCore): KvStats {
       diskBytes: segments.totalSize(),
       pressureBytes: log.pressureBytes,
     },
+    readCache: {
+      memoryBudgetBytes: options.readCache.memoryBytes,
+      memoryBytes: cache.memoryBytes,
+      entries: cache.entries,
+    },
+    cold: coldStats(core),
+    compaction: {
+      running: core.compactor?.running !== undefined,
+      last: core.compactor?.last,
+      writeAmplification: core.writeAmplification,
+      failures: core.schedule?.failures ?? 0,
+      failure: core.schedule?.lastFailure?.message,
+    },
     failure: (health.failure ?? health.full)?.message,
+  };
+}
+
+function coldStats({ parts: { cold, versions } }: StoreCore): KvStats['cold'] {
+  const index = cold?.index.stats;
+  return {
+    memoryBytes: cold?.memoryBytes ?? 0,
+    directoryBytes: index?.directoryBytes ?? 0,
+    filterBytes: index?.filterBytes ?? 0,
+    indexCacheBytes: index?.cacheBytes ?? 0,
+    indexEntries: index?.entries ?? 0,
+    diskBytes: cold?.log.segments.totalSize() ?? 0,
+    indexDiskBytes: index?.chunkLogBytes ?? 0,
+    garbageBytes: cold?.garbage(versions.now()) ?? 0,
   };
 }

@@ -4,18 +4,22 @@
  * in `kv-store.ts`.
  */
 import { KeyCodec, type EncodedKey, type KvKey } from '../codec/key-codec.js';
-import { KeyedHash } from '../codec/keyed-hash.js';
+import { type KeyedHash } from '../codec/keyed-hash.js';
 import { ValueCodec } from '../codec/value-codec.js';
 import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError, KvDiskError } from '../errors.js';
+import type { ColdTier } from '../cold/cold-tier.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
+import type { ReadCache } from '../hot/read-cache.js';
 import type { SegmentFiles } from '../log/segment-files.js';
+import { CompactionScheduler } from './compaction-scheduler.js';
+import { Compactor, type KvCompactionReport } from './compactor.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
-import type { Manifest } from './manifest.js';
+import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
 import { ReadPath } from './read-path.js';
 import type { KvOpenReport } from './recovery.js';
@@ -27,22 +31,31 @@ export interface StoreParts {
   options: ResolvedOptions;
   device: Device;
   clock: EnvClock;
-  manifest: Manifest;
+  manifest: ManifestFile;
   dictionary: Dictionary;
   segments: SegmentFiles;
   index: HashIndex;
   log: HybridLog;
+  /** Missing on a device that cannot be read back. */
+  cold: ColdTier | undefined;
+  cache: ReadCache;
+  hash: KeyedHash;
   versions: Versions;
   spaces: Spaces;
   health: Health;
   commits: GroupCommit;
   opened: KvOpenReport;
+  onCompaction: (report: KvCompactionReport) => void;
+  onError: (error: Error) => void;
 }
 
 export class StoreCore {
   readonly reads: ReadPath;
   readonly writes: WritePath;
   readonly values: ValueCodec;
+  /** Missing on a device that cannot be read back, which forgets instead. */
+  readonly compactor: Compactor | undefined;
+  readonly schedule: CompactionScheduler | undefined;
   /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
   stamp = 0;
   private readonly keys = new KeyCodec();
@@ -50,11 +63,31 @@ export class StoreCore {
   private open = true;
 
   constructor(readonly parts: StoreParts) {
-    const { dictionary, index, log, manifest, versions } = parts;
-    this.reads = new ReadPath(index, log, versions);
+    const { cache, cold, dictionary, hash, index, log, versions } = parts;
+    this.hash = hash;
+    this.reads = new ReadPath(index, log, cache, cold, versions);
     this.writes = new WritePath(index, log, this.reads, versions);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
-    this.hash = new KeyedHash(Buffer.from(manifest.hashKey, 'hex'));
+    if (!cold) return;
+    this.compactor = new Compactor({
+      ...parts,
+      cold,
+      reads: this.reads,
+      // Its own, because it hashes between two looks of a caller at his key's hash.
+      hash: hash.copy(),
+      writeAmplification: () => this.writeAmplification,
+    });
+    this.compactor.onDone = parts.onCompaction;
+    this.schedule = new CompactionScheduler(this.compactor, { ...parts, onFailure: parts.onError });
+  }
+
+  /** Bytes written to the logs and the cold index for each byte that callers wrote, since the store was opened. */
+  get writeAmplification(): number {
+    const { cold, log } = this.parts;
+    const { userBytes } = this.writes;
+    if (userBytes === 0) return 0;
+    const coldBytes = cold ? cold.log.log.appendedBytes + cold.index.stats.bytesWritten : 0;
+    return (log.appendedBytes + coldBytes) / userBytes;
   }
 
   get isOpen(): boolean {
@@ -98,10 +131,15 @@ export class StoreCore {
    * seen to be committed in time either way.
    */
   acknowledge(): Promise<void> | undefined {
-    const commits = this.parts.commits;
-    if (commits.waits) return commits.durable();
-    commits.written();
-    return undefined;
+    const { commits, log } = this.parts;
+    const { schedule } = this;
+    const slower = schedule && log.tail > schedule.limit ? schedule.pressed() : undefined;
+    if (!commits.waits) {
+      commits.written();
+      return slower;
+    }
+    const durable = commits.durable();
+    return slower ? slower.then(() => durable) : durable;
   }
 
   /** Number of a namespace. @throws KvOptionsError */

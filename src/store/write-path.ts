@@ -8,11 +8,14 @@
 import type { EncodedKey } from '../codec/key-codec.js';
 import { KvTooLargeError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
+import { ExtentWriter } from '../log/extents.js';
 import { sizeClassOf } from '../log/size-class.js';
+import { MAX_VALUE_BYTES } from '../limits.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   FLAG_EXPIRY,
+  FLAG_EXTENTS,
   KIND_CLEAR,
   KIND_TOMBSTONE,
   KIND_VALUE,
@@ -37,6 +40,8 @@ export class WritePath {
   /** Updates made in place, and records appended. */
   inPlace = 0;
   appends = 0;
+  /** Bytes of the records that callers wrote, in place or not. */
+  userBytes = 0;
   private sourceBuffer: ArrayBufferLike = NOTHING.buffer;
   private sourceWords: Int32Array = new Int32Array(0);
 
@@ -67,7 +72,9 @@ export class WritePath {
     const { reads } = this;
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
     const isNew =
-      reads.where === IN_MEMORY ? !reads.isAlive(reads.words, reads.at, space) : reads.where === ABSENT;
+      reads.where === IN_MEMORY
+        ? !reads.isAlive(reads.words, reads.at, space)
+        : reads.where === ABSENT && !reads.mayBeCold(key);
     const version = this.write(key, flags, source, from, to, expiresAt);
     if (isNew) space.keys++;
     return version;
@@ -105,9 +112,11 @@ export class WritePath {
   ): number {
     const log = this.log;
     const reads = this.reads;
-    // Before it goes into the sum, which has 32 bits.
-    if (to - from > log.maxRecordBytes) throw tooLarge(to - from, log.maxRecordBytes);
+    // Before it goes into a sum, which has 32 bits.
+    if (to - from > MAX_VALUE_BYTES) throw tooLarge(to - from);
     const bytes = recordBytes(flags, key.length, to - from);
+    if (bytes > log.maxRecordBytes) return this.writeExtents(key, flags, source, from, to, expiresAt);
+    this.userBytes += bytes;
     let previous = reads.chainHead;
     if (reads.where === IN_MEMORY) {
       const slack = totalBytes(reads.words, reads.at) - bytes;
@@ -134,8 +143,9 @@ export class WritePath {
         return version;
       }
       if (reads.address === previous) previous = previousOf(reads.words, reads.at);
+    } else {
+      reads.forget(key);
     }
-    if (bytes > log.maxRecordBytes) throw tooLarge(bytes, log.maxRecordBytes);
     const address = log.reserve(bytes);
     const version = this.versions.next();
     const words = log.ring.wordsAt(address);
@@ -158,6 +168,24 @@ export class WritePath {
     log.appended();
     this.appends++;
     return version;
+  }
+
+  /** A value too long for one record: its pieces first, then the record that lists them. */
+  private writeExtents(
+    key: EncodedKey,
+    flags: number,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    expiresAt: number,
+  ): number {
+    const writer = new ExtentWriter(this.log, this.versions.next());
+    writer.add(source, from, to);
+    this.userBytes += to - from;
+    const list = new Uint8Array(writer.list().buffer);
+    // The pieces may have pushed the older record out of memory.
+    this.reads.find(key);
+    return this.write(key, flags | FLAG_EXTENTS, list, 0, list.length, expiresAt);
   }
 
   private fill(
@@ -197,9 +225,9 @@ export class WritePath {
   }
 }
 
-function tooLarge(bytes: number, most: number): KvTooLargeError {
+function tooLarge(bytes: number): KvTooLargeError {
   return new KvTooLargeError(
-    `A record of ${bytes} bytes (header, key and value) does not fit into a page of ${most} bytes. Store less in one ` +
-      `value, or raise hot.pageSize or hot.memory.`,
+    `A value takes ${bytes} bytes encoded; ${MAX_VALUE_BYTES} is the most that the store carries. Split it into several ` +
+      `entries.`,
   );
 }

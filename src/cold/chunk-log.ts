@@ -1,0 +1,260 @@
+/**
+ * Where the chunks of the cold index lie: a log of their own, its tail in a small ring of pages, and a cache of those
+ * that look-ups read. Nothing here is durable: the log is emptied when it is opened, and nothing is synced.
+ *
+ * A *place* is an address in 32 bits: units of 8 bytes modulo 2^32, seen from the begin of the log, which therefore
+ * stays below 32 GiB (more than a billion keys). 0 is no place.
+ */
+import { assert } from '../assert.js';
+import type { Device } from '../device/device.js';
+import { KvCorruptionError } from '../errors.js';
+import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
+import { HybridLog } from '../log/hybrid-log.js';
+import type { ReadPacer } from '../log/read-pacer.js';
+import { isIntact, KIND_CHUNK, KIND_MASK, totalBytes } from '../log/record.js';
+import { SegmentFiles } from '../log/segment-files.js';
+import { readBytesOf } from '../log/size-class.js';
+import type { Slices } from '../log/slices.js';
+import { ChunkCache } from './chunk-cache.js';
+import { chunkBytes, ChunkView, writeChunk, type EntryList } from './hash-chunk.js';
+import { ReadWindows } from './read-windows.js';
+
+const LOG_NAME = 'index';
+
+/** Pages in the ring, and one that may be set aside while it is being written. */
+const RING_PAGES = 4;
+/** Pages that may wait to be written before whoever appends should wait: one is being filled, one has to be free. */
+const UNWRITTEN_PAGES = 2;
+
+/** Read for a chunk: 512 bytes, 48 entries. A longer one takes two reads. */
+const CHUNK_SIZE_CLASS = 3;
+const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
+
+const MAX_LOG_BYTES = 2 ** 35;
+const TWO_32 = 2 ** 32;
+
+export interface ChunkLogOptions {
+  device: Device;
+  pageSize: number;
+  segmentSize: number;
+  salt: number;
+  cacheBytes: number;
+  onWriteError: (error: unknown) => void;
+  /** Where the log begins, for tests of high addresses. */
+  firstAddress?: LogAddress;
+}
+
+export class ChunkLog {
+  readonly cache: ChunkCache;
+  chunkReads = 0;
+  cacheHits = 0;
+  bytesWritten = 0;
+  private readonly segments: SegmentFiles;
+  private readonly log: HybridLog;
+  private readonly pageSize: number;
+  private readonly windows: ReadWindows;
+  /** What is returned without waiting. */
+  private readonly view = new ChunkView();
+  private readonly scratch = new Int32Array(READ_BYTES >> 2);
+  private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
+
+  constructor(options: ChunkLogOptions) {
+    const { device, pageSize, segmentSize, salt, onWriteError } = options;
+    assert(device.retains, 'INV-C1');
+    this.pageSize = pageSize;
+    this.cache = new ChunkCache(options.cacheBytes);
+    this.segments = new SegmentFiles(device, LOG_NAME, segmentSize, salt);
+    this.windows = new ReadWindows(this.segments);
+    // What an earlier process left.
+    this.removeFiles();
+    const begin = options.firstAddress ?? FIRST_ADDRESS;
+    this.log = new HybridLog(this.segments, {
+      pageSize,
+      memoryBudget: () => (RING_PAGES + 1) * pageSize,
+      maxMemory: (RING_PAGES + 1) * pageSize,
+      mutableFraction: 0,
+      retains: true,
+      giveAway: () => {},
+      onWriteError,
+      begin,
+      tail: begin,
+    });
+  }
+
+  /** Length of the log, garbage included. */
+  get bytes(): number {
+    return this.log.tail - this.log.begin;
+  }
+
+  /** Pages of the log, and what was read ahead. */
+  get bufferBytes(): number {
+    return this.log.usedMemory + this.windows.memoryBytes;
+  }
+
+  addressOf(place: number): LogAddress {
+    const beginUnits = this.log.begin / 8;
+    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+  }
+
+  /** The chunk at `address`, if no read is needed; valid until anything else is done here. */
+  inMemory(address: LogAddress): ChunkView | undefined {
+    const { log, view } = this;
+    if (address >= log.head) return view.setRecord(log.ring.wordsAt(address), log.ring.wordOffset(address));
+    if (!this.cache.get(address, view)) return undefined;
+    this.cacheHits++;
+    return view;
+  }
+
+  /**
+   * The chunk at `address` by a synchronous read, if `pacer` says that one may be made now; valid until anything else is
+   * done here. Not for chunks that are longer than most.
+   * @throws KvCorruptionError
+   */
+  atOnce(address: LogAddress, pacer: ReadPacer | undefined): ChunkView | undefined {
+    if (!pacer?.maySync()) return undefined;
+    pacer.began();
+    const available = this.segments.readSync(address, this.scratchBytes, READ_BYTES);
+    pacer.ended();
+    return this.wholeChunk(this.scratch, available, address);
+  }
+
+  /**
+   * The same for a caller that goes through chunks in the order of slots.
+   * @param dense whether it needs many of them, so that it pays to read more at a time
+   */
+  inOrder(address: LogAddress, pacer: ReadPacer | undefined, dense: boolean): ChunkView | undefined {
+    const { windows } = this;
+    if (windows.find(address)) return this.verified(this.view, windows.words, windows.at, address);
+    if (!pacer?.maySync()) return undefined;
+    pacer.began();
+    const available = windows.read(address, dense ? undefined : READ_BYTES);
+    pacer.ended();
+    return this.wholeChunk(windows.words, available, address);
+  }
+
+  /**
+   * The chunk at `address`, read without blocking. By the time it comes the chunk may be garbage, or its file gone: the
+   * caller looks whether the directory still says that it lies there, also after an error.
+   * @throws KvCorruptionError
+   */
+  async read(address: LogAddress): Promise<ChunkView> {
+    this.chunkReads++;
+    const record = await this.log.readRecord(address, CHUNK_SIZE_CLASS);
+    return this.verified(new ChunkView(), record.words, record.at, address);
+  }
+
+  /**
+   * Appends a chunk; returns its place.
+   * @throws KvDiskError when the ring is full and cannot be written; nothing has changed then
+   */
+  append(slot: number, width: number, entries: EntryList): number {
+    const { log } = this;
+    const bytes = chunkBytes(entries.count);
+    assert(bytes <= log.maxRecordBytes, 'INV-C2');
+    assert(this.bytes + bytes < MAX_LOG_BYTES, 'INV-C3');
+    for (;;) {
+      const address = log.reserve(bytes);
+      writeChunk(log.ring.wordsAt(address), log.ring.wordOffset(address), slot, width, entries);
+      log.appended();
+      this.bytesWritten += bytes;
+      const place = (address / 8) % TWO_32;
+      // Every 32 GiB one address looks like no place: the chunk is written again behind it.
+      if (place !== 0) return place;
+    }
+  }
+
+  /** Whether whoever appends should wait for `written` before going on. */
+  get crowded(): boolean {
+    return this.log.tail - this.log.flushed > UNWRITTEN_PAGES * this.pageSize;
+  }
+
+  /**
+   * Waits until only the page that is being filled is not on the device.
+   * @throws KvDiskError
+   */
+  async written(): Promise<void> {
+    const { tail } = this.log;
+    await this.log.flushTo((tail - (tail % this.pageSize)) as LogAddress);
+  }
+
+  /** Whether the oldest segment is on the device as a whole, so that it can be removed. */
+  get canDropOldest(): boolean {
+    return this.endOfOldest() <= this.log.flushed;
+  }
+
+  /**
+   * Visits the chunks of the oldest segment in order, page by page. `visit` may append; it gets the chunk, its record
+   * and its place.
+   * @throws KvCorruptionError where the log is damaged
+   */
+  async visitOldest(
+    slices: Slices,
+    visit: (chunk: ChunkView, words: Int32Array, at: number, place: number) => void,
+  ): Promise<void> {
+    const { segments, pageSize } = this;
+    const end = this.endOfOldest();
+    const bytes = new Uint8Array(pageSize);
+    const words = new Int32Array(bytes.buffer);
+    const view = new ChunkView();
+    for (let address: number = this.log.begin; address < end;) {
+      const length = pageSize - (address % pageSize);
+      const available = await segments.read(address as LogAddress, bytes, length);
+      for (let at = 0; at < length >> 2;) {
+        const here = (address + at * 4) as LogAddress;
+        if (!isIntact(words, at, available - at * 4, here, segments.salt)) throw this.damaged(here);
+        if ((words[at + 1] & KIND_MASK) === KIND_CHUNK) {
+          visit(view.setRecord(words, at), words, at, (here / 8) % TWO_32);
+        }
+        at += totalBytes(words, at) >> 2;
+        if (this.crowded) await this.written();
+        if (slices.over) await slices.next();
+      }
+      address += length;
+    }
+  }
+
+  /** Forgets the oldest segment: nothing may point into it. */
+  dropOldest(): void {
+    const { log, segments } = this;
+    const oldest = segments.segmentOf(log.begin);
+    log.begin = this.endOfOldest();
+    segments.remove(oldest);
+  }
+
+  /** Waits for writes, then closes and removes the files. */
+  async close(): Promise<void> {
+    // A failure was reported when it happened, and nobody needs these bytes any more.
+    await this.written().catch(() => {});
+    this.removeFiles();
+    this.segments.close();
+  }
+
+  private removeFiles(): void {
+    for (const segment of this.segments.numbers()) this.segments.remove(segment);
+  }
+
+  private endOfOldest(): LogAddress {
+    const { segments } = this;
+    return segments.startOf(segments.segmentOf(this.log.begin) + 1);
+  }
+
+  /** The chunk that was read to the beginning of `words`; `undefined` when that is not all of it. */
+  private wholeChunk(words: Int32Array, available: number, address: LogAddress): ChunkView | undefined {
+    this.chunkReads++;
+    if (isIntact(words, 0, available, address, this.segments.salt)) {
+      return this.verified(this.view, words, 0, address);
+    }
+    // Longer, or damaged where it says how long it is: `read` will tell.
+    if (available >= READ_BYTES && totalBytes(words, 0) > available) return undefined;
+    throw this.damaged(address);
+  }
+
+  private verified(view: ChunkView, words: Int32Array, at: number, address: LogAddress): ChunkView {
+    if ((words[at + 1] & KIND_MASK) !== KIND_CHUNK) throw this.damaged(address);
+    return view.setRecord(words, at);
+  }
+
+  private damaged(address: LogAddress): KvCorruptionError {
+    return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address);
+  }
+}

@@ -1,0 +1,350 @@
+/**
+ * The cold index: from the hash of a key to the addresses in the cold log where a record of such a key may lie, newest
+ * first (F2, PVLDB 18(12), section 5). In memory are the directory of slots (`chunk-directory.ts`), entries on their way
+ * into chunks (`pending-entries.ts`) and a bounded cache; the chunks lie in a log of their own (`chunk-log.ts`).
+ *
+ * An entry stands for one record. Entries with the same tag are the same key in several versions or, hardly ever, another
+ * key with the same 45 bits of its hash: whoever looks up compares keys. Nothing is ever deleted or replaced; an entry
+ * whose address is below the begin of the cold log is garbage, ignored at once and dropped when its chunk is written again.
+ *
+ * Derived data: it is empty when it is opened, and fed with the whole cold log. Written by one compaction at a time.
+ */
+import { assert } from '../assert.js';
+import type { Device } from '../device/device.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import type { ReadPacer } from '../log/read-pacer.js';
+import type { Slices } from '../log/slices.js';
+import { ChunkDirectory, filterHigh, filterLow } from './chunk-directory.js';
+import { ChunkLog } from './chunk-log.js';
+import {
+  addressOf,
+  CLASS_CODES,
+  EntryList,
+  PARTITIONS,
+  sizeClassOfEntry,
+  tagOf,
+  type ChunkView,
+} from './hash-chunk.js';
+import { addOwn, IndexMerge } from './index-merge.js';
+import { PendingEntries } from './pending-entries.js';
+
+/** Entries that wait before a flush is due: 1.2 MB. Twice as many would save a seventh of the writes at a million keys. */
+const PENDING_ENTRIES = 65_536;
+
+/** Chunks of a partition that are read at the same time. */
+const PARTITION_READS = 32;
+
+export interface ColdIndexOptions {
+  device: Device;
+  pageSize: number;
+  segmentSize: number;
+  salt: number;
+  /** Most bytes of the cache of chunks. */
+  cacheBytes: number;
+  /** Entries that wait before the index is `full`. */
+  pendingEntries?: number;
+  /** Says when a look-up may read synchronously; without it, none does. */
+  pacer: ReadPacer | undefined;
+  /** The same for a flush: one of its own, or look-ups would find their time used up. By default that of look-ups. */
+  flushPacer?: ReadPacer | undefined;
+  /** Where the cold log begins: entries below are garbage. */
+  coldBegin: () => LogAddress;
+  onWriteError: (error: unknown) => void;
+  /** Where the log of chunks begins, for tests of high addresses. */
+  firstAddress?: LogAddress;
+}
+
+/** Where records of a key may lie, newest first. */
+export interface Candidates {
+  count: number;
+  addresses: Float64Array;
+  /** As in `size-class.ts`; those of long records are all `LARGEST_SIZE_CLASS`. */
+  sizeClasses: Uint8Array;
+}
+
+/** Where the records of a partition lie, newest first. Entries with different tags are of different keys. */
+export interface PartitionEntries extends Candidates {
+  tags: Int32Array;
+}
+
+export interface ColdIndexStats {
+  /** Records of the cold log that have an entry: also superseded ones, and garbage that was not dropped yet. */
+  entries: number;
+  pending: number;
+  slots: number;
+  directoryBytes: number;
+  filterBytes: number;
+  cacheBytes: number;
+  pendingBytes: number;
+  /** Pages of the log of chunks, and what a flush reads ahead. */
+  ringBytes: number;
+  chunkLogBytes: number;
+  /** Reads of chunks from disk, for look-ups and for merges. */
+  chunkReads: number;
+  cacheHits: number;
+  bytesWritten: number;
+}
+
+export class ColdIndex {
+  /** What has been superseded since the beginning, by size class: `min(class, 8) - 1`. An estimate, from tags. */
+  readonly superseded = new Float64Array(CLASS_CODES);
+  private readonly directory = new ChunkDirectory();
+  private readonly pending: PendingEntries;
+  private readonly chunks: ChunkLog;
+  private readonly merger: IndexMerge;
+  private lastAddress = NO_ADDRESS;
+  /** What `tryFind` returns, and the entries it comes from. */
+  private readonly found: Candidates = {
+    count: 0,
+    addresses: new Float64Array(16),
+    sizeClasses: new Uint8Array(16),
+  };
+  private readonly list = new EntryList();
+
+  constructor(private readonly options: ColdIndexOptions) {
+    this.pending = new PendingEntries(options.pendingEntries ?? PENDING_ENTRIES);
+    this.chunks = new ChunkLog(options);
+    this.merger = new IndexMerge({
+      directory: this.directory,
+      pending: this.pending,
+      chunks: this.chunks,
+      pacer: options.flushPacer ?? options.pacer,
+      segmentSize: options.segmentSize,
+      coldBegin: options.coldBegin,
+      superseded: this.superseded,
+    });
+  }
+
+  /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */
+  mayHold(hashLow: number, hashHigh: number): boolean {
+    const tag = tagOf(hashLow, hashHigh);
+    const { directory } = this;
+    return directory.mayHold(directory.slotOf(hashLow), tag) || this.pending.has(hashLow, tag);
+  }
+
+  /**
+   * A record was appended to the cold log, at a higher address than all before. Never fails for want of room; whoever
+   * goes on when the index is `full` makes it grow.
+   */
+  put(hashLow: number, hashHigh: number, address: LogAddress, sizeClass: number): void {
+    assert(address > this.lastAddress, 'INV-C6');
+    this.lastAddress = address;
+    this.pending.put(hashLow, hashHigh, address, sizeClass);
+  }
+
+  /** Whether it is time for a `flush`. */
+  get full(): boolean {
+    return this.pending.full;
+  }
+
+  /**
+   * Merges everything that was put before the call into chunks, in slices. One at a time.
+   * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending, and is found as before
+   */
+  async flush(slices: Slices): Promise<void> {
+    await this.merger.flush(slices);
+  }
+
+  /**
+   * Where records of this hash may lie, if that is in memory or may be read synchronously; `undefined` otherwise. The
+   * result is used again by the next call. Hot path (`bench/micro/cold-index.mjs`).
+   * @throws KvCorruptionError
+   */
+  tryFind(hashLow: number, hashHigh: number): Candidates | undefined {
+    const { directory, chunks, list } = this;
+    const tag = tagOf(hashLow, hashHigh);
+    const slot = directory.slotOf(hashLow);
+    list.clear();
+    this.pending.collect(hashLow, tag, this.options.coldBegin(), list);
+    if (directory.mayHold(slot, tag)) {
+      const address = chunks.addressOf(directory.placeOf(slot));
+      let chunk = chunks.inMemory(address);
+      if (!chunk) {
+        chunk = chunks.atOnce(address, this.options.pacer);
+        if (!chunk) return undefined;
+        chunks.cache.put(address, chunk);
+      }
+      this.addFrom(slot, tag, chunk);
+    }
+    return this.toFound();
+  }
+
+  /**
+   * Where records of this hash may lie. Exact as of the moment it resolves.
+   * @throws KvCorruptionError, KvDiskError
+   */
+  async find(hashLow: number, hashHigh: number): Promise<Candidates> {
+    const { directory, chunks, list } = this;
+    const tag = tagOf(hashLow, hashHigh);
+    for (;;) {
+      const slot = directory.slotOf(hashLow);
+      const place = directory.placeOf(slot);
+      let chunk: ChunkView | undefined;
+      if (directory.mayHold(slot, tag)) {
+        const address = chunks.addressOf(place);
+        chunk = chunks.inMemory(address);
+        if (!chunk) {
+          chunk = await this.readPlace(hashLow, place);
+          if (!chunk) continue;
+          chunks.cache.put(address, chunk);
+        }
+      }
+      list.clear();
+      this.pending.collect(hashLow, tag, this.options.coldBegin(), list);
+      if (chunk) this.addFrom(directory.slotOf(hashLow), tag, chunk);
+      const { count, addresses, sizeClasses } = this.toFound();
+      return { count, addresses: addresses.slice(0, count), sizeClasses: sizeClasses.slice(0, count) };
+    }
+  }
+
+  /**
+   * All entries of the hashes with these low bits, garbage left out.
+   * @param partition `hashLow & 8191`
+   */
+  async partition(partition: number): Promise<PartitionEntries> {
+    const { directory } = this;
+    const entries = new EntryList();
+    let next = partition;
+    // Slots that come to be by splits meanwhile lie behind all that there are, so they are met, too.
+    const reader = async (): Promise<void> => {
+      while (next < directory.slots) {
+        const slot = next;
+        next += PARTITIONS;
+        await this.gather(slot, entries);
+      }
+    };
+    await Promise.all(Array.from({ length: PARTITION_READS }, reader));
+    return newestFirst(entries);
+  }
+
+  get stats(): ColdIndexStats {
+    const { directory, pending, chunks, merger } = this;
+    return {
+      entries: merger.entries + pending.count,
+      pending: pending.count,
+      slots: directory.slots,
+      directoryBytes: directory.placeBytes,
+      filterBytes: directory.filterBytes,
+      cacheBytes: chunks.cache.memoryBytes,
+      pendingBytes: pending.memoryBytes,
+      ringBytes: chunks.bufferBytes,
+      chunkLogBytes: chunks.bytes,
+      chunkReads: chunks.chunkReads,
+      cacheHits: chunks.cacheHits,
+      bytesWritten: chunks.bytesWritten,
+    };
+  }
+
+  /** Closes the files and removes them, once nothing is written to them any more. No flush may be under way. */
+  async close(): Promise<void> {
+    await this.chunks.close();
+  }
+
+  /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
+  private async readPlace(hashLow: number, place: number): Promise<ChunkView | undefined> {
+    const { directory, chunks } = this;
+    let chunk: ChunkView | undefined;
+    let failure: { error: unknown } | undefined;
+    try {
+      chunk = await chunks.read(chunks.addressOf(place));
+    } catch (error) {
+      failure = { error };
+    }
+    // Merged or collected meanwhile: its file may even be gone.
+    if (directory.placeOf(directory.slotOf(hashLow)) !== place) return undefined;
+    if (failure) throw failure.error;
+    return chunk;
+  }
+
+  /** Adds what a chunk has of this tag to the list. */
+  private addFrom(slot: number, tag: number, chunk: ChunkView): void {
+    const { list } = this;
+    const begin = this.options.coldBegin();
+    const before = list.count;
+    for (let i = 0; i < chunk.count; i++) {
+      if (chunk.tag(i) !== tag) continue;
+      const low = chunk.low(i);
+      const high = chunk.high(i);
+      if (addressOf(low, high) >= begin) list.add(tag, low, high);
+    }
+    if (list.count === before) this.tighten(slot, chunk);
+  }
+
+  /**
+   * The filter let an absent key through. It may cover entries that went to another slot when this one was split, or
+   * garbage: from now on only what the slot has.
+   */
+  private tighten(slot: number, chunk: ChunkView): void {
+    const { directory, list } = this;
+    const { count } = list;
+    addOwn(list, chunk, slot, directory.widthOf(slot), this.options.coldBegin());
+    let low = 0;
+    let high = 0;
+    for (let i = count; i < list.count; i++) {
+      low |= filterLow(list.tags[i]);
+      high |= filterHigh(list.tags[i]);
+    }
+    list.count = count;
+    directory.set(slot, directory.placeOf(slot), low, high);
+  }
+
+  private toFound(): Candidates {
+    const { list, found } = this;
+    if (list.count > found.addresses.length) {
+      found.addresses = new Float64Array(list.count * 2);
+      found.sizeClasses = new Uint8Array(list.count * 2);
+    }
+    for (let i = 0; i < list.count; i++) {
+      found.addresses[i] = addressOf(list.lows[i], list.highs[i]);
+      found.sizeClasses[i] = sizeClassOfEntry(list.highs[i]);
+    }
+    found.count = list.count;
+    return found;
+  }
+
+  /** Adds the entries of a slot to a list, as they are at one moment. */
+  private async gather(slot: number, into: EntryList): Promise<void> {
+    const { directory, chunks, pending } = this;
+    for (;;) {
+      const place = directory.placeOf(slot);
+      let chunk: ChunkView | undefined;
+      if (place !== 0) {
+        const address = chunks.addressOf(place);
+        chunk =
+          chunks.inMemory(address) ??
+          chunks.inOrder(address, this.options.pacer, true) ??
+          (await this.readPlace(slot, place));
+        if (!chunk) continue;
+      }
+      const width = directory.widthOf(slot);
+      const begin = this.options.coldBegin();
+      pending.gather(slot, width, begin, into);
+      if (chunk) addOwn(into, chunk, slot, width, begin);
+      return;
+    }
+  }
+}
+
+function newestFirst({ count, tags, lows, highs }: EntryList): PartitionEntries {
+  const addresses = new Float64Array(count);
+  const order: number[] = [];
+  for (let i = 0; i < count; i++) {
+    addresses[i] = addressOf(lows[i], highs[i]);
+    order.push(i);
+  }
+  order.sort((a, b) => addresses[b] - addresses[a]);
+  const result = {
+    count: 0,
+    addresses: new Float64Array(count),
+    sizeClasses: new Uint8Array(count),
+    tags: new Int32Array(count),
+  };
+  for (const i of order) {
+    // A slot that was split in between was met twice.
+    if (result.count > 0 && result.addresses[result.count - 1] === addresses[i]) continue;
+    result.addresses[result.count] = addresses[i];
+    result.sizeClasses[result.count] = sizeClassOfEntry(highs[i]);
+    result.tags[result.count++] = tags[i];
+  }
+  return result;
+}

@@ -1,0 +1,115 @@
+/**
+ * The cold tier as one thing: the log, its index, and an estimate of how much of the log is garbage. The estimate goes by
+ * size classes: when the index finds that a record was superseded, it knows the class of the old one, and the mean size
+ * of what was appended in that class. Records that expire are counted by the quarter of an hour in which they do.
+ */
+import type { LogAddress } from '../log/address.js';
+import { FLAG_EXTENTS, KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
+import { LARGEST_SIZE_CLASS, sizeClassOf } from '../log/size-class.js';
+import type { ColdIndex } from './cold-index.js';
+import type { ColdLog } from './cold-log.js';
+
+/** Classes of the index: those of `size-class.ts`, of which the larger ones are one. */
+const CLASSES = 8;
+const EXPIRY_BUCKET_MS = 15 * 60_000;
+/** Records that expire later than all buckets there is room for are not counted until they are met. */
+const MAX_EXPIRY_BUCKETS = 4096;
+
+export class ColdTier {
+  private garbageBytes = 0;
+  private readonly appended = new Float64Array(CLASSES);
+  private readonly counts = new Float64Array(CLASSES);
+  private readonly supersededBefore = new Float64Array(CLASSES);
+  private readonly expiring = new Map<number, number>();
+
+  readonly index: ColdIndex;
+  /** Records found in the log when it was opened. */
+  recovered = 0;
+  /** The log, once it was recovered. */
+  log!: ColdLog;
+
+  /**
+   * @param begin of the log, as long as it is being recovered
+   * @param newIndex makes the index, which asks where the log begins
+   */
+  constructor(begin: LogAddress, newIndex: (coldBegin: () => LogAddress) => ColdIndex) {
+    this.index = newIndex(() => (this.log ? this.log.log.begin : begin));
+  }
+
+  /** Bytes of memory: pages and index. */
+  get memoryBytes(): number {
+    const { directoryBytes, filterBytes, cacheBytes, pendingBytes, ringBytes } = this.index.stats;
+    return this.log.log.usedMemory + directoryBytes + filterBytes + cacheBytes + pendingBytes + ringBytes;
+  }
+
+  async close(): Promise<void> {
+    this.log.segments.close();
+    await this.index.close();
+  }
+
+  /**
+   * Takes a record that was appended to the log (or found there at opening) into the index.
+   * @param bytes of the record, and of its extents if it has some
+   * @param expiresAt milliseconds since 1970, `Infinity` for never
+   */
+  enter(
+    hashLow: number,
+    hashHigh: number,
+    address: LogAddress,
+    bytes: number,
+    flags: number,
+    expiresAt: number,
+  ): void {
+    const sizeClass = (flags & FLAG_EXTENTS) !== 0 ? LARGEST_SIZE_CLASS : sizeClassOf(bytes);
+    this.index.put(hashLow, hashHigh, address, sizeClass);
+    const at = Math.min(sizeClass, CLASSES) - 1;
+    this.appended[at] += bytes;
+    this.counts[at]++;
+    if ((flags & KIND_MASK) === KIND_TOMBSTONE) this.garbageBytes += bytes;
+    else if (expiresAt !== Infinity) this.willExpire(expiresAt, bytes);
+  }
+
+  /** Estimated bytes of the log that nobody needs any more. */
+  garbage(nowMs: number): number {
+    const { superseded } = this.index;
+    for (let at = 0; at < CLASSES; at++) {
+      const count = superseded[at] - this.supersededBefore[at];
+      if (count > 0) this.garbageBytes += (count * this.appended[at]) / this.counts[at];
+      this.supersededBefore[at] = superseded[at];
+    }
+    for (const [bucket, bytes] of this.expiring) {
+      if (bucket * EXPIRY_BUCKET_MS > nowMs) continue;
+      this.garbageBytes += bytes;
+      this.expiring.delete(bucket);
+    }
+    return Math.min(this.garbageBytes, this.log.bytes);
+  }
+
+  /** Share of the log that is garbage, 0 to 1. */
+  garbageShare(nowMs: number): number {
+    return this.log.bytes === 0 ? 0 : this.garbage(nowMs) / this.log.bytes;
+  }
+
+  /** Something died that the index does not see: a space was cleared. */
+  died(bytes: number): void {
+    this.garbageBytes += bytes;
+  }
+
+  /** Garbage was truncated. */
+  dropped(bytes: number): void {
+    this.garbageBytes = Math.max(0, Math.min(this.garbageBytes - bytes, this.log.bytes));
+  }
+
+  /** Mean bytes of a record. */
+  get meanBytes(): number {
+    const counts = this.counts.reduce((sum, count) => sum + count, 0);
+    return counts === 0 ? 0 : this.appended.reduce((sum, bytes) => sum + bytes, 0) / counts;
+  }
+
+  private willExpire(expiresAt: number, bytes: number): void {
+    const bucket = Math.ceil(expiresAt / EXPIRY_BUCKET_MS);
+    const sum = this.expiring.get(bucket);
+    if (sum !== undefined) this.expiring.set(bucket, sum + bytes);
+    else if (this.expiring.size < MAX_EXPIRY_BUCKETS) this.expiring.set(bucket, bytes);
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * How entries get into chunks: those that wait are merged, slot by slot, and when the log of chunks holds more garbage
+ * than chunks, what lives in its oldest segment is appended again. One at a time; between any two steps look-ups give
+ * right answers, because each slot changes from its old chunk to the new one within one turn of the event loop.
+ */
+import { assert } from '../assert.js';
+import type { LogAddress } from '../log/address.js';
+import type { ReadPacer } from '../log/read-pacer.js';
+import type { Slices } from '../log/slices.js';
+import { filterHigh, filterLow, type ChunkDirectory } from './chunk-directory.js';
+import type { ChunkLog } from './chunk-log.js';
+import {
+  addressOf,
+  chunkBytes,
+  classCodeOf,
+  ENTRY_BYTES,
+  EntryList,
+  hashLowOf,
+  slotOfChunk,
+  widthOfChunk,
+  type ChunkView,
+} from './hash-chunk.js';
+import { PendingEntries } from './pending-entries.js';
+
+/** Chunks read at the same time: the disk has something to choose from, and each takes half a KiB. */
+const MAX_READS = 64;
+
+/** With more slots than this for each pending entry, a flush finds little of what it reads ahead. */
+const SPARSE_SLOTS = 16;
+
+/** The log of chunks is collected when it is longer than this many times its live bytes, and a segment. */
+const MAX_GARBAGE_FACTOR = 2;
+
+/** Bytes of a chunk beside its entries: header and padding. */
+const CHUNK_OVERHEAD = chunkBytes(0) + 4;
+
+export interface IndexParts {
+  directory: ChunkDirectory;
+  pending: PendingEntries;
+  chunks: ChunkLog;
+  pacer: ReadPacer | undefined;
+  segmentSize: number;
+  coldBegin: () => LogAddress;
+  /** By class code: records of the cold log that a later one with the same tag took the place of. */
+  superseded: Float64Array;
+}
+
+export class IndexMerge {
+  /** Entries in chunks, those counted once that slots share. */
+  entries = 0;
+  private running = false;
+  private readonly list = new EntryList();
+  /** Slots whose chunks are being read. */
+  private readonly reading = new Set<number>();
+  private dense = false;
+  private failure: { error: unknown } | undefined;
+  private wake: () => void = () => {};
+
+  constructor(private readonly parts: IndexParts) {}
+
+  /**
+   * Merges everything that was pending at the call into chunks.
+   * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending
+   */
+  async flush(slices: Slices): Promise<void> {
+    assert(!this.running, 'INV-C4');
+    this.running = true;
+    try {
+      await this.grow(slices);
+      await this.mergePending(slices);
+      await this.collect(slices);
+    } finally {
+      this.running = false;
+    }
+  }
+
+  /** Only here, so that slots stay the same during a merge. */
+  private async grow(slices: Slices): Promise<void> {
+    const { directory, pending } = this.parts;
+    while (directory.growFor(this.entries + pending.count)) {
+      if ((directory.slots & 63) === 0 && slices.over) await slices.next();
+    }
+  }
+
+  private async mergePending(slices: Slices): Promise<void> {
+    const { chunks, pending, directory } = this.parts;
+    this.failure = undefined;
+    this.dense = pending.count * SPARSE_SLOTS > directory.slots;
+    try {
+      for (let turn = 0; turn < PendingEntries.buckets; turn++) {
+        const bucket = PendingEntries.bucketAt(turn);
+        for (let slot = this.nextSlot(bucket); slot >= 0; slot = this.nextSlot(bucket)) {
+          if (!this.mergeAtOnce(slot)) await this.mergeLater(slot, slices);
+          if (chunks.crowded) await chunks.written();
+          if (slices.over) await slices.next();
+        }
+      }
+    } finally {
+      while (this.reading.size > 0) await this.nextRead();
+    }
+    this.throwFailure();
+  }
+
+  /** A slot with entries in this bucket that is not being merged already; -1 when there is none. */
+  private nextSlot(bucket: number): number {
+    const { pending, directory } = this.parts;
+    for (let link = pending.linkAfter(bucket, 0); link !== 0; link = pending.linkAfter(bucket, link)) {
+      const slot = directory.slotOf(pending.hashLowAt(bucket, link));
+      if (!this.reading.has(slot)) return slot;
+    }
+    return -1;
+  }
+
+  /** @returns false when the slot's chunk has to be read first, and without blocking */
+  private mergeAtOnce(slot: number): boolean {
+    const { directory, chunks, pacer } = this.parts;
+    const place = directory.placeOf(slot);
+    if (place === 0) this.merge(slot, undefined);
+    else {
+      const address = chunks.addressOf(place);
+      const chunk = chunks.inMemory(address) ?? chunks.inOrder(address, pacer, this.dense);
+      if (!chunk) return false;
+      this.merge(slot, chunk);
+    }
+    return true;
+  }
+
+  private async mergeLater(slot: number, slices: Slices): Promise<void> {
+    if (this.reading.size === 0) {
+      // Perhaps only the time for synchronous reads in this turn was used up: waiting for the next is cheaper.
+      await slices.next();
+      if (this.mergeAtOnce(slot)) return;
+    }
+    void this.mergeAfterRead(slot);
+    while (this.reading.size >= MAX_READS) await this.nextRead();
+    this.throwFailure();
+  }
+
+  /** Never rejects: a failure ends the run. */
+  private async mergeAfterRead(slot: number): Promise<void> {
+    const { directory, chunks } = this.parts;
+    this.reading.add(slot);
+    try {
+      const place = directory.placeOf(slot);
+      const chunk = await chunks.read(chunks.addressOf(place));
+      assert(directory.placeOf(slot) === place, 'INV-C5');
+      this.merge(slot, chunk);
+    } catch (error) {
+      this.failure ??= { error };
+    } finally {
+      this.reading.delete(slot);
+      this.wake();
+    }
+  }
+
+  private async nextRead(): Promise<void> {
+    await new Promise<void>((resolve) => (this.wake = resolve));
+  }
+
+  private throwFailure(): void {
+    if (this.failure) throw this.failure.error;
+  }
+
+  /**
+   * Writes the slot's chunk anew: what waits for it, and what is its own in the old one and no garbage. Hot path
+   * (`bench/micro/cold-index.mjs`).
+   */
+  private merge(slot: number, chunk: ChunkView | undefined): void {
+    const { directory, pending, chunks } = this.parts;
+    const { list } = this;
+    const begin = this.parts.coldBegin();
+    const width = directory.widthOf(slot);
+    list.clear();
+    pending.gather(slot, width, begin, list);
+    const added = list.count;
+    const before = chunk ? addOwn(list, chunk, slot, width, begin) : 0;
+    this.countSuperseded(added);
+    let place = 0;
+    let low = 0;
+    let high = 0;
+    if (list.count > 0) {
+      place = chunks.append(slot, width, list);
+      for (let i = 0; i < list.count; i++) {
+        low |= filterLow(list.tags[i]);
+        high |= filterHigh(list.tags[i]);
+      }
+    }
+    directory.set(slot, place, low, high);
+    pending.remove(slot, width);
+    this.entries += list.count - before;
+  }
+
+  /** Each new entry takes the place of the newest older one with its tag. */
+  private countSuperseded(added: number): void {
+    const { count, tags, highs } = this.list;
+    for (let i = 0; i < added; i++) {
+      const tag = tags[i];
+      for (let j = i + 1; j < count; j++) {
+        if (tags[j] !== tag) continue;
+        this.parts.superseded[classCodeOf(highs[j])]++;
+        break;
+      }
+    }
+  }
+
+  private async collect(slices: Slices): Promise<void> {
+    const { chunks, directory, segmentSize } = this.parts;
+    for (;;) {
+      const live = this.entries * ENTRY_BYTES + directory.slots * CHUNK_OVERHEAD;
+      if (chunks.bytes <= MAX_GARBAGE_FACTOR * live + segmentSize || !chunks.canDropOldest) return;
+      await chunks.visitOldest(slices, (chunk, words, at, place) => {
+        // The chunk's slot, and those that were split from it since, as far as they have no chunk of their own.
+        const step = 2 ** widthOfChunk(words, at);
+        for (let slot = slotOfChunk(words, at); slot < directory.slots; slot += step) {
+          if (directory.placeOf(slot) === place) this.merge(slot, chunk);
+        }
+      });
+      chunks.dropOldest();
+    }
+  }
+}
+
+/**
+ * Adds to the list what is the slot's own in a chunk and no garbage.
+ * @returns how many entries are the slot's own, garbage included
+ */
+export function addOwn(
+  list: EntryList,
+  chunk: ChunkView,
+  slot: number,
+  width: number,
+  begin: LogAddress,
+): number {
+  const mask = (1 << width) - 1;
+  let own = 0;
+  for (let i = 0; i < chunk.count; i++) {
+    const tag = chunk.tag(i);
+    if (((hashLowOf(slot, tag) ^ slot) & mask) !== 0) continue;
+    own++;
+    const low = chunk.low(i);
+    const high = chunk.high(i);
+    if (addressOf(low, high) >= begin) list.add(tag, low, high);
+  }
+  return own;
+}

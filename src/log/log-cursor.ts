@@ -1,0 +1,105 @@
+/**
+ * Going through a part of a log record by record, in large sequential reads, for compaction. Every record is verified:
+ * damage ends the journey with an error, because nobody may truncate what could not be read.
+ *
+ *   while (await cursor.load()) {
+ *     while (cursor.next()) use(cursor.words, cursor.at, cursor.address);
+ *   }
+ */
+import { KvCorruptionError } from '../errors.js';
+import { MAX_PAGE_SIZE } from '../limits.js';
+import type { LogAddress } from './address.js';
+import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
+import type { SegmentFiles } from './segment-files.js';
+
+const READ_BYTES = 1024 * 1024;
+
+export class LogCursor {
+  /** The current record. It stays where it is until the next `load`. */
+  words = new Int32Array(0);
+  at = 0;
+  address: LogAddress;
+  bytes = 0;
+  /** Behind the current record. */
+  position: LogAddress;
+  private buffer = new Uint8Array(READ_BYTES);
+  private loadedFrom: LogAddress;
+  private loadedWords = 0;
+  /** Whether the last record was a commit, or there was none yet: logs begin behind one. */
+  private behindCommit = true;
+
+  /**
+   * @param from start of a record
+   * @param until end of a record; everything before it is on the device
+   */
+  constructor(
+    private readonly segments: SegmentFiles,
+    from: LogAddress,
+    private readonly until: LogAddress,
+  ) {
+    this.address = this.position = this.loadedFrom = from;
+  }
+
+  /** The bytes of what was read last: `words` is a view of the same memory. */
+  get loadedBytes(): Uint8Array {
+    return this.buffer;
+  }
+
+  /** Index of the first word of a record that was read together with the current one, or -1. */
+  find(address: LogAddress): number {
+    const at = (address - this.loadedFrom) / 4;
+    if (at < 0 || at >= this.loadedWords) return -1;
+    const available = (this.loadedWords - at) * 4;
+    return isIntact(this.words, at, available, address, this.segments.salt) ? at : -1;
+  }
+
+  /** Moves to the next record among those that were read; `false` where there is none. */
+  next(): boolean {
+    const at = (this.position - this.loadedFrom) / 4;
+    const available = (this.loadedWords - at) * 4;
+    if (available < MIN_RECORD_BYTES || this.position >= this.until) return false;
+    if (!isIntact(this.words, at, available, this.position, this.segments.salt)) return false;
+    this.at = at;
+    this.address = this.position;
+    this.bytes = totalBytes(this.words, at);
+    this.position = (this.position + this.bytes) as LogAddress;
+    this.behindCommit = (this.words[at + 1] & KIND_MASK) === KIND_COMMIT;
+    return true;
+  }
+
+  /**
+   * Reads on. Resolves to `false` when the end is reached.
+   * @throws KvCorruptionError at damage
+   */
+  async load(): Promise<boolean> {
+    const { segments } = this;
+    let segment = segments.segmentOf(this.position);
+    while (
+      this.position < this.until &&
+      this.position >= segments.startOf(segment) + segments.sizeOf(segment)
+    ) {
+      // The log has gaps where a tail was cut off: right behind a commit.
+      const isGap = this.position < segments.startOf(segment + 1);
+      if (isGap && !this.behindCommit) throw this.damaged();
+      this.position = Math.min(segments.startOf(++segment), this.until) as LogAddress;
+    }
+    if (this.position >= this.until) return false;
+    for (;;) {
+      const length = Math.min(this.buffer.length, this.until - this.position);
+      const available = await segments.read(this.position, this.buffer, length);
+      this.words = new Int32Array(this.buffer.buffer, 0, available >> 2);
+      this.loadedFrom = this.position;
+      this.loadedWords = available >> 2;
+      if (isIntact(this.words, 0, available, this.position, segments.salt)) return true;
+      if (available < this.buffer.length || this.buffer.length >= MAX_PAGE_SIZE) break;
+      // A record may be longer than the buffer.
+      this.buffer = new Uint8Array(Math.min(this.buffer.length * 2, MAX_PAGE_SIZE));
+    }
+    throw this.damaged();
+  }
+
+  private damaged(): KvCorruptionError {
+    const file = this.segments.nameOf(this.segments.segmentOf(this.position));
+    return new KvCorruptionError('A record is damaged', file, this.position);
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * One way through the oldest part of a log, the same for both kinds of compaction: records in groups, first which of
+ * them live (reads from disk side by side), then what becomes of them, in their order. It ends behind a commit record,
+ * because logs begin behind one; it lets the event loop turn, and waits for the disk, as often as it has to.
+ */
+import { type KeyedHash } from '../codec/keyed-hash.js';
+import type { ColdTier } from '../cold/cold-tier.js';
+import type { LogAddress } from '../log/address.js';
+import { readCommit } from '../log/commit.js';
+import type { LogCursor } from '../log/log-cursor.js';
+import {
+  KIND_CLEAR,
+  KIND_COMMIT,
+  KIND_MASK,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  keyLengthOf,
+} from '../log/record.js';
+import type { Slices } from '../log/slices.js';
+import type { HashedRecord } from './record-copier.js';
+import { keyStart } from './record-key.js';
+
+/** Records whose liveness is found out together. */
+const GROUP = 64;
+
+/** A record with where it lies in the log that is compacted. */
+export interface PassRecord extends HashedRecord {
+  address: LogAddress;
+}
+
+/** What one kind of compaction does with records. */
+export interface PassPolicy {
+  /** Whether a value or tombstone is the newest of its key in this log. */
+  isNewest(record: PassRecord): boolean | Promise<boolean>;
+  /** What becomes of the newest record of a key. `false` when it is not the newest any more: it is asked again. */
+  move(record: PassRecord): boolean | Promise<boolean>;
+  /** What becomes of a clear mark. */
+  mark(record: PassRecord): void;
+}
+
+/** A place where a log may begin: behind a commit record. */
+export interface Boundary {
+  end: LogAddress;
+  commit: number;
+}
+
+export class CompactionPass {
+  /** Records seen, and those among them that were not the newest of their key. */
+  records = 0;
+  superseded = 0;
+  private readonly group: PassRecord[] = [];
+
+  constructor(
+    private readonly cursor: LogCursor,
+    private readonly cold: ColdTier,
+    private readonly hash: KeyedHash,
+    private readonly policy: PassPolicy,
+    private readonly slices: Slices,
+    /** Told how far the pass is each time before it waits. */
+    private readonly onProgress: (address: LogAddress) => void,
+  ) {}
+
+  /**
+   * @param goal where the pass may end: at the first commit record that ends here or behind
+   * @param lastCommit the last commit behind which the log may begin
+   * @param mayGoOn asked at every commit record
+   * @returns the last commit record that was passed; everything before it may be truncated once the cold log is durable
+   * @throws KvCorruptionError at damage; nothing behind it was touched
+   */
+  async run(goal: LogAddress, lastCommit: number, mayGoOn: () => boolean): Promise<Boundary | undefined> {
+    const { cursor } = this;
+    let passed: Boundary | undefined;
+    while (await cursor.load()) {
+      while (cursor.next()) {
+        const { words, at, address } = cursor;
+        const kind = words[at + 1] & KIND_MASK;
+        if (kind === KIND_VALUE || kind === KIND_TOMBSTONE) {
+          this.add(words, at, address);
+          if (this.group.length === GROUP) await this.settle();
+        } else if (kind === KIND_CLEAR) {
+          await this.settle();
+          this.add(words, at, address);
+          this.policy.mark(this.group.pop() as PassRecord);
+        } else if (kind === KIND_COMMIT) {
+          await this.settle();
+          const { number } = readCommit(words, at);
+          if (number > lastCommit) return passed;
+          passed = { end: cursor.position, commit: number };
+          if (passed.end >= goal || number === lastCommit || !mayGoOn()) return passed;
+        }
+      }
+      await this.settle();
+    }
+    return passed;
+  }
+
+  private add(words: Int32Array, at: number, address: LogAddress): void {
+    this.hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
+    const { low, high } = this.hash;
+    this.group.push({ words, bytes: this.cursor.loadedBytes, at, address, low, high });
+  }
+
+  private async settle(): Promise<void> {
+    const { group, policy } = this;
+    if (group.length === 0) return;
+    const verdicts = group.map((record) => policy.isNewest(record));
+    const waits = verdicts.some((verdict) => typeof verdict !== 'boolean');
+    const settled = (waits ? await Promise.all(verdicts as Promise<boolean>[]) : verdicts) as boolean[];
+    for (const [i, record] of group.entries()) {
+      this.records++;
+      let isNewest = settled[i];
+      while (isNewest) {
+        const moved = policy.move(record);
+        if (typeof moved === 'boolean' ? moved : await moved) break;
+        isNewest = await policy.isNewest(record);
+      }
+      if (!isNewest) this.superseded++;
+    }
+    group.length = 0;
+    await this.rest();
+  }
+
+  /** Whatever has to be waited for before more can be appended. */
+  private async rest(): Promise<void> {
+    const { cold, slices } = this;
+    if (cold.index.full) await cold.index.flush(slices);
+    if (cold.log.isFull) {
+      this.onProgress(this.cursor.position);
+      await cold.log.drain();
+      slices.restart();
+    }
+    if (!slices.over) return;
+    this.onProgress(this.cursor.position);
+    await slices.next();
+  }
+}

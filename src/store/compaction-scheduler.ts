@@ -1,0 +1,161 @@
+/**
+ * When compaction runs: as soon as the hot log is over its budget, and at an interval that doubles after five runs that
+ * found nothing to do, and is as it was after one that did (the back-off of Jering.KeyValueStore).
+ *
+ * Writers that are faster than compaction are slowed down to its speed, not stopped: for each byte of the hot log that a
+ * run has gone through, a byte may be written.
+ */
+import type { EnvClock } from '../device/env.js';
+import { KvClosedError } from '../errors.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import type { HybridLog } from '../log/hybrid-log.js';
+import type { Compactor, KvCompactionReport } from './compactor.js';
+import type { ResolvedOptions } from './options.js';
+
+const USELESS_RUNS = 5;
+const LONGEST_BACK_OFF = 64;
+
+/** Share of the budget that may be written on top of it before writers have to wait. */
+const CREDIT_SHARE = 1 / 8;
+
+/** Slices are this much longer while writers who do not wait leave compaction behind. */
+const HURRY = 4;
+
+/** Shortest record: so many entries more need at least so many bytes more of log. */
+const LEAST_BYTES_PER_ENTRY = 32;
+
+export class CompactionScheduler {
+  /** A tail beyond this is reported to `pressed`. */
+  limit = Infinity;
+  /** Runs that failed, and why the last one did. */
+  failures = 0;
+  lastFailure: Error | undefined;
+  private started = false;
+  private everyMs: number;
+  private useless = 0;
+  private cancelTimer: (() => void) | undefined;
+  private waiting: Promise<void> | undefined;
+  private release: () => void = () => undefined;
+
+  constructor(
+    private readonly compactor: Compactor,
+    private readonly parts: {
+      options: ResolvedOptions;
+      clock: EnvClock;
+      log: HybridLog;
+      index: HashIndex;
+      onFailure: (error: Error) => void;
+    },
+  ) {
+    this.everyMs = parts.options.compaction.everyMs;
+    compactor.onBegin = () => this.began();
+    compactor.onProgress = (bytes) => this.progressed(bytes);
+    compactor.onEnd = () => this.look(0);
+  }
+
+  start(): void {
+    if (this.started || !this.parts.options.compaction.scheduled) return;
+    this.started = true;
+    this.limit = 0;
+    this.setTimer();
+  }
+
+  /** Ends the schedule, and a run that is under way at its next safe point. */
+  async stop(): Promise<void> {
+    this.started = false;
+    this.limit = Infinity;
+    this.cancelTimer?.();
+    this.cancelTimer = undefined;
+    this.look(Infinity);
+    await this.compactor.stop();
+  }
+
+  /**
+   * The tail of the hot log is beyond `limit`: starts a run if it is time.
+   * @returns what writers have to wait for, if they are too fast
+   */
+  pressed(): Promise<void> | undefined {
+    const { log, options } = this.parts;
+    if (!this.started) return undefined;
+    if (!this.compactor.running) {
+      if (this.share() <= 1) {
+        this.limit = this.nextLook();
+        return undefined;
+      }
+      this.launch();
+    }
+    const ahead = log.tail - this.limit;
+    if (ahead <= 0) return undefined;
+    const { sliceMs } = options.compaction;
+    this.compactor.sliceMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : sliceMs;
+    return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
+  }
+
+  /** How much of what it may have the hot log has: above 1 is too much. */
+  private share(): number {
+    const { log, index, options } = this.parts;
+    const { diskBudget, maxIndexEntries } = options.hot;
+    return Math.max((log.tail - log.begin) / diskBudget, index.entries / maxIndexEntries);
+  }
+
+  /** The next tail at which the budget may be used up. */
+  private nextLook(): number {
+    const { log, index, options } = this.parts;
+    const { diskBudget, maxIndexEntries } = options.hot;
+    const entries = Math.max(maxIndexEntries - index.entries, 1) * LEAST_BYTES_PER_ENTRY;
+    return Math.min(log.begin + diskBudget, log.tail + entries);
+  }
+
+  private launch(): void {
+    void this.compactor.run('budget').catch((error: unknown) => this.failed(error));
+  }
+
+  private began(): void {
+    const { log, options } = this.parts;
+    if (this.started) this.limit = log.tail + options.hot.diskBudget * CREDIT_SHARE;
+  }
+
+  private progressed(bytes: number): void {
+    if (this.started) this.look(this.limit + bytes);
+  }
+
+  private failed(error: unknown): void {
+    // Nobody waits for a compaction that cannot run; it is tried again at the next interval.
+    this.look(Infinity);
+    if (error instanceof KvClosedError) return;
+    this.failures++;
+    this.lastFailure = error instanceof Error ? error : new Error(String(error));
+    this.parts.onFailure(this.lastFailure);
+  }
+
+  /** Sets a limit, and lets those who wait go on. */
+  private look(limit: number): void {
+    if (this.started) this.limit = limit;
+    this.waiting = undefined;
+    this.release();
+  }
+
+  private setTimer(): void {
+    // A process that has nothing else to do need not stay for this.
+    this.cancelTimer = this.parts.clock.after(this.everyMs, () => void this.runIdly(), true);
+  }
+
+  private async runIdly(): Promise<void> {
+    try {
+      this.backOff(await this.compactor.run('interval'));
+    } catch (error) {
+      this.failed(error);
+    }
+    if (this.started) this.setTimer();
+  }
+
+  private backOff(report: KvCompactionReport): void {
+    const { everyMs } = this.parts.options.compaction;
+    if (report.hot.truncatedBytes + report.cold.truncatedBytes > 0) {
+      this.useless = 0;
+      this.everyMs = everyMs;
+    } else if (++this.useless % USELESS_RUNS === 0) {
+      this.everyMs = Math.min(this.everyMs * 2, everyMs * LONGEST_BACK_OFF);
+    }
+  }
+}

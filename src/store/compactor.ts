@@ -1,0 +1,340 @@
+/**
+ * Compaction as a whole: when it runs, in which order its steps become durable, and what it did. One run at a time per
+ * store; whoever asks for another joins it. The order, in which nothing can be lost at any point:
+ *
+ *   cold log synced → cold index knows the new addresses (from the append on) → hot log committed, so that what covers
+ *   the records that were left behind is durable as well → manifest with the new begin → hot index entries below it
+ *   dropped → segments unlinked
+ *
+ * A run ends early (signal, shutdown) at the next commit record, after these steps.
+ */
+import type { KeyedHash } from '../codec/keyed-hash.js';
+import type { ColdTier } from '../cold/cold-tier.js';
+import type { EnvClock } from '../device/env.js';
+import { KvDiskError } from '../errors.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import type { LogAddress } from '../log/address.js';
+import type { HybridLog } from '../log/hybrid-log.js';
+import { LogCursor } from '../log/log-cursor.js';
+import type { SegmentFiles } from '../log/segment-files.js';
+import { Slices } from '../log/slices.js';
+import { ColdCompaction } from './cold-compaction.js';
+import { CompactionPass, type Boundary, type PassPolicy } from './compaction-pass.js';
+import type { Dictionary } from './dictionary.js';
+import type { GroupCommit } from './group-commit.js';
+import type { Health } from './health.js';
+import { HotCompaction } from './hot-compaction.js';
+import type { Manifest, ManifestFile } from './manifest.js';
+import type { ResolvedOptions } from './options.js';
+import type { ReadPath } from './read-path.js';
+import { RecordCopier } from './record-copier.js';
+import type { Spaces } from './spaces.js';
+import type { Versions } from './versions.js';
+
+/** Why a compaction ran. */
+export type KvCompactionReason = 'budget' | 'interval' | 'manual';
+
+export interface KvCompactOptions {
+  /**
+   * Everything: the hot log is moved whole, what is in memory included, and the cold log is rewritten as far as it has
+   * garbage. Without it, what is in memory stays hot, and the cold log is rewritten where `cold.garbageShare` asks.
+   */
+  full?: boolean;
+  /** Ends the run at the next safe point; what was done until then stays done. */
+  signal?: AbortSignal;
+}
+
+/** What a compaction did with one of the logs. */
+export interface KvCompactionPart {
+  /** Bytes of the log that were read and given up. */
+  truncatedBytes: number;
+  /** Records in them, and how many of those were not the newest of their key, deleted, expired or cleared. */
+  records: number;
+  droppedRecords: number;
+}
+
+/** What a compaction did. */
+export interface KvCompactionReport {
+  reason: KvCompactionReason;
+  /** Hot → cold, and cold → cold. */
+  hot: KvCompactionPart;
+  cold: KvCompactionPart;
+  /** Records appended to the cold log (tombstones included), and their bytes. */
+  copiedRecords: number;
+  copiedBytes: number;
+  /** Bytes of both logs before and after. */
+  bytesBefore: number;
+  bytesAfter: number;
+  /** Milliseconds from start to end, waiting included. */
+  tookMs: number;
+  /** Bytes written to all logs and the cold index for each byte that callers wrote, since the store was opened. */
+  writeAmplification: number;
+  /** Whether it was ended before it was done. */
+  aborted: boolean;
+}
+
+export interface CompactorParts {
+  options: ResolvedOptions;
+  clock: EnvClock;
+  manifest: ManifestFile;
+  dictionary: Dictionary;
+  segments: SegmentFiles;
+  index: HashIndex;
+  log: HybridLog;
+  cold: ColdTier;
+  reads: ReadPath;
+  versions: Versions;
+  spaces: Spaces;
+  commits: GroupCommit;
+  health: Health;
+  hash: KeyedHash;
+  writeAmplification: () => number;
+}
+
+/** A truncation for each so many bytes at the most, so that space is given back on the way. */
+const MAX_PORTION = 64 * 1024 * 1024;
+
+/** The hot log is brought down to this share of its budget, so that a run is worth its costs. */
+const HOT_AFTER = 0.75;
+
+/** The cold log is rewritten until its garbage is below this part of the share that it may have. */
+const COLD_AFTER = 0.8;
+
+/** Buckets of the hot index that are looked through between two looks at the clock. */
+const SWEEP_BUCKETS = 512;
+
+const NO_PART: KvCompactionPart = { truncatedBytes: 0, records: 0, droppedRecords: 0 };
+
+export class Compactor {
+  /** Told of each run that has ended. */
+  onDone: (report: KvCompactionReport) => void = () => undefined;
+  /** Told when a run begins and ends, and between of the bytes it went through, each time before it waits. */
+  onBegin: () => void = () => undefined;
+  onProgress: (bytes: number) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  running: Promise<KvCompactionReport> | undefined;
+  /** What the last run did that had something to do. */
+  last: KvCompactionReport | undefined;
+  private abort = new AbortController();
+  private readonly slices: Slices;
+
+  constructor(private readonly parts: CompactorParts) {
+    this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs);
+  }
+
+  /** Milliseconds of one slice: more, when writers are faster than compaction. */
+  set sliceMs(ms: number) {
+    this.slices.sliceMs = ms;
+  }
+
+  /** Starts a run, or joins the one that is under way. */
+  run(reason: KvCompactionReason, options: KvCompactOptions = {}): Promise<KvCompactionReport> {
+    this.running ??= this.begin(reason, options).finally(() => {
+      this.running = undefined;
+      this.onEnd();
+    });
+    return this.running;
+  }
+
+  /** Ends the run that is under way at its next safe point; resolves when it has ended. */
+  async stop(): Promise<void> {
+    this.abort.abort();
+    while (this.running) await this.running.catch(() => undefined);
+    this.abort = new AbortController();
+  }
+
+  /** Commits what a run that failed left behind, so that it need not be told from a torn tail. */
+  async settle(): Promise<void> {
+    if (this.parts.cold.log.log.hasUncommitted) await this.commitCold(false);
+  }
+
+  private async begin(
+    reason: KvCompactionReason,
+    { full = false, signal }: KvCompactOptions,
+  ): Promise<KvCompactionReport> {
+    const { clock, cold, options } = this.parts;
+    const startMs = clock.tick();
+    const bytesBefore = this.bytes();
+    const copier = new RecordCopier(cold);
+    const mayGoOn = () => !this.abort.signal.aborted && !signal?.aborted;
+    const report: KvCompactionReport = {
+      reason,
+      hot: { ...NO_PART },
+      cold: { ...NO_PART },
+      copiedRecords: 0,
+      copiedBytes: 0,
+      bytesBefore,
+      bytesAfter: 0,
+      tookMs: 0,
+      writeAmplification: 0,
+      aborted: false,
+    };
+    this.onBegin();
+    this.slices.restart();
+    await this.compactHot(this.hotGoal(reason, full), full, copier, report.hot, mayGoOn);
+    report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
+    if (reason === 'manual') await cold.index.flush(this.slices);
+    const share = full ? 0 : options.cold.garbageShare;
+    await this.compactCold(share, copier, report.cold, mayGoOn);
+    report.cold.droppedRecords =
+      report.cold.records - copier.copiedRecords + report.hot.records - report.hot.droppedRecords;
+    report.copiedRecords = copier.copiedRecords;
+    report.copiedBytes = copier.copiedBytes;
+    report.bytesAfter = this.bytes();
+    report.tookMs = clock.tick() - startMs;
+    report.writeAmplification = this.parts.writeAmplification();
+    report.aborted = !mayGoOn();
+    if (report.hot.records + report.cold.records > 0) {
+      this.last = report;
+      this.onDone(report);
+    }
+    return report;
+  }
+
+  /** Up to where the hot log is to be moved. */
+  private hotGoal(reason: KvCompactionReason, full: boolean): LogAddress {
+    const { log, index, options } = this.parts;
+    if (full) return log.tail;
+    if (reason === 'manual') return log.head;
+    const bytes = log.tail - log.begin;
+    const { diskBudget, maxIndexEntries } = options.hot;
+    const share = Math.max(bytes / diskBudget, index.entries / maxIndexEntries);
+    return share <= 1 ? log.begin : ((log.tail - (bytes / share) * HOT_AFTER) as LogAddress);
+  }
+
+  private async compactHot(
+    goal: LogAddress,
+    full: boolean,
+    copier: RecordCopier,
+    part: KvCompactionPart,
+    mayGoOn: () => boolean,
+  ): Promise<void> {
+    const { commits, log, segments } = this.parts;
+    if (goal <= log.begin) return;
+    await commits.commit();
+    // The log may begin behind any commit but the last.
+    if (full) await commits.mark();
+    const end = Math.min(goal, commits.syncedEnd) as LogAddress;
+    while (log.begin < end && mayGoOn()) {
+      const cursor = new LogCursor(segments, log.begin, commits.syncedEnd);
+      const policy = new HotCompaction(this.parts, cursor, copier);
+      const passed = await this.pass(cursor, policy, part, log.begin, end, commits.synced - 1, mayGoOn);
+      if (!passed) return;
+      await this.truncateHot(passed);
+    }
+  }
+
+  private async compactCold(
+    share: number,
+    copier: RecordCopier,
+    part: KvCompactionPart,
+    mayGoOn: () => boolean,
+  ): Promise<void> {
+    const { cold, versions } = this.parts;
+    const { log, segments } = cold.log;
+    if (cold.garbageShare(versions.now()) <= share) return;
+    await this.commitCold(false);
+    const end = cold.log.synced.tail;
+    while (log.begin < end && mayGoOn() && cold.garbageShare(versions.now()) > share * COLD_AFTER) {
+      const cursor = new LogCursor(segments, log.begin, end);
+      const policy = new ColdCompaction(this.parts, cursor, copier);
+      const { commit } = cold.log.synced;
+      const passed = await this.pass(cursor, policy, part, log.begin, end, commit, mayGoOn);
+      if (!passed) return;
+      await this.truncateCold(passed);
+    }
+  }
+
+  private async pass(
+    cursor: LogCursor,
+    policy: PassPolicy,
+    part: KvCompactionPart,
+    from: LogAddress,
+    end: LogAddress,
+    lastCommit: number,
+    mayGoOn: () => boolean,
+  ): Promise<Boundary | undefined> {
+    const { cold, hash } = this.parts;
+    let reported: number = from;
+    const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
+      this.onProgress(address - reported);
+      reported = address;
+    });
+    const goal = Math.min(end, from + MAX_PORTION) as LogAddress;
+    const passed = await run.run(goal, lastCommit, mayGoOn);
+    part.records += run.records;
+    if (passed) part.truncatedBytes += passed.end - from;
+    return passed;
+  }
+
+  private async truncateHot({ end, commit }: Boundary): Promise<void> {
+    const { commits, index, log, manifest, reads, segments } = this.parts;
+    await this.commitCold(false);
+    await commits.commit();
+    this.replaceManifest({ hot: { ...manifest.current.hot, begin: end, beginCommit: commit } });
+    log.truncate(end);
+    reads.truncations++;
+    for (let bucket: number | undefined = 0; bucket !== undefined;) {
+      bucket = index.removeBelow(end, bucket, SWEEP_BUCKETS);
+      if (this.slices.over) await this.slices.next();
+    }
+    await this.removeSegments(segments, end);
+  }
+
+  private async truncateCold({ end, commit }: Boundary): Promise<void> {
+    const { cold, commits, manifest, reads } = this.parts;
+    const before = cold.log.log.begin;
+    const copied = cold.log.log.uncommittedBytes;
+    await this.commitCold(true);
+    // Records that newer ones in the hot log cover were left behind.
+    await commits.commit();
+    this.replaceManifest({ cold: { ...manifest.current.cold, begin: end, beginCommit: commit } });
+    cold.log.log.truncate(end);
+    reads.truncations++;
+    cold.dropped(end - before - copied);
+    await this.removeSegments(cold.log.segments, end);
+  }
+
+  private async commitCold(always: boolean): Promise<void> {
+    const { cold, dictionary, health, log, versions } = this.parts;
+    try {
+      await cold.log.commit(
+        {
+          nextSequence: versions.last + 1,
+          hotBegin: log.begin,
+          maxTime: versions.now(),
+          dictionaryEntries: dictionary.entries,
+        },
+        always,
+      );
+    } catch (error) {
+      // Bytes that a failed sync should have kept may be gone: nothing that comes later can be trusted.
+      if (!(error instanceof KvDiskError && error.full)) health.fail(error);
+      throw error;
+    }
+    this.slices.restart();
+  }
+
+  private replaceManifest(change: Partial<Manifest>): void {
+    const { cold, health, manifest } = this.parts;
+    const logs = { ...manifest.current, ...change };
+    try {
+      manifest.replace({ ...logs, cold: { ...logs.cold, closed: cold.log.synced } });
+    } catch (error) {
+      if (!(error instanceof KvDiskError && error.full)) health.fail(error);
+      throw error;
+    }
+  }
+
+  private async removeSegments(segments: SegmentFiles, begin: LogAddress): Promise<void> {
+    for (const segment of segments.numbers()) {
+      if (segments.startOf(segment + 1) > begin) return;
+      segments.remove(segment);
+      if (this.slices.over) await this.slices.next();
+    }
+  }
+
+  private bytes(): number {
+    return this.parts.segments.totalSize() + this.parts.cold.log.segments.totalSize();
+  }
+}

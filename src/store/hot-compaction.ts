@@ -1,0 +1,115 @@
+/**
+ * Hot → cold compaction (F2, section 5): what is the newest of its key in the hot log goes to the tail of the cold log; a
+ * deleted or dead one as a tombstone where the cold tier may hold the key; everything else is left behind.
+ *
+ * Conditional insert: between finding that a record is the newest and appending it nobody else runs, or its chain is
+ * looked at again. A newer version that appears later is in the hot log, which is always asked first.
+ */
+import type { ColdTier } from '../cold/cold-tier.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import type { HybridLog } from '../log/hybrid-log.js';
+import type { LogCursor } from '../log/log-cursor.js';
+import { KIND_CLEAR, keyLengthOf, previousOf, sequenceOf } from '../log/record.js';
+import { sizeClassOf } from '../log/size-class.js';
+import type { PassPolicy, PassRecord } from './compaction-pass.js';
+import type { ReadPath, RecordRef } from './read-path.js';
+import type { RecordCopier } from './record-copier.js';
+import { keyStart, sameKey, spaceOf } from './record-key.js';
+import type { Spaces } from './spaces.js';
+
+const GUESSED_CLASS = sizeClassOf(512);
+
+export interface HotCompactionParts {
+  index: HashIndex;
+  log: HybridLog;
+  reads: ReadPath;
+  spaces: Spaces;
+  cold: ColdTier;
+}
+
+export class HotCompaction implements PassPolicy {
+  /** Head of the chain of each record when it was found to be the newest. */
+  private readonly heads = new Map<LogAddress, LogAddress>();
+
+  constructor(
+    private readonly parts: HotCompactionParts,
+    private readonly cursor: LogCursor,
+    private readonly copier: RecordCopier,
+  ) {}
+
+  isNewest(record: PassRecord): boolean | Promise<boolean> {
+    const { index, log } = this.parts;
+    const head = index.find(record.low);
+    let sizeClass = head === NO_ADDRESS ? 0 : index.foundSizeClass();
+    let address = head;
+    while (address > record.address) {
+      const other = this.inMemory(address) ?? log.tryReadRecord(address, sizeClass);
+      if (!other) return this.isNewestOnDisk(record);
+      if (sameKey(other.words, other.at, record.words, record.at)) return false;
+      address = previousOf(other.words, other.at);
+      sizeClass = GUESSED_CLASS;
+    }
+    if (address !== record.address) return false;
+    this.heads.set(record.address, head);
+    return true;
+  }
+
+  private async isNewestOnDisk(record: PassRecord): Promise<boolean> {
+    const { index, log } = this.parts;
+    const head = index.find(record.low);
+    let sizeClass = index.foundSizeClass();
+    let address = head;
+    while (address > record.address) {
+      const other = this.inMemory(address) ?? (await log.readRecord(address, sizeClass));
+      if (sameKey(other.words, other.at, record.words, record.at)) return false;
+      address = previousOf(other.words, other.at);
+      sizeClass = GUESSED_CLASS;
+    }
+    if (address !== record.address) return false;
+    // If the chain has grown in the meantime, `move` will notice.
+    this.heads.set(record.address, head);
+    return true;
+  }
+
+  move(record: PassRecord): boolean | Promise<boolean> {
+    const { parts, copier } = this;
+    if (!this.isSame(record)) return false;
+    const space = parts.spaces.get(spaceOf(record.words[keyStart(record.words, record.at)]));
+    if (!parts.reads.isAlive(record.words, record.at, space)) {
+      if (parts.cold.index.mayHold(record.low, record.high)) copier.bury(record);
+    } else if (copier.isLarge(record.words, record.at)) {
+      return copier.copyLarge(record, parts.log, () => this.isSame(record, true));
+    } else {
+      copier.copy(record);
+    }
+    this.heads.delete(record.address);
+    return true;
+  }
+
+  mark(record: PassRecord): void {
+    const { cold, spaces } = this.parts;
+    const { words, at } = record;
+    const id = keyLengthOf(words, at) === 0 ? undefined : spaceOf(words[keyStart(words, at)]);
+    // A later mark says it all; and where nothing is cold there is nothing to be dead.
+    if (cold.log.bytes > 0 && spaces.clearedBelow(id) === sequenceOf(words, at))
+      cold.log.append(words, at, KIND_CLEAR);
+  }
+
+  /** Whether the chain of a record is as it was when the record was found to be the newest. */
+  private isSame(record: PassRecord, done = false): boolean {
+    const same = this.parts.index.find(record.low) === this.heads.get(record.address);
+    if (done || !same) this.heads.delete(record.address);
+    return same;
+  }
+
+  private inMemory(address: LogAddress): RecordRef | undefined {
+    const { log } = this.parts;
+    if (address >= log.head) {
+      const { ring } = log;
+      return { words: ring.wordsAt(address), bytes: ring.bytesAt(address), at: ring.wordOffset(address) };
+    }
+    const at = this.cursor.find(address);
+    return at < 0 ? undefined : { words: this.cursor.words, bytes: this.cursor.loadedBytes, at };
+  }
+}

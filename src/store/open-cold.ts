@@ -1,0 +1,97 @@
+/**
+ * Opening the cold tier: its log as of the last complete commit, and an index that is fed with all of it. Leftovers of
+ * the index of an earlier life are removed by the index itself.
+ */
+import type { KeyedHash } from '../codec/keyed-hash.js';
+import { ColdIndex } from '../cold/cold-index.js';
+import { ColdLog } from '../cold/cold-log.js';
+import { ColdTier } from '../cold/cold-tier.js';
+import type { Device } from '../device/device.js';
+import type { Env } from '../device/env.js';
+import { KvDiskError } from '../errors.js';
+import type { ReadPacer } from '../log/read-pacer.js';
+import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
+import { SegmentFiles } from '../log/segment-files.js';
+import { Slices } from '../log/slices.js';
+import type { Health } from './health.js';
+import type { LogManifest } from './manifest.js';
+import type { ResolvedOptions } from './options.js';
+import { Recovery } from './recovery.js';
+import type { Spaces } from './spaces.js';
+import { StagedRecords, type StagedRecord } from './staged-records.js';
+
+const LOG_NAME = 'cold';
+
+/** While a store is opened nobody else is waiting for it: longer slices than in operation. */
+const SLICE_MS = 10;
+
+export interface ColdParts {
+  options: ResolvedOptions;
+  env: Env;
+  device: Device;
+  state: LogManifest;
+  health: Health;
+  spaces: Spaces;
+  hash: KeyedHash;
+  pacer: ReadPacer;
+}
+
+/** @throws KvCorruptionError, KvDiskError */
+export async function openCold(parts: ColdParts): Promise<ColdTier> {
+  const { options, env, device, state, health, spaces, hash, pacer } = parts;
+  const segments = new SegmentFiles(device, LOG_NAME, state.segmentSize, state.salt);
+  let tier: ColdTier | undefined;
+  try {
+    const pageSize = Math.min(options.cold.pageSize, state.segmentSize);
+    // A full disk ends a compaction, and no more than that.
+    const onWriteError = (error: unknown) => {
+      if (!(error instanceof KvDiskError && error.full)) health.writeFailed(error);
+    };
+    tier = new ColdTier(state.begin, (coldBegin) => {
+      const cacheBytes = options.cold.indexCacheBytes;
+      const { segmentSize, salt } = state;
+      return new ColdIndex({
+        device,
+        pageSize,
+        segmentSize,
+        salt,
+        cacheBytes,
+        pacer,
+        coldBegin,
+        onWriteError,
+      });
+    });
+    const enter = entering(tier, spaces, new Slices(env.clock, SLICE_MS));
+    const recovered = await new Recovery(segments, state, new StagedRecords(hash, spaces, enter)).run();
+    tier.log = new ColdLog(segments, {
+      pageSize,
+      pacer,
+      onWriteError,
+      begin: state.begin,
+      tail: recovered.tail,
+      commit: recovered.last?.number ?? state.beginCommit,
+      lastEnd: recovered.lastEnd,
+    });
+    tier.recovered = recovered.report.records;
+    return tier;
+  } catch (error) {
+    segments.close();
+    await tier?.index.close();
+    throw error;
+  }
+}
+
+function entering(
+  tier: ColdTier,
+  spaces: Spaces,
+  slices: Slices,
+): (record: StagedRecord) => Promise<void> | undefined {
+  return ({ low, high, address, bytes, flags, space, expiresAt }) => {
+    const isNew = !tier.index.mayHold(low, high);
+    tier.enter(low, high, address, bytes, flags, expiresAt);
+    const { keys } = spaces.get(space);
+    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) spaces.get(space).keys += isNew ? 1 : 0;
+    else if (!isNew && keys > 0) spaces.get(space).keys--;
+    return tier.index.full ? tier.index.flush(slices) : undefined;
+  };
+}

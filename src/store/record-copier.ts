@@ -1,0 +1,116 @@
+/**
+ * Copies of records at the tail of the cold log, entered into its index. A value in extents is copied piece by piece; a
+ * record that is longer than a page of the cold log gets extents there.
+ */
+import type { ColdTier } from '../cold/cold-tier.js';
+import { KvCorruptionError } from '../errors.js';
+import type { LogAddress } from '../log/address.js';
+import { ExtentList, ExtentWriter } from '../log/extents.js';
+import type { HybridLog } from '../log/hybrid-log.js';
+import {
+  expiryOf,
+  FLAG_EXPIRY,
+  FLAG_EXTENTS,
+  keyLengthOf,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  recordBytes,
+  sequenceOf,
+} from '../log/record.js';
+import { valueStart } from './record-key.js';
+
+/** A record in the buffer of a compaction, with its hash. */
+export interface HashedRecord {
+  words: Int32Array;
+  bytes: Uint8Array;
+  at: number;
+  low: number;
+  high: number;
+}
+
+export class RecordCopier {
+  copiedRecords = 0;
+  copiedBytes = 0;
+  tombstones = 0;
+
+  constructor(private readonly cold: ColdTier) {}
+
+  /** Whether a value has to be copied by `copyLarge`. */
+  isLarge(words: Int32Array, at: number): boolean {
+    const flags = words[at + 1] & 0xff;
+    if ((flags & FLAG_EXTENTS) !== 0) return true;
+    return recordBytes(flags, keyLengthOf(words, at), words[at + 2]) > this.cold.log.log.maxRecordBytes;
+  }
+
+  /** Copies a value that is one record in both logs. */
+  copy({ words, at, low, high }: HashedRecord): void {
+    const flags = words[at + 1] & 0xff;
+    const address = this.cold.log.append(words, at, flags);
+    const bytes = recordBytes(flags, keyLengthOf(words, at), words[at + 2]);
+    this.enter(low, high, address, bytes, flags, expiryOf(words, at));
+  }
+
+  /** Leaves a tombstone in the place of a record: with its version, so that nothing older shines through. */
+  bury({ words, at, low, high }: HashedRecord): void {
+    const address = this.cold.log.append(words, at, KIND_TOMBSTONE, NO_VALUE);
+    const bytes = recordBytes(KIND_TOMBSTONE, keyLengthOf(words, at), 0);
+    this.enter(low, high, address, bytes, KIND_TOMBSTONE, Infinity);
+    this.tombstones++;
+  }
+
+  /**
+   * Copies a large value, waiting for reads and writes on the way.
+   * @param from the log that its extents lie in
+   * @param isWanted asked right before the record itself is appended: its pieces alone are garbage
+   * @returns whether it was copied
+   */
+  async copyLarge(record: HashedRecord, from: HybridLog, isWanted: () => boolean): Promise<boolean> {
+    const { words, bytes, at, low, high } = record;
+    const { log } = this.cold.log;
+    const writer = new ExtentWriter(log, sequenceOf(words, at));
+    const start = log.tail;
+    if ((words[at + 1] & FLAG_EXTENTS) !== 0) {
+      const list = new ExtentList(words, at);
+      for (let piece = 0; piece < list.count; piece++) {
+        const extent = await list.load(from, piece);
+        if (!extent)
+          throw new KvCorruptionError('A piece of a value is gone', from.fileOf(from.begin), from.begin);
+        const begin = valueStart(extent.words, extent.at);
+        await this.addTo(writer, extent.bytes, begin, begin + list.bytesOf(piece));
+      }
+    } else {
+      const begin = valueStart(words, at);
+      await this.addTo(writer, bytes, begin, begin + words[at + 2]);
+    }
+    if (!isWanted()) return false;
+    const flags = KIND_VALUE | FLAG_EXTENTS | (words[at + 1] & FLAG_EXPIRY);
+    const address = this.cold.log.append(words, at, flags, writer.list());
+    this.enter(low, high, address, log.tail - start, flags, expiryOf(words, at));
+    return true;
+  }
+
+  private async addTo(writer: ExtentWriter, bytes: Uint8Array, from: number, to: number): Promise<void> {
+    const { log } = this.cold;
+    // The bytes may lie in a page that is used again while we wait.
+    const source = to - from > log.log.maxRecordBytes ? bytes.slice(from, to) : bytes.subarray(from, to);
+    for (let at = 0; at < source.length; at += log.log.maxRecordBytes) {
+      writer.add(source, at, Math.min(at + log.log.maxRecordBytes, source.length));
+      if (log.isFull) await log.drain();
+    }
+  }
+
+  private enter(
+    low: number,
+    high: number,
+    address: LogAddress,
+    bytes: number,
+    flags: number,
+    expiresAt: number,
+  ): void {
+    this.cold.enter(low, high, address, bytes, flags, expiresAt);
+    this.copiedRecords++;
+    this.copiedBytes += bytes;
+  }
+}
+
+const NO_VALUE = new Int32Array(0);

@@ -1,0 +1,136 @@
+/**
+ * What recovery does with records: those of a range are staged in compact rows (a commit may close very many of them),
+ * and go into an index once the range's commit record was seen.
+ */
+import type { KeyedHash } from '../codec/keyed-hash.js';
+import type { ColdTier } from '../cold/cold-tier.js';
+import type { HashIndex } from '../hot/hash-index.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import {
+  expiryOf,
+  FLAG_EXTENTS,
+  keyLengthOf,
+  KIND_CHUNK,
+  KIND_CLEAR,
+  KIND_EXTENT,
+  KIND_FILLER,
+  KIND_MASK,
+  KIND_TOMBSTONE,
+  sequenceOf,
+} from '../log/record.js';
+import { ExtentList } from '../log/extents.js';
+import { keyStart, spaceOf } from './record-key.js';
+import type { RecoverySink } from './recovery.js';
+import { sizeClassOf } from '../log/size-class.js';
+import type { Spaces } from './spaces.js';
+
+/** A record as its row has it. */
+export interface StagedRecord {
+  low: number;
+  high: number;
+  address: LogAddress;
+  /** Bytes of the record, extents included. */
+  bytes: number;
+  flags: number;
+  space: number;
+  expiresAt: number;
+}
+
+const FIRST_ROWS = 4096;
+
+/** A record that lists extents is as long as the list. */
+const GUESSED_CLASS = sizeClassOf(512);
+
+export class StagedRecords implements RecoverySink {
+  private rows = 0;
+  /** Hash low and high, bytes, flags and space of each row. */
+  private numbers: Int32Array = new Int32Array(FIRST_ROWS * 4);
+  /** Address and expiry of each row. */
+  private wide: Float64Array = new Float64Array(FIRST_ROWS * 2);
+  /** Clear marks, each with the row that it stands in front of. */
+  private readonly clears: { row: number; space: number | undefined; version: number }[] = [];
+  private readonly row: StagedRecord = {
+    low: 0,
+    high: 0,
+    address: 0 as LogAddress,
+    bytes: 0,
+    flags: 0,
+    space: 0,
+    expiresAt: 0,
+  };
+
+  /** @param enter takes a record into an index; the row is used again by the next one. What it returns is waited for. */
+  constructor(
+    private readonly hash: KeyedHash,
+    private readonly spaces: Spaces,
+    private readonly enter: (record: StagedRecord) => Promise<void> | undefined,
+  ) {}
+
+  stage(words: Int32Array, at: number, address: LogAddress, bytes: number): void {
+    const flags = words[at + 1] & 0xff;
+    const kind = flags & KIND_MASK;
+    if (kind === KIND_FILLER || kind === KIND_EXTENT || kind === KIND_CHUNK) return;
+    const key = keyStart(words, at);
+    const length = keyLengthOf(words, at);
+    if (kind === KIND_CLEAR) {
+      const space = length === 0 ? undefined : spaceOf(words[key]);
+      this.clears.push({ row: this.rows, space, version: sequenceOf(words, at) });
+      return;
+    }
+    if (this.rows * 2 === this.wide.length) this.grow();
+    this.hash.hash(words, length, key);
+    const number = this.rows * 4;
+    this.numbers[number] = this.hash.low;
+    this.numbers[number + 1] = this.hash.high;
+    this.numbers[number + 2] =
+      (flags & FLAG_EXTENTS) === 0 ? bytes : bytes + new ExtentList(words, at).recordBytes;
+    this.numbers[number + 3] = flags | (spaceOf(words[key]) << 8);
+    this.wide[this.rows * 2] = address;
+    this.wide[this.rows * 2 + 1] = expiryOf(words, at);
+    this.rows++;
+  }
+
+  async apply(): Promise<void> {
+    const { numbers, wide, row, spaces } = this;
+    let clear = 0;
+    for (let i = 0; i <= this.rows; i++) {
+      for (; clear < this.clears.length && this.clears[clear].row === i; clear++)
+        spaces.clear(this.clears[clear].space, this.clears[clear].version);
+      if (i === this.rows) break;
+      row.low = numbers[i * 4];
+      row.high = numbers[i * 4 + 1];
+      row.bytes = numbers[i * 4 + 2];
+      row.flags = numbers[i * 4 + 3] & 0xff;
+      row.space = numbers[i * 4 + 3] >>> 8;
+      row.address = wide[i * 2] as LogAddress;
+      row.expiresAt = wide[i * 2 + 1];
+      const waiting = this.enter(row);
+      if (waiting) await waiting;
+    }
+    this.rows = 0;
+    this.clears.length = 0;
+  }
+
+  private grow(): void {
+    const { numbers, wide } = this;
+    this.numbers = new Int32Array(numbers.length * 2);
+    this.numbers.set(numbers);
+    this.wide = new Float64Array(wide.length * 2);
+    this.wide.set(wide);
+  }
+}
+
+/** Takes a record of the hot log into the hot index. */
+export function enterHot(
+  { low, high, address, bytes, flags, space: id }: StagedRecord,
+  index: HashIndex,
+  spaces: Spaces,
+  cold: ColdTier | undefined,
+): undefined {
+  const isNew = index.find(low) === NO_ADDRESS && !cold?.index.mayHold(low, high);
+  index.put(low, address, (flags & FLAG_EXTENTS) === 0 ? sizeClassOf(bytes) : GUESSED_CLASS);
+  const space = spaces.get(id);
+  // A tombstone that stands alone was a value first, and was changed in place.
+  if ((flags & KIND_MASK) !== KIND_TOMBSTONE) space.keys += isNew ? 1 : 0;
+  else if (!isNew && space.keys > 0) space.keys--;
+}
