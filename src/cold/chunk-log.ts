@@ -225,7 +225,11 @@ export class ChunkLog {
   async close(): Promise<void> {
     // A failure was reported when it happened, and nobody needs these bytes any more.
     await this.written().catch(() => {});
-    this.removeFiles();
+    try {
+      this.removeFiles();
+    } catch {
+      // The next opening removes them.
+    }
     this.segments.close();
   }
 

@@ -20,7 +20,9 @@ export class ColdTier {
   private readonly appended = new Float64Array(CLASSES);
   private readonly counts = new Float64Array(CLASSES);
   private readonly supersededBefore = new Float64Array(CLASSES);
-  private readonly expiring = new Map<number, number>();
+  /** Bytes of records that expire, by the quarter of an hour; while the log is rewritten, also of the copies alone. */
+  private expiring = new Map<number, number>();
+  private expiringCopies: Map<number, number> | undefined;
 
   readonly index: ColdIndex;
   /** Records found in the log when it was opened. */
@@ -92,12 +94,27 @@ export class ColdTier {
 
   /** Something died that the index does not see: a space was cleared. */
   died(bytes: number): void {
-    this.garbageBytes += bytes;
+    this.garbageBytes = Math.min(this.garbageBytes + bytes, this.log.bytes);
   }
 
-  /** Garbage was truncated. */
-  dropped(bytes: number): void {
-    this.garbageBytes = Math.max(0, Math.min(this.garbageBytes - bytes, this.log.bytes));
+  /** Bytes were truncated that the index knows to be superseded, or that were garbage otherwise. */
+  dropped(bytes: number, nowMs: number): void {
+    this.garbageBytes = Math.max(0, Math.min(this.garbage(nowMs) - bytes, this.log.bytes));
+  }
+
+  /** The log is about to be rewritten from its begin on. */
+  beginRewrite(): void {
+    this.expiringCopies = new Map();
+  }
+
+  /** @param whole whether all of the log was rewritten: nothing is garbage then, whatever the estimate had come to */
+  endRewrite(whole: boolean): void {
+    if (whole) {
+      this.garbageBytes = 0;
+      this.supersededBefore.set(this.index.superseded);
+      this.expiring = this.expiringCopies ?? this.expiring;
+    }
+    this.expiringCopies = undefined;
   }
 
   /** Mean bytes of a record. */
@@ -107,9 +124,11 @@ export class ColdTier {
   }
 
   private willExpire(expiresAt: number, bytes: number): void {
+    // A copy within the log is counted already.
+    const buckets = this.expiringCopies ?? this.expiring;
     const bucket = Math.ceil(expiresAt / EXPIRY_BUCKET_MS);
-    const sum = this.expiring.get(bucket);
-    if (sum !== undefined) this.expiring.set(bucket, sum + bytes);
-    else if (this.expiring.size < MAX_EXPIRY_BUCKETS) this.expiring.set(bucket, bytes);
+    const sum = buckets.get(bucket);
+    if (sum !== undefined) buckets.set(bucket, sum + bytes);
+    else if (buckets.size < MAX_EXPIRY_BUCKETS) buckets.set(bucket, bytes);
   }
 }

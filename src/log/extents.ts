@@ -8,7 +8,7 @@
  */
 import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from './address.js';
-import type { DiskRecord, HybridLog } from './hybrid-log.js';
+import { inMemory, type DiskRecord, type HybridLog } from './hybrid-log.js';
 import {
   HEADER_BYTES,
   HEADER_WORDS,
@@ -26,13 +26,6 @@ const SMALLEST_PIECE = 4096;
 
 const TWO_32 = 2 ** 32;
 const WORDS_PER_PIECE = 3;
-
-/** A record in memory, or read from disk. */
-interface Located {
-  words: Int32Array;
-  bytes: Uint8Array;
-  at: number;
-}
 
 /** Appends a value piece by piece; the list of the pieces becomes the value of its record. */
 export class ExtentWriter {
@@ -122,17 +115,20 @@ export class ExtentList {
     const value = Buffer.allocUnsafeSlow(this.total);
     let end = 0;
     for (let piece = 0; piece < this.count; piece++) {
-      const record = await this.load(log, piece);
+      const address = this.addressOf(piece);
+      const record = address >= log.head ? inMemory(log, address) : await this.load(log, piece);
       if (!record) return undefined;
       end = this.copy(record, piece, value, end);
     }
     return value;
   }
 
-  /** One piece; valid until the next `await`. `undefined` when the log was truncated behind it. */
-  async load(log: HybridLog, piece: number): Promise<Located | undefined> {
+  /** One piece, in memory of its own. `undefined` when the log was truncated behind it. */
+  async load(log: HybridLog, piece: number): Promise<DiskRecord | undefined> {
     const address = this.addressOf(piece);
-    if (address >= log.head) return inMemory(log, address);
+    // A copy: by the time that whoever awaits this has it, others may have used the page again.
+    if (address >= log.head)
+      return copied(inMemory(log, address), recordBytes(KIND_EXTENT, 0, this.bytesOf(piece)));
     if (address < log.begin) return undefined;
     let record: DiskRecord;
     try {
@@ -150,17 +146,14 @@ export class ExtentList {
     );
   }
 
-  private copy({ bytes, at }: Located, piece: number, value: Uint8Array, end: number): number {
+  private copy({ bytes, at }: DiskRecord, piece: number, value: Uint8Array, end: number): number {
     const start = (at + HEADER_WORDS) * 4;
     value.set(bytes.subarray(start, start + this.bytesOf(piece)), end);
     return end + this.bytesOf(piece);
   }
 }
 
-function inMemory(log: HybridLog, address: LogAddress): Located {
-  return {
-    words: log.ring.wordsAt(address),
-    bytes: log.ring.bytesAt(address),
-    at: log.ring.wordOffset(address),
-  };
+function copied({ words, at }: DiskRecord, length: number): DiskRecord {
+  const copy = words.slice(at, at + (length >> 2));
+  return { words: copy, bytes: new Uint8Array(copy.buffer), at: 0 };
 }

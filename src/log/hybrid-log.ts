@@ -55,12 +55,17 @@ export interface HybridLogOptions {
   tail: LogAddress;
 }
 
-/** A record that was read from disk and verified. */
+/** A record in a page, or one that was read from disk and verified. */
 export interface DiskRecord {
   bytes: Uint8Array;
   words: Int32Array;
   /** Index of the record's first word in `words`. */
   at: number;
+}
+
+/** The record at an address that is in memory; valid as long as its page is there. */
+export function inMemory({ ring }: HybridLog, address: LogAddress): DiskRecord {
+  return { words: ring.wordsAt(address), bytes: ring.bytesAt(address), at: ring.wordOffset(address) };
 }
 
 function newDiskRecord(length: number): DiskRecord {
@@ -276,7 +281,19 @@ export class HybridLog {
   }
 
   private async readBytes(address: LogAddress, length: number): Promise<DiskRecord & { available: number }> {
+    const { pacer } = this.options;
     const record = newDiskRecord(length);
+    const turned = length <= SYNC_READ_BYTES ? pacer?.turned() : undefined;
+    if (pacer && turned) {
+      // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
+      await turned;
+      if (pacer.maySync()) {
+        pacer.began();
+        const available = this.segments.readSync(address, record.bytes, length);
+        pacer.ended();
+        return { ...record, available };
+      }
+    }
     return { ...record, available: await this.segments.read(address, record.bytes, length) };
   }
 

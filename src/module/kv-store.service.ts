@@ -14,6 +14,7 @@ import type {
   KvKey,
   KvNamespace,
   KvOpenReport,
+  KvScanOptions,
   KvSetOptions,
   KvStats,
   KvStore,
@@ -151,6 +152,21 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Resolves once everything written before is on stable storage. See `KvStore.flush`. */
   flush(): Promise<KvFlushReport> {
     return this.store.flush();
+  }
+
+  /** Goes through all entries, in no order and in bounded memory. See `KvStore.scan`. */
+  scan<T = unknown>(options?: KvScanOptions): AsyncGenerator<[key: KvKey, value: T]> {
+    return this.store.scan<T>(options);
+  }
+
+  /** The keys of `scan`. See `KvStore.keys`. */
+  keys(options?: KvScanOptions): AsyncGenerator<KvKey> {
+    return this.store.keys(options);
+  }
+
+  /** The values of `scan`. See `KvStore.values`. */
+  values<T = unknown>(options?: KvScanOptions): AsyncGenerator<T> {
+    return this.store.values<T>(options);
   }
 
   /** Moves what has cooled to the cold tier, and gives disk space back. See `KvStore.compact`. */

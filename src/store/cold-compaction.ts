@@ -7,7 +7,7 @@
 import type { ColdTier } from '../cold/cold-tier.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
-import type { HybridLog } from '../log/hybrid-log.js';
+import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import type { LogCursor } from '../log/log-cursor.js';
 import { previousOf } from '../log/record.js';
 import type { HotCompactionParts } from './hot-compaction.js';
@@ -34,7 +34,7 @@ export class ColdCompaction implements PassPolicy {
     for (let i = 0; i < candidates.count; i++) {
       const address = candidates.addresses[i] as LogAddress;
       if (address <= record.address) break;
-      const other = this.inMemory(address) ?? this.coldLog.tryReadRecord(address, candidates.sizeClasses[i]);
+      const other = this.atHand(address) ?? this.coldLog.tryReadRecord(address, candidates.sizeClasses[i]);
       if (!other) return this.isNewestOnDisk(record, this.parts.cold);
       if (sameKey(other.words, other.at, record.words, record.at)) return false;
     }
@@ -46,7 +46,7 @@ export class ColdCompaction implements PassPolicy {
     for (let i = 0; i < count; i++) {
       const address = addresses[i] as LogAddress;
       if (address <= record.address) break;
-      const other = this.inMemory(address) ?? (await this.coldLog.readRecord(address, sizeClasses[i]));
+      const other = this.atHand(address) ?? (await this.coldLog.readRecord(address, sizeClasses[i]));
       if (sameKey(other.words, other.at, record.words, record.at)) return false;
     }
     return true;
@@ -64,11 +64,8 @@ export class ColdCompaction implements PassPolicy {
   /** Everything that the mark declared dead lay below it. */
   mark(): void {}
 
-  private inMemory(address: LogAddress): RecordRef | undefined {
-    const { ring, head } = this.coldLog;
-    if (address >= head) {
-      return { words: ring.wordsAt(address), bytes: ring.bytesAt(address), at: ring.wordOffset(address) };
-    }
+  private atHand(address: LogAddress): RecordRef | undefined {
+    if (address >= this.coldLog.head) return inMemory(this.coldLog, address);
     const at = this.cursor.find(address);
     return at < 0 ? undefined : { words: this.cursor.words, bytes: this.cursor.loadedBytes, at };
   }

@@ -48,6 +48,8 @@ export class CompactionPass {
   /** Records seen, and those among them that were not the newest of their key. */
   records = 0;
   superseded = 0;
+  /** The last commit record that was passed: everything before it may be truncated once the cold log is durable. */
+  passed: Boundary | undefined;
   private readonly group: PassRecord[] = [];
 
   constructor(
@@ -61,15 +63,12 @@ export class CompactionPass {
   ) {}
 
   /**
-   * @param goal where the pass may end: at the first commit record that ends here or behind
-   * @param lastCommit the last commit behind which the log may begin
+   * @param goal end of a commit record, or before one, that the log may begin behind
    * @param mayGoOn asked at every commit record
-   * @returns the last commit record that was passed; everything before it may be truncated once the cold log is durable
-   * @throws KvCorruptionError at damage; nothing behind it was touched
+   * @throws KvCorruptionError at damage; `passed` tells how far it came
    */
-  async run(goal: LogAddress, lastCommit: number, mayGoOn: () => boolean): Promise<Boundary | undefined> {
+  async run(goal: LogAddress, mayGoOn: () => boolean): Promise<void> {
     const { cursor } = this;
-    let passed: Boundary | undefined;
     while (await cursor.load()) {
       while (cursor.next()) {
         const { words, at, address } = cursor;
@@ -83,15 +82,12 @@ export class CompactionPass {
           this.policy.mark(this.group.pop() as PassRecord);
         } else if (kind === KIND_COMMIT) {
           await this.settle();
-          const { number } = readCommit(words, at);
-          if (number > lastCommit) return passed;
-          passed = { end: cursor.position, commit: number };
-          if (passed.end >= goal || number === lastCommit || !mayGoOn()) return passed;
+          this.passed = { end: cursor.position, commit: readCommit(words, at).number };
+          if (cursor.position >= goal || !mayGoOn()) return;
         }
       }
       await this.settle();
     }
-    return passed;
   }
 
   private add(words: Int32Array, at: number, address: LogAddress): void {

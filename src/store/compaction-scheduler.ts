@@ -130,12 +130,14 @@ export class CompactionScheduler {
 
   /** Sets a limit, and lets those who wait go on. */
   private look(limit: number): void {
-    if (this.started) this.limit = limit;
+    if (this.started) this.limit = this.compactor.damage.hot ? Infinity : limit;
     this.waiting = undefined;
     this.release();
   }
 
   private setTimer(): void {
+    // There is one already, if the schedule was stopped and started again during a run.
+    this.cancelTimer?.();
     // A process that has nothing else to do need not stay for this.
     this.cancelTimer = this.parts.clock.after(this.everyMs, () => void this.runIdly(), true);
   }

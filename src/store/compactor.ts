@@ -11,7 +11,8 @@
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
 import type { EnvClock } from '../device/env.js';
-import { KvDiskError } from '../errors.js';
+import { InvariantError } from '../assert.js';
+import { KvCorruptionError, KvDiskError, KvOverloadedError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
@@ -115,6 +116,8 @@ export class Compactor {
   running: Promise<KvCompactionReport> | undefined;
   /** What the last run did that had something to do. */
   last: KvCompactionReport | undefined;
+  /** Why a log cannot be compacted. */
+  readonly damage: { hot?: KvCorruptionError; cold?: KvCorruptionError } = {};
   private abort = new AbortController();
   private readonly slices: Slices;
 
@@ -171,11 +174,17 @@ export class Compactor {
     };
     this.onBegin();
     this.slices.restart();
-    await this.compactHot(this.hotGoal(reason, full), full, copier, report.hot, mayGoOn);
+    const isDue = (log: 'hot' | 'cold') => reason === 'manual' || !this.damage[log];
+    if (isDue('hot')) {
+      await this.watched('hot', () =>
+        this.compactHot(this.hotGoal(reason, full), copier, report.hot, mayGoOn),
+      );
+    }
     report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
-    if (reason === 'manual') await cold.index.flush(this.slices);
     const share = full ? 0 : options.cold.garbageShare;
-    await this.compactCold(share, copier, report.cold, mayGoOn);
+    if (isDue('cold')) {
+      await this.watched('cold', () => this.compactCold(share, copier, report.cold, mayGoOn));
+    }
     report.cold.droppedRecords =
       report.cold.records - copier.copiedRecords + report.hot.records - report.hot.droppedRecords;
     report.copiedRecords = copier.copiedRecords;
@@ -191,6 +200,17 @@ export class Compactor {
     return report;
   }
 
+  /** Remembers damage: the schedule leaves that log alone, because begin cannot move past it. */
+  private async watched(log: 'hot' | 'cold', compact: () => Promise<void>): Promise<void> {
+    try {
+      await compact();
+      delete this.damage[log];
+    } catch (error) {
+      if (error instanceof KvCorruptionError) this.damage[log] = error;
+      throw error;
+    }
+  }
+
   /** Up to where the hot log is to be moved. */
   private hotGoal(reason: KvCompactionReason, full: boolean): LogAddress {
     const { log, index, options } = this.parts;
@@ -204,7 +224,6 @@ export class Compactor {
 
   private async compactHot(
     goal: LogAddress,
-    full: boolean,
     copier: RecordCopier,
     part: KvCompactionPart,
     mayGoOn: () => boolean,
@@ -213,14 +232,12 @@ export class Compactor {
     if (goal <= log.begin) return;
     await commits.commit();
     // The log may begin behind any commit but the last.
-    if (full) await commits.mark();
-    const end = Math.min(goal, commits.syncedEnd) as LogAddress;
+    if (goal > commits.usable.end) await commits.mark();
+    const end = Math.min(goal, commits.usable.end) as LogAddress;
     while (log.begin < end && mayGoOn()) {
-      const cursor = new LogCursor(segments, log.begin, commits.syncedEnd);
+      const cursor = new LogCursor(segments, log.begin, commits.usable.end);
       const policy = new HotCompaction(this.parts, cursor, copier);
-      const passed = await this.pass(cursor, policy, part, log.begin, end, commits.synced - 1, mayGoOn);
-      if (!passed) return;
-      await this.truncateHot(passed);
+      await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateHot(passed));
     }
   }
 
@@ -232,28 +249,33 @@ export class Compactor {
   ): Promise<void> {
     const { cold, versions } = this.parts;
     const { log, segments } = cold.log;
+    // What was superseded shows when entries are merged.
+    await cold.index.flush(this.slices);
     if (cold.garbageShare(versions.now()) <= share) return;
     await this.commitCold(false);
     const end = cold.log.synced.tail;
-    while (log.begin < end && mayGoOn() && cold.garbageShare(versions.now()) > share * COLD_AFTER) {
-      const cursor = new LogCursor(segments, log.begin, end);
-      const policy = new ColdCompaction(this.parts, cursor, copier);
-      const { commit } = cold.log.synced;
-      const passed = await this.pass(cursor, policy, part, log.begin, end, commit, mayGoOn);
-      if (!passed) return;
-      await this.truncateCold(passed);
+    cold.beginRewrite();
+    try {
+      while (log.begin < end && mayGoOn() && cold.garbageShare(versions.now()) > share * COLD_AFTER) {
+        const cursor = new LogCursor(segments, log.begin, end);
+        const policy = new ColdCompaction(this.parts, cursor, copier);
+        await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateCold(passed));
+      }
+    } finally {
+      cold.endRewrite(log.begin >= end);
     }
   }
 
+  /** Goes through a portion of a log, and truncates it as far as it came. */
   private async pass(
     cursor: LogCursor,
     policy: PassPolicy,
     part: KvCompactionPart,
     from: LogAddress,
     end: LogAddress,
-    lastCommit: number,
     mayGoOn: () => boolean,
-  ): Promise<Boundary | undefined> {
+    truncate: (passed: Boundary) => Promise<void>,
+  ): Promise<void> {
     const { cold, hash } = this.parts;
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
@@ -261,10 +283,17 @@ export class Compactor {
       reported = address;
     });
     const goal = Math.min(end, from + MAX_PORTION) as LogAddress;
-    const passed = await run.run(goal, lastCommit, mayGoOn);
+    try {
+      await run.run(goal, mayGoOn);
+    } catch (error) {
+      // What lies before the damage need not be copied again by the next run.
+      if (error instanceof KvCorruptionError && run.passed) await truncate(run.passed);
+      throw error;
+    }
     part.records += run.records;
-    if (passed) part.truncatedBytes += passed.end - from;
-    return passed;
+    if (!run.passed) throw new InvariantError('INV-6');
+    part.truncatedBytes += run.passed.end - from;
+    await truncate(run.passed);
   }
 
   private async truncateHot({ end, commit }: Boundary): Promise<void> {
@@ -282,16 +311,17 @@ export class Compactor {
   }
 
   private async truncateCold({ end, commit }: Boundary): Promise<void> {
-    const { cold, commits, manifest, reads } = this.parts;
+    const { cold, commits, manifest, reads, versions } = this.parts;
     const before = cold.log.log.begin;
-    const copied = cold.log.log.uncommittedBytes;
     await this.commitCold(true);
     // Records that newer ones in the hot log cover were left behind.
     await commits.commit();
+    // So that the records that were copied are known to be superseded, by their copies.
+    await cold.index.flush(this.slices);
     this.replaceManifest({ cold: { ...manifest.current.cold, begin: end, beginCommit: commit } });
     cold.log.log.truncate(end);
     reads.truncations++;
-    cold.dropped(end - before - copied);
+    cold.dropped(end - before, versions.now());
     await this.removeSegments(cold.log.segments, end);
   }
 
@@ -308,8 +338,7 @@ export class Compactor {
         always,
       );
     } catch (error) {
-      // Bytes that a failed sync should have kept may be gone: nothing that comes later can be trusted.
-      if (!(error instanceof KvDiskError && error.full)) health.fail(error);
+      if (!isFull(error)) health.fail(error);
       throw error;
     }
     this.slices.restart();
@@ -321,7 +350,7 @@ export class Compactor {
     try {
       manifest.replace({ ...logs, cold: { ...logs.cold, closed: cold.log.synced } });
     } catch (error) {
-      if (!(error instanceof KvDiskError && error.full)) health.fail(error);
+      if (!isFull(error)) health.fail(error);
       throw error;
     }
   }
@@ -337,4 +366,13 @@ export class Compactor {
   private bytes(): number {
     return this.parts.segments.totalSize() + this.parts.cold.log.segments.totalSize();
   }
+}
+
+/**
+ * Whether the disk was full, and the same bytes can be written later. Not where a sync failed, whatever it says: bytes
+ * that it should have kept may be gone, so nothing that comes later can be trusted.
+ */
+function isFull(error: unknown): boolean {
+  if (error instanceof KvOverloadedError) return true;
+  return error instanceof KvDiskError && error.full && error.operation !== 'sync';
 }

@@ -49,6 +49,8 @@ export class GroupCommit {
   private forced = false;
   /** Where the last commit on stable storage ended. */
   syncedEnd: LogAddress;
+  /** The last commit behind which the log may begin: another one behind it is on stable storage. */
+  usable: { commit: number; end: LogAddress };
 
   /**
    * @param number of the last commit there is
@@ -63,6 +65,7 @@ export class GroupCommit {
   ) {
     this.synced = number;
     this.syncedEnd = lastEnd;
+    this.usable = { commit: number, end: lastEnd };
     parts.health.whenFull = () => this.retrySoon();
   }
 
@@ -172,6 +175,7 @@ export class GroupCommit {
       await log.flushTo(lastEnd);
       health.written();
       await this.sync(segments);
+      this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;
     } catch (error) {

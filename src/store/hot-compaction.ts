@@ -8,7 +8,7 @@
 import type { ColdTier } from '../cold/cold-tier.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
-import type { HybridLog } from '../log/hybrid-log.js';
+import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import type { LogCursor } from '../log/log-cursor.js';
 import { KIND_CLEAR, keyLengthOf, previousOf, sequenceOf } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
@@ -44,7 +44,7 @@ export class HotCompaction implements PassPolicy {
     let sizeClass = head === NO_ADDRESS ? 0 : index.foundSizeClass();
     let address = head;
     while (address > record.address) {
-      const other = this.inMemory(address) ?? log.tryReadRecord(address, sizeClass);
+      const other = this.atHand(address) ?? log.tryReadRecord(address, sizeClass);
       if (!other) return this.isNewestOnDisk(record);
       if (sameKey(other.words, other.at, record.words, record.at)) return false;
       address = previousOf(other.words, other.at);
@@ -61,7 +61,7 @@ export class HotCompaction implements PassPolicy {
     let sizeClass = index.foundSizeClass();
     let address = head;
     while (address > record.address) {
-      const other = this.inMemory(address) ?? (await log.readRecord(address, sizeClass));
+      const other = this.atHand(address) ?? (await log.readRecord(address, sizeClass));
       if (sameKey(other.words, other.at, record.words, record.at)) return false;
       address = previousOf(other.words, other.at);
       sizeClass = GUESSED_CLASS;
@@ -103,12 +103,8 @@ export class HotCompaction implements PassPolicy {
     return same;
   }
 
-  private inMemory(address: LogAddress): RecordRef | undefined {
-    const { log } = this.parts;
-    if (address >= log.head) {
-      const { ring } = log;
-      return { words: ring.wordsAt(address), bytes: ring.bytesAt(address), at: ring.wordOffset(address) };
-    }
+  private atHand(address: LogAddress): RecordRef | undefined {
+    if (address >= this.parts.log.head) return inMemory(this.parts.log, address);
     const at = this.cursor.find(address);
     return at < 0 ? undefined : { words: this.cursor.words, bytes: this.cursor.loadedBytes, at };
   }

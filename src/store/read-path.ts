@@ -12,7 +12,7 @@ import type { ReadCache } from '../hot/read-cache.js';
 import { MAX_DISK_READS } from '../limits.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { ExtentList } from '../log/extents.js';
-import type { HybridLog } from '../log/hybrid-log.js';
+import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import {
   expiryOf,
   FLAG_EXTENTS,
@@ -187,7 +187,7 @@ export class ReadPath {
     for (let i = 0; i < candidates.count; i++) {
       const address = candidates.addresses[i] as LogAddress;
       const record =
-        address >= log.head ? inRing(log, address) : log.tryReadRecord(address, candidates.sizeClasses[i]);
+        address >= log.head ? inMemory(log, address) : log.tryReadRecord(address, candidates.sizeClasses[i]);
       if (!record) return WAIT;
       if (!hasKey(record.words, record.at, key)) continue;
       this.source = FROM_COLD;
@@ -287,7 +287,7 @@ export class ReadPath {
       if (address < log.begin) return undefined;
       const record =
         address >= log.head
-          ? copyOf(inRing(log, address))
+          ? copyOf(inMemory(log, address))
           : await log.readRecord(address, candidates.sizeClasses[i]);
       if (hasKey(record.words, record.at, key)) return record;
     }
@@ -328,16 +328,8 @@ export class ReadPath {
   }
 }
 
-function inRing(log: HybridLog, address: LogAddress): RecordRef {
-  return {
-    words: log.ring.wordsAt(address),
-    bytes: log.ring.bytesAt(address),
-    at: log.ring.wordOffset(address),
-  };
-}
-
 /** A copy that stays while others use the store. */
-function copyOf({ words, at }: RecordRef): RecordRef {
+export function copyOf({ words, at }: RecordRef): RecordRef {
   const bytes = Buffer.allocUnsafeSlow(totalBytes(words, at));
   const copy = new Int32Array(bytes.buffer, 0, bytes.length >> 2);
   copy.set(words.subarray(at, at + copy.length));

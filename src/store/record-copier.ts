@@ -91,8 +91,7 @@ export class RecordCopier {
 
   private async addTo(writer: ExtentWriter, bytes: Uint8Array, from: number, to: number): Promise<void> {
     const { log } = this.cold;
-    // The bytes may lie in a page that is used again while we wait.
-    const source = to - from > log.log.maxRecordBytes ? bytes.slice(from, to) : bytes.subarray(from, to);
+    const source = bytes.subarray(from, to);
     for (let at = 0; at < source.length; at += log.log.maxRecordBytes) {
       writer.add(source, at, Math.min(at + log.log.maxRecordBytes, source.length));
       if (log.isFull) await log.drain();

@@ -139,7 +139,8 @@ export class StoreCore {
       return slower;
     }
     const durable = commits.durable();
-    return slower ? slower.then(() => durable) : durable;
+    // Together: if one of them fails while the other is waited for, somebody has to be there.
+    return slower ? Promise.all([durable, slower]).then(() => undefined) : durable;
   }
 
   /** Number of a namespace. @throws KvOptionsError */
