@@ -7,10 +7,10 @@ import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { decodeKey } from '../codec/key-decoder.js';
 import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { ExtentList } from '../log/extents.js';
-import { FLAG_EXTENTS } from '../log/record.js';
+import { expiryOf, FLAG_EXTENTS } from '../log/record.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
-import { ABSENT, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
+import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import { valueStart } from './record-key.js';
 import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
 import { Scan } from './scan.js';
@@ -52,7 +52,8 @@ export class KeySpace<V = unknown> {
   /**
    * The value of a key.
    *
-   * @returns `undefined` when the key is absent or expired, and never otherwise; the caller's own copy
+   * @returns `undefined` when the key is absent or expired, and never otherwise; the caller's own copy, or, with the
+   *   option `readCache.decodedEntries`, a frozen value that others may have as well
    * @throws KvClosedError, KvEncodingError (not a key), KvCorruptionError, KvDiskError
    * @example
    * const user = await users.get('u-17');
@@ -62,7 +63,15 @@ export class KeySpace<V = unknown> {
     try {
       const { core, space } = this;
       core.assertOpen();
-      const { reads } = core;
+      const { reads, decoded } = core;
+      if (decoded) {
+        const kept = space.decoded.get(key);
+        if (kept && (kept.expiresAt === Infinity || kept.expiresAt > core.parts.versions.now())) {
+          kept.used = true;
+          reads.hits[FROM_DECODED]++;
+          return Promise.resolve(kept.value as T);
+        }
+      }
       const encoded = core.key(space.id, key);
       if (reads.find(encoded) !== IN_MEMORY) {
         const further = reads.tryFurther(encoded);
@@ -79,7 +88,9 @@ export class KeySpace<V = unknown> {
       }
       if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.getLater<T>(encoded.copy());
       reads.hits[reads.source]++;
-      return Promise.resolve(this.decode(reads) as T);
+      const value = this.decode(reads) as T;
+      if (decoded) decoded.keep(space.decoded, key, value, expiryOf(words, at));
+      return Promise.resolve(value);
     } catch (error) {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
@@ -311,6 +322,7 @@ export class KeySpace<V = unknown> {
       if (!seen.record) return false;
       this.core.assertWritable();
       const { value, length } = valueOf(seen.record);
+      this.forgetDecoded(key);
       const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt);
@@ -403,6 +415,7 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
     values.encode(value);
+    this.forgetDecoded(key);
     const encoded = core.key(this.space.id, key);
     core.reads.find(encoded);
     return core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt);
@@ -414,14 +427,21 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     core.assertWritable();
     values.encode(value);
+    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     return (
       encoded && core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt)
     );
   }
 
+  /** A key is about to be written. */
+  private forgetDecoded(key: KvKey): void {
+    if (this.core.decoded) this.space.decoded.delete(key);
+  }
+
   private removeIfSame(key: KvKey, seen: Seen): boolean {
     this.core.assertWritable();
+    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     if (encoded) this.core.writes.remove(this.space, encoded);
     return encoded !== undefined;

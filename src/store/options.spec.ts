@@ -40,7 +40,7 @@ describe('defaults', () => {
         diskBudget: Math.floor((256 * MIB) / 3),
         maxIndexEntries: Math.floor((0.4 * 64 * MIB) / 16),
       },
-      readCache: { memoryBytes: 16 * MIB },
+      readCache: { memoryBytes: 16 * MIB, decodedEntries: 0 },
       cold: {
         segmentSize: 32 * MIB,
         indexCacheBytes: 8 * MIB,

@@ -68,6 +68,11 @@ export interface KvStoreOptions {
   readCache?: {
     /** Bytes that they may take; 0 switches the cache off. Default 16 MiB. */
     memory?: KvSize;
+    /**
+     * Values of the hottest keys to keep decoded, in the JavaScript heap: `get` of a string or number key then costs a
+     * `Map` look-up, and returns a value that is frozen and shared. Plain data only. Default 0.
+     */
+    decodedEntries?: number;
   };
   /** The cold tier: a log on disk, and an index of which about two bytes a key are in memory. */
   cold?: {
@@ -122,7 +127,7 @@ export interface ResolvedOptions {
     /** Entries of the index beyond which the hot tier is too large, however little its log takes. */
     maxIndexEntries: number;
   };
-  readCache: { memoryBytes: number };
+  readCache: { memoryBytes: number; decodedEntries: number };
   cold: { segmentSize: number; indexCacheBytes: number; garbageShare: number; pageSize: number };
   compaction: { scheduled: boolean; everyMs: number; sliceMs: number };
   durability: { level: KvDurabilityLevel; everyMs: number };
@@ -233,6 +238,7 @@ const hotOptions = {
 
 const readCacheOptions = {
   memory: v.optional(size(0, 2 ** 34), 16 * MIB),
+  decodedEntries: v.optional(number(0, 10_000_000, true), 0),
 };
 
 const coldOptions = {
@@ -331,7 +337,7 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
       diskBudget: onMemory ? Math.min(hot.diskBudget, Math.floor(memoryLimit / 3)) : hot.diskBudget,
       maxIndexEntries: Math.floor((hot.memory * INDEX_SHARE) / INDEX_BYTES_PER_ENTRY),
     },
-    readCache: { memoryBytes: readCache.memory },
+    readCache: { memoryBytes: readCache.memory, decodedEntries: readCache.decodedEntries },
     cold: {
       segmentSize: cold.segmentSize,
       indexCacheBytes: cold.indexCache,

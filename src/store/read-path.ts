@@ -45,6 +45,7 @@ export const FROM_MEMORY = 0;
 export const FROM_CACHE = 1;
 export const FROM_DISK = 2;
 export const FROM_COLD = 3;
+export const FROM_DECODED = 4;
 
 /** The read size of a record that is not at the head of its chain: its size class is not known. */
 const GUESSED_CLASS = sizeClassOf(512);
@@ -89,8 +90,8 @@ export class ReadPath {
   truncations = 0;
   /** Where it was found: an index of `hits`. */
   source = FROM_MEMORY;
-  /** Reads that found a living value, by where: hot memory, read cache, hot log on disk, cold log. */
-  readonly hits = new Float64Array(4);
+  /** Reads that found a living value, by where: hot memory, read cache, hot log on disk, cold log, decoded. */
+  readonly hits = new Float64Array(5);
   misses = 0;
   /** Look-ups on disk that have not ended, and those among them that wait for their turn. */
   private pending = 0;

@@ -3,11 +3,15 @@
  * entries are dead, because it was cleared, and about how many live keys it has.
  */
 
+import type { DecodedMap } from '../hot/decoded-cache.js';
+
 export class Space {
   /** Entries with a version below this are dead. */
   clearedBelow = 0;
   /** Live keys as far as memory knows: see `KvStats.keys`. */
   keys = 0;
+  /** Decoded values, if they are kept. */
+  readonly decoded: DecodedMap = new Map();
 
   constructor(readonly id: number) {}
 }
@@ -32,6 +36,7 @@ export class Spaces {
     for (const space of id === undefined ? this.spaces.values() : [this.get(id)]) {
       space.clearedBelow = version;
       space.keys = 0;
+      space.decoded.clear();
     }
   }
 

@@ -10,6 +10,8 @@ export interface KvStats {
    */
   keys: number;
   reads: {
+    /** Answered with a value that was kept decoded. */
+    decodedHits: number;
     /** Answered from the hot log in memory, from the read cache, from the hot log on disk, from the cold log. */
     memoryHits: number;
     cacheHits: number;
@@ -86,12 +88,13 @@ export interface KvStats {
 export function statsOf(core: StoreCore): KvStats {
   const { reads, writes, parts } = core;
   const { cache, cold, log, index, health, commits, segments, spaces, options } = parts;
-  const [memoryHits, cacheHits, diskHits, coldHits] = reads.hits;
-  const found = memoryHits + cacheHits + diskHits + coldHits;
+  const [memoryHits, cacheHits, diskHits, coldHits, decodedHits] = reads.hits;
+  const found = memoryHits + cacheHits + diskHits + coldHits + decodedHits;
   const asked = found + reads.misses;
   return {
     keys: spaces.keys(),
     reads: {
+      decodedHits,
       memoryHits,
       cacheHits,
       diskHits,

@@ -10,6 +10,7 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError, KvDiskError } from '../errors.js';
 import type { ColdTier } from '../cold/cold-tier.js';
+import { DecodedCache } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { ReadCache } from '../hot/read-cache.js';
@@ -53,6 +54,8 @@ export class StoreCore {
   readonly reads: ReadPath;
   readonly writes: WritePath;
   readonly values: ValueCodec;
+  /** Values that are kept decoded; missing unless the option asks for it. */
+  readonly decoded: DecodedCache | undefined;
   /** Missing on a device that cannot be read back, which forgets instead. */
   readonly compactor: Compactor | undefined;
   readonly schedule: CompactionScheduler | undefined;
@@ -64,6 +67,8 @@ export class StoreCore {
 
   constructor(readonly parts: StoreParts) {
     const { cache, cold, dictionary, hash, index, log, versions } = parts;
+    const { decodedEntries } = parts.options.readCache;
+    this.decoded = decodedEntries > 0 ? new DecodedCache(decodedEntries) : undefined;
     this.hash = hash;
     this.reads = new ReadPath(index, log, cache, cold, versions);
     this.writes = new WritePath(index, log, this.reads, versions);

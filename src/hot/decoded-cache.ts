@@ -1,0 +1,64 @@
+/**
+ * Decoded values of the hottest keys, so that a hit costs what a `Map` look-up costs. Shared with callers, and therefore
+ * frozen, all the way down; a value that cannot be frozen (bytes, Map, Set, Date and other instances) is not kept.
+ * Eviction is CLOCK: one hand over a fixed number of places, a second chance for what was used since it last came by.
+ *
+ * Each key space has a map of its own, because what a key is depends on the space; the places are shared.
+ */
+
+interface DecodedEntry {
+  map: Map<unknown, DecodedEntry>;
+  key: unknown;
+  value: unknown;
+  /** Milliseconds since 1970, `Infinity` for never. */
+  expiresAt: number;
+  used: boolean;
+}
+
+export type DecodedMap = Map<unknown, DecodedEntry>;
+
+export class DecodedCache {
+  private readonly places: (DecodedEntry | undefined)[];
+  private hand = 0;
+
+  /** @param entries most values to keep */
+  constructor(entries: number) {
+    this.places = new Array<DecodedEntry | undefined>(entries).fill(undefined);
+  }
+
+  /** Keeps a value if it can be shared; freezes it then. Only keys that a `Map` compares by value. */
+  keep(map: DecodedMap, key: unknown, value: unknown, expiresAt: number): void {
+    if (typeof key !== 'string' && typeof key !== 'number') return;
+    if (!freeze(value)) return;
+    const place = this.freePlace();
+    const entry: DecodedEntry = { map, key, value, expiresAt, used: false };
+    this.places[place] = entry;
+    map.set(key, entry);
+  }
+
+  private freePlace(): number {
+    const { places } = this;
+    for (;;) {
+      const place = this.hand;
+      this.hand = place + 1 === places.length ? 0 : place + 1;
+      const entry = places[place];
+      // Empty, or its key was written or kept anew since.
+      if (!entry || entry.map.get(entry.key) !== entry) return place;
+      if (!entry.used) {
+        entry.map.delete(entry.key);
+        return place;
+      }
+      entry.used = false;
+    }
+  }
+}
+
+/** Freezes plain data all the way down. Returns whether it was nothing else. */
+function freeze(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return false;
+  for (const part of Object.values(value)) if (!freeze(part)) return false;
+  Object.freeze(value);
+  return true;
+}
