@@ -69,6 +69,7 @@ export class CompactionPass {
    */
   async run(goal: LogAddress, mayGoOn: () => boolean): Promise<void> {
     const { cursor } = this;
+    let reached = cursor.position;
     while (await cursor.load()) {
       while (cursor.next()) {
         const { words, at, address } = cursor;
@@ -82,12 +83,17 @@ export class CompactionPass {
           this.policy.mark(this.group.pop() as PassRecord);
         } else if (kind === KIND_COMMIT) {
           await this.settle();
-          this.passed = { end: cursor.position, commit: readCommit(words, at).number };
-          if (cursor.position >= goal || !mayGoOn()) return;
+          const { number, previousEnd } = readCommit(words, at);
+          // A file that was cut short behind a commit looks like a gap where a torn tail was cut off.
+          if (previousEnd !== reached) throw cursor.damaged(reached);
+          reached = cursor.position;
+          this.passed = { end: reached, commit: number };
+          if (reached >= goal || !mayGoOn()) return;
         }
       }
       await this.settle();
     }
+    throw cursor.damaged(reached);
   }
 
   private add(words: Int32Array, at: number, address: LogAddress): void {

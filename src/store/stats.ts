@@ -29,6 +29,9 @@ export interface KvStats {
     /** Records appended to the log, and updates made in place. */
     appended: number;
     inPlace: number;
+    /** Bytes of the records that callers wrote, and bytes that were appended to all logs and the cold index. */
+    userBytes: number;
+    deviceBytes: number;
     /** Number of the last durable commit. */
     commits: number;
     /** Writes that wait for stable storage now. */
@@ -107,6 +110,8 @@ export function statsOf(core: StoreCore): KvStats {
     writes: {
       appended: writes.appends,
       inPlace: writes.inPlace,
+      userBytes: writes.userBytes,
+      deviceBytes: core.deviceBytes,
       commits: commits.synced,
       backlog: commits.backlog,
     },

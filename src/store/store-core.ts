@@ -86,13 +86,17 @@ export class StoreCore {
     this.schedule = new CompactionScheduler(this.compactor, { ...parts, onFailure: parts.onError });
   }
 
-  /** Bytes written to the logs and the cold index for each byte that callers wrote, since the store was opened. */
-  get writeAmplification(): number {
+  /** Bytes appended to the logs and the cold index since the store was opened. */
+  get deviceBytes(): number {
     const { cold, log } = this.parts;
-    const { userBytes } = this.writes;
-    if (userBytes === 0) return 0;
     const coldBytes = cold ? cold.log.log.appendedBytes + cold.index.stats.bytesWritten : 0;
-    return (log.appendedBytes + coldBytes) / userBytes;
+    return log.appendedBytes + coldBytes;
+  }
+
+  /** The same for each byte that callers wrote. */
+  get writeAmplification(): number {
+    const { userBytes } = this.writes;
+    return userBytes === 0 ? 0 : this.deviceBytes / userBytes;
   }
 
   get isOpen(): boolean {
