@@ -95,7 +95,9 @@ export class Scan {
     let address = from;
     let read = sizeClass;
     while (address !== NO_ADDRESS) {
-      const record = await this.read(log, address, read);
+      // What is there at once must not wait for a promise: it is valid until somebody else reads.
+      const found = this.read(log, address, read);
+      const record = found instanceof Promise ? await found : found;
       // Truncated: what it held is in the cold index by now, which comes next.
       if (!record) return;
       this.add(record, NO_ADDRESS, keys);
