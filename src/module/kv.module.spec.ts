@@ -394,6 +394,49 @@ describe('the life of a store', () => {
     expect(warn).toHaveBeenCalledWith(expect.stringContaining('had not been closed'));
   });
 
+  it('compacts from the start of the application until it shuts down, and tells what it did', async () => {
+    const path = tempDirectory();
+    const tiny = {
+      path,
+      hot: { memory: '8mb', segmentSize: '1mb', diskBudget: '1mb' },
+      compaction: { every: 20 },
+    } as const;
+    const module = await Test.createTestingModule({ imports: [KvModule.forRoot(tiny)] }).compile();
+    const { store } = module.get(KvStoreService);
+    const fill = async () => {
+      for (let i = 0; i < 3000; i++) await store.set(i, `${i}`.padEnd(1000, 'x'));
+      await store.flush();
+    };
+    const messages = () =>
+      log.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('compaction'));
+    // Before the application is up, nothing runs by itself.
+    await fill();
+    await sleep(60);
+    expect(store.stats()).toMatchObject({ compaction: { running: false }, cold: { diskBytes: 0 } });
+    await module.init();
+    for (let i = 0; messages().length === 0 && i < 500; i++) await sleep(10);
+    expect(messages()[0]).toMatch(
+      /^Store "default": compaction \((budget|interval)\) done in \d+ ms: read .*MB, copied \d+ records .*write amplification so far \d/,
+    );
+    expect(store.stats().cold.diskBytes).toBeGreaterThan(0);
+    expect(store.stats().hot.diskBytes).toBeLessThan(2.5 * 1024 * 1024);
+    // Between the first and the last hook of the shutdown the store is open, and nothing runs.
+    const stopped = store.stopCompaction.bind(store);
+    let filledAfterwards = false;
+    jest.spyOn(store, 'stopCompaction').mockImplementation(async () => {
+      await stopped();
+      const before = messages().length;
+      await fill();
+      await sleep(60);
+      expect(messages()).toHaveLength(before);
+      expect(store.stats().compaction.running).toBe(false);
+      filledAfterwards = true;
+    });
+    await module.close();
+    expect(filledAfterwards).toBe(true);
+    expect(store.isOpen).toBe(false);
+  });
+
   it('tells what fails in the background', async () => {
     const kv = (await start([KvModule.forRoot()])).get(KvStoreService);
     const { error: listeners } = (kv.store as any).listeners as { error: Set<(e: Error) => void> };
