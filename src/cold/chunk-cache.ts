@@ -1,7 +1,7 @@
 /**
  * Chunks that look-ups read from disk lately, in one typed array outside the JavaScript heap: lines of a fixed length
  * in sets of two, of which the one used less recently goes. A chunk never changes at its address, and an address is
- * never used again, so nothing has to be taken out; chunks that are longer than a line (hardly any) are not kept.
+ * never used again, so nothing has to be taken out; chunks that are longer than a line are not kept.
  * Hot path (`bench/micro/cold-index.mjs`).
  */
 import type { LogAddress } from '../log/address.js';
@@ -10,7 +10,10 @@ import { entryWords, type ChunkView } from './hash-chunk.js';
 /** A constant, because Jest looks globals up through a proxy, at a hundred times the cost. */
 const { imul } = Math;
 
-/** At 6 entries a slot on average, 2 to 15 % of the chunks are longer. */
+/**
+ * Measured with 8 MiB and 10,000 keys that are read again and again: 3 % miss at 1 million keys, 6 % at 10 million, their
+ * chunks being longer or pushed out by others.
+ */
 const LINE_ENTRIES = 15;
 /** The number of entries comes first. */
 const LINE_WORDS = 1 + entryWords(LINE_ENTRIES);

@@ -9,7 +9,7 @@ import { ColdTier } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { KvDiskError } from '../errors.js';
-import type { ReadPacer } from '../log/read-pacer.js';
+import { ReadPacer } from '../log/read-pacer.js';
 import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
@@ -57,6 +57,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
         salt,
         cacheBytes,
         pacer,
+        flushPacer: new ReadPacer(env.clock),
         coldBegin,
         onWriteError,
       });

@@ -1,0 +1,76 @@
+import { SeededRandom } from '../../test/support/seeded-random.js';
+import type { LogAddress } from '../log/address.js';
+import { ChunkCache } from './chunk-cache.js';
+import { ChunkView, entryWords } from './hash-chunk.js';
+
+/** A chunk that tells where it is from. */
+function chunkAt(address: number, count: number): ChunkView {
+  const words = new Int32Array(3 + entryWords(count)).map((_, i) => address * 31 + i);
+  return new ChunkView().set(words, 3, count);
+}
+
+function contents({ words, at, count }: ChunkView): number[] {
+  return [...words.slice(at, at + entryWords(count))];
+}
+
+function check(cache: ChunkCache, address: number, count: number): boolean {
+  const view = new ChunkView();
+  if (!cache.get(address as LogAddress, view)) return false;
+  expect(view.count).toBe(count);
+  expect(contents(view)).toEqual(contents(chunkAt(address, count)));
+  return true;
+}
+
+const countAt = (address: number): number => 1 + ((address / 8) % 15);
+
+describe('ChunkCache', () => {
+  it('gives back what was put, whole and unmixed, within its memory', () => {
+    const cache = new ChunkCache(100_000);
+    expect(cache.memoryBytes).toBe(0);
+    const random = new SeededRandom(1);
+    let hits = 0;
+    for (let i = 0; i < 20_000; i++) {
+      const address = 8 * (1 + random.below(1000)) + 2 ** 40;
+      if (check(cache, address, countAt(address))) hits++;
+      else cache.put(address as LogAddress, chunkAt(address, countAt(address)));
+    }
+    expect(cache.memoryBytes).toBeGreaterThan(99_000);
+    expect(cache.memoryBytes).toBeLessThanOrEqual(100_000);
+    // 600 lines for 1,000 chunks.
+    expect(hits).toBeGreaterThan(8000);
+    expect(hits).toBeLessThan(13_000);
+  });
+
+  it('keeps what is used rather than what is not', () => {
+    const cache = new ChunkCache(50_000);
+    const view = new ChunkView();
+    const used = Array.from({ length: 30 }, (_, i) => 8 * (i + 1));
+    for (let address = 8000; address < 20_000; address += 8) {
+      for (const one of used) {
+        if (!cache.get(one as LogAddress, view)) cache.put(one as LogAddress, chunkAt(one, 5));
+      }
+      cache.put(address as LogAddress, chunkAt(address, 5));
+    }
+    expect(used.filter((address) => check(cache, address, 5)).length).toBeGreaterThan(25);
+  });
+
+  it('keeps one copy of what is put twice, and none of what is too long', () => {
+    // Two lines in all.
+    const cache = new ChunkCache(400);
+    for (const address of [64, 72, 64, 64]) cache.put(address as LogAddress, chunkAt(address, 15));
+    cache.put(80 as LogAddress, chunkAt(80, 16));
+    expect([64, 72, 80].map((address) => check(cache, address, 15))).toEqual([true, true, false]);
+    cache.put(88 as LogAddress, chunkAt(88, 1));
+    // 72 was used last.
+    expect([check(cache, 64, 15), check(cache, 72, 15), check(cache, 88, 1)]).toEqual([false, true, true]);
+  });
+
+  it('is off without memory', () => {
+    for (const bytes of [0, 100]) {
+      const cache = new ChunkCache(bytes);
+      cache.put(64 as LogAddress, chunkAt(64, 2));
+      expect(check(cache, 64, 2)).toBe(false);
+      expect(cache.memoryBytes).toBe(0);
+    }
+  });
+});
