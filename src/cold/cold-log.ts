@@ -3,8 +3,8 @@
  * hot log, and the same class beneath it, with a ring of a few pages that only gathers what compaction appends into
  * large sequential writes: nothing here is ever changed in place.
  *
- * Written by one compaction at a time, and committed by it: a commit closes each run, so that after a crash a run is
- * there as a whole or not at all.
+ * Written by one compaction at a time, and committed by it: a commit closes each portion of a run, so that
+ * after a crash a portion is there as a whole or not at all.
  */
 import { MIN_RING_PAGES } from '../limits.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';

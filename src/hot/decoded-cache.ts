@@ -29,7 +29,8 @@ export class DecodedCache {
   /** Keeps a value if it can be shared; freezes it then. Only keys that a `Map` compares by value. */
   keep(map: DecodedMap, key: unknown, value: unknown, expiresAt: number): void {
     if (typeof key !== 'string' && typeof key !== 'number') return;
-    if (!freeze(value)) return;
+    if (!isPlain(value)) return;
+    freeze(value);
     const place = this.freePlace();
     const entry: DecodedEntry = { map, key, value, expiresAt, used: false };
     this.places[place] = entry;
@@ -53,12 +54,16 @@ export class DecodedCache {
   }
 }
 
-/** Freezes plain data all the way down. Returns whether it was nothing else. */
-function freeze(value: unknown): boolean {
+/** Whether a value consists of primitives, arrays and plain objects alone. */
+function isPlain(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true;
   const prototype: unknown = Object.getPrototypeOf(value);
   if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return false;
-  for (const part of Object.values(value)) if (!freeze(part)) return false;
+  return Object.values(value).every(isPlain);
+}
+
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return;
+  Object.values(value).forEach(freeze);
   Object.freeze(value);
-  return true;
 }

@@ -1,6 +1,6 @@
 /**
- * Extents: a value too long for one record lies in the same log in pieces, records of `KIND_EXTENT` in front of the
- * record that lists them, and under the same commit. The record has `FLAG_EXTENTS`, and its value is the list:
+ * Extents: a value too long for one record lies in the same log in pieces, records of `KIND_EXTENT`, under the same
+ * commit as the record that lists them. The record has `FLAG_EXTENTS`, and its value is the list:
  *
  *   word 0   bytes of the whole value
  *   word 1   number of pieces
@@ -32,7 +32,7 @@ export class ExtentWriter {
   private readonly pieces: number[] = [];
   private total = 0;
 
-  /** @param sequence version of the value that the pieces belong to */
+  /** @param sequence what the pieces carry as their version; nobody looks at it */
   constructor(
     private readonly log: HybridLog,
     private readonly sequence: number,

@@ -12,7 +12,12 @@ import type { LogAddress } from './address.js';
 import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
 import type { SegmentFiles } from './segment-files.js';
 
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 512 * 1024;
+
+/** What is read into; grows with the longest record. Several cursors can use it, one after the other. */
+export class ReadBuffer {
+  bytes = new Uint8Array(READ_BYTES);
+}
 
 export class LogCursor {
   /** The current record. It stays where it is until the next `load`. */
@@ -22,7 +27,6 @@ export class LogCursor {
   bytes = 0;
   /** Behind the current record. */
   position: LogAddress;
-  private buffer = new Uint8Array(READ_BYTES);
   private loadedFrom: LogAddress;
   private loadedWords = 0;
   /** Whether the last record was a commit, or there was none yet: logs begin behind one. */
@@ -36,13 +40,14 @@ export class LogCursor {
     private readonly segments: SegmentFiles,
     from: LogAddress,
     private readonly until: LogAddress,
+    private readonly buffer = new ReadBuffer(),
   ) {
     this.address = this.position = this.loadedFrom = from;
   }
 
   /** The bytes of what was read last: `words` is a view of the same memory. */
   get loadedBytes(): Uint8Array {
-    return this.buffer;
+    return this.buffer.bytes;
   }
 
   /** Index of the first word of a record that was read together with the current one, or -1. */
@@ -85,21 +90,23 @@ export class LogCursor {
     }
     if (this.position >= this.until) return false;
     for (;;) {
-      const length = Math.min(this.buffer.length, this.until - this.position);
-      const available = await segments.read(this.position, this.buffer, length);
-      this.words = new Int32Array(this.buffer.buffer, 0, available >> 2);
+      const { bytes } = this.buffer;
+      const length = Math.min(bytes.length, this.until - this.position);
+      const available = await segments.read(this.position, bytes, length);
+      this.words = new Int32Array(bytes.buffer, 0, available >> 2);
       this.loadedFrom = this.position;
       this.loadedWords = available >> 2;
       if (isIntact(this.words, 0, available, this.position, segments.salt)) return true;
-      if (available < this.buffer.length || this.buffer.length >= MAX_PAGE_SIZE) break;
+      if (available < bytes.length || bytes.length >= MAX_PAGE_SIZE) break;
       // A record may be longer than the buffer.
-      this.buffer = new Uint8Array(Math.min(this.buffer.length * 2, MAX_PAGE_SIZE));
+      this.buffer.bytes = new Uint8Array(Math.min(bytes.length * 2, MAX_PAGE_SIZE));
     }
     throw this.damaged();
   }
 
-  private damaged(): KvCorruptionError {
-    const file = this.segments.nameOf(this.segments.segmentOf(this.position));
-    return new KvCorruptionError('A record is damaged', file, this.position);
+  /** What is thrown for a record that is not intact, or is missing. */
+  damaged(address = this.position): KvCorruptionError {
+    const file = this.segments.nameOf(this.segments.segmentOf(address));
+    return new KvCorruptionError('A record is damaged', file, address);
   }
 }

@@ -32,7 +32,7 @@ export const KIND_EXTENT = 6;
 export const KIND_CHUNK = 7;
 
 export const FLAG_EXPIRY = 8;
-/** The value is a list of where its pieces lie (`src/store/extents.ts`). */
+/** The value is a list of where its pieces lie (`src/log/extents.ts`). */
 export const FLAG_EXTENTS = 16;
 
 export const HEADER_BYTES = 24;

@@ -105,9 +105,8 @@ export class CompactionPass {
   private async settle(): Promise<void> {
     const { group, policy } = this;
     if (group.length === 0) return;
-    const verdicts = group.map((record) => policy.isNewest(record));
-    const waits = verdicts.some((verdict) => typeof verdict !== 'boolean');
-    const settled = (waits ? await Promise.all(verdicts as Promise<boolean>[]) : verdicts) as boolean[];
+    const verdicts = this.verdicts();
+    const settled = Array.isArray(verdicts) ? verdicts : await verdicts;
     for (const [i, record] of group.entries()) {
       this.records++;
       let isNewest = settled[i];
@@ -120,6 +119,23 @@ export class CompactionPass {
     }
     group.length = 0;
     await this.rest();
+  }
+
+  /** Which records of the group are the newest of their keys: at once, if nothing has to be waited for. */
+  private verdicts(): boolean[] | Promise<boolean[]> {
+    const verdicts: boolean[] = [];
+    const later: Promise<void>[] = [];
+    try {
+      for (const [i, record] of this.group.entries()) {
+        const verdict = this.policy.isNewest(record);
+        if (typeof verdict === 'boolean') verdicts[i] = verdict;
+        else later.push(verdict.then((isNewest) => void (verdicts[i] = isNewest)));
+      }
+    } catch (error) {
+      // Those that are under way may fail, too, and nobody would hear of it.
+      return Promise.allSettled(later).then(() => Promise.reject(error as Error));
+    }
+    return later.length === 0 ? verdicts : Promise.all(later).then(() => verdicts);
   }
 
   /** Whatever has to be waited for before more can be appended. */

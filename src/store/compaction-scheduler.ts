@@ -1,9 +1,9 @@
 /**
  * When compaction runs: as soon as the hot log is over its budget, and at an interval that doubles after five runs that
- * found nothing to do, and is as it was after one that did (the back-off of Jering.KeyValueStore).
+ * found nothing to do, and is as it was after one that did (after Jering.KeyValueStore, which doubles its threshold).
  *
- * Writers that are faster than compaction are slowed down to its speed, not stopped: for each byte of the hot log that a
- * run has gone through, a byte may be written.
+ * Writers that are faster than compaction are slowed down to its speed, not stopped: for two bytes that a run has gone
+ * through, one may be written.
  */
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError } from '../errors.js';
@@ -17,6 +17,9 @@ const LONGEST_BACK_OFF = 64;
 
 /** Share of the budget that may be written on top of it before writers have to wait. */
 const CREDIT_SHARE = 1 / 8;
+
+/** Bytes that may be written for each that a run went through: fewer than one, or the hot log would not shrink. */
+const GRANT = 1 / 2;
 
 /** Slices are this much longer while writers who do not wait leave compaction behind. */
 const HURRY = 4;
@@ -87,15 +90,13 @@ export class CompactionScheduler {
     const ahead = log.tail - this.limit;
     if (ahead <= 0) return undefined;
     const { sliceMs } = options.compaction;
-    this.compactor.sliceMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : sliceMs;
+    this.compactor.leastMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : 0;
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
   }
 
   /** How much of what it may have the hot log has: above 1 is too much. */
   private share(): number {
-    const { log, index, options } = this.parts;
-    const { diskBudget, maxIndexEntries } = options.hot;
-    return Math.max((log.tail - log.begin) / diskBudget, index.entries / maxIndexEntries);
+    return this.compactor.hotShare;
   }
 
   /** The next tail at which the budget may be used up. */
@@ -116,7 +117,7 @@ export class CompactionScheduler {
   }
 
   private progressed(bytes: number): void {
-    if (this.started) this.look(this.limit + bytes);
+    if (this.started) this.look(this.limit + bytes * GRANT);
   }
 
   private failed(error: unknown): void {

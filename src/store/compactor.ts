@@ -16,7 +16,7 @@ import { KvCorruptionError, KvDiskError, KvOverloadedError } from '../errors.js'
 import type { HashIndex } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
-import { LogCursor } from '../log/log-cursor.js';
+import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { ColdCompaction } from './cold-compaction.js';
@@ -120,14 +120,16 @@ export class Compactor {
   readonly damage: { hot?: KvCorruptionError; cold?: KvCorruptionError } = {};
   private abort = new AbortController();
   private readonly slices: Slices;
+  /** Used by one pass after the other. */
+  private readonly buffer = new ReadBuffer();
 
   constructor(private readonly parts: CompactorParts) {
     this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs);
   }
 
-  /** Milliseconds of one slice: more, when writers are faster than compaction. */
-  set sliceMs(ms: number) {
-    this.slices.sliceMs = ms;
+  /** Least milliseconds of one slice: more, when writers who do not wait are faster than compaction. */
+  set leastMs(ms: number) {
+    this.slices.leastMs = ms;
   }
 
   /** Starts a run, or joins the one that is under way. */
@@ -175,16 +177,29 @@ export class Compactor {
     this.onBegin();
     this.slices.restart();
     const isDue = (log: 'hot' | 'cold') => reason === 'manual' || !this.damage[log];
+    let done = true;
+    let damage: KvCorruptionError | undefined;
     if (isDue('hot')) {
-      await this.watched('hot', () =>
-        this.compactHot(this.hotGoal(reason, full), copier, report.hot, mayGoOn),
-      );
+      await this.watched('hot', async () => {
+        done = await this.compactHot(this.hotGoal(reason, full), copier, report.hot, mayGoOn);
+      }).catch((error: unknown) => {
+        // The cold log can do without the hot one.
+        if (!(error instanceof KvCorruptionError)) throw error;
+        damage = error;
+      });
     }
     report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
     const share = full ? 0 : options.cold.garbageShare;
-    if (isDue('cold')) {
-      await this.watched('cold', () => this.compactCold(share, copier, report.cold, mayGoOn));
+    if (isDue('cold') && mayGoOn()) {
+      // A scheduled run leaves off when the hot log needs one again.
+      const mayGoOnCold = () => mayGoOn() && (reason === 'manual' || this.hotShare <= 1);
+      await this.watched('cold', async () => {
+        done = (await this.compactCold(share, copier, report.cold, mayGoOnCold)) && done;
+      });
+    } else {
+      done = false;
     }
+    if (damage) throw damage;
     report.cold.droppedRecords =
       report.cold.records - copier.copiedRecords + report.hot.records - report.hot.droppedRecords;
     report.copiedRecords = copier.copiedRecords;
@@ -192,12 +207,19 @@ export class Compactor {
     report.bytesAfter = this.bytes();
     report.tookMs = clock.tick() - startMs;
     report.writeAmplification = this.parts.writeAmplification();
-    report.aborted = !mayGoOn();
+    report.aborted = !done && !mayGoOn();
     if (report.hot.records + report.cold.records > 0) {
       this.last = report;
       this.onDone(report);
     }
     return report;
+  }
+
+  /** How much of what it may have the hot log has: above 1 is too much. */
+  get hotShare(): number {
+    const { log, index, options } = this.parts;
+    const { diskBudget, maxIndexEntries } = options.hot;
+    return Math.max((log.tail - log.begin) / diskBudget, index.entries / maxIndexEntries);
   }
 
   /** Remembers damage: the schedule leaves that log alone, because begin cannot move past it. */
@@ -213,57 +235,61 @@ export class Compactor {
 
   /** Up to where the hot log is to be moved. */
   private hotGoal(reason: KvCompactionReason, full: boolean): LogAddress {
-    const { log, index, options } = this.parts;
+    const { log } = this.parts;
     if (full) return log.tail;
     if (reason === 'manual') return log.head;
-    const bytes = log.tail - log.begin;
-    const { diskBudget, maxIndexEntries } = options.hot;
-    const share = Math.max(bytes / diskBudget, index.entries / maxIndexEntries);
-    return share <= 1 ? log.begin : ((log.tail - (bytes / share) * HOT_AFTER) as LogAddress);
+    const share = this.hotShare;
+    if (share <= 1) return log.begin;
+    return (log.tail - ((log.tail - log.begin) / share) * HOT_AFTER) as LogAddress;
   }
 
+  /** Resolves to whether it came to its goal. */
   private async compactHot(
     goal: LogAddress,
     copier: RecordCopier,
     part: KvCompactionPart,
     mayGoOn: () => boolean,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { commits, log, segments } = this.parts;
-    if (goal <= log.begin) return;
+    if (goal <= log.begin) return true;
     await commits.commit();
     // The log may begin behind any commit but the last.
     if (goal > commits.usable.end) await commits.mark();
     const end = Math.min(goal, commits.usable.end) as LogAddress;
     while (log.begin < end && mayGoOn()) {
-      const cursor = new LogCursor(segments, log.begin, commits.usable.end);
+      const cursor = new LogCursor(segments, log.begin, commits.usable.end, this.buffer);
       const policy = new HotCompaction(this.parts, cursor, copier);
       await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateHot(passed));
     }
+    return log.begin >= end;
   }
 
+  /** Resolves to whether there is no more to do. */
   private async compactCold(
     share: number,
     copier: RecordCopier,
     part: KvCompactionPart,
     mayGoOn: () => boolean,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { cold, versions } = this.parts;
     const { log, segments } = cold.log;
     // What was superseded shows when entries are merged.
     await cold.index.flush(this.slices);
-    if (cold.garbageShare(versions.now()) <= share) return;
+    const isDue = (part: number) => cold.garbageShare(versions.now()) > part;
+    if (!isDue(share)) return true;
     await this.commitCold(false);
     const end = cold.log.synced.tail;
     cold.beginRewrite();
     try {
-      while (log.begin < end && mayGoOn() && cold.garbageShare(versions.now()) > share * COLD_AFTER) {
-        const cursor = new LogCursor(segments, log.begin, end);
+      do {
+        const cursor = new LogCursor(segments, log.begin, end, this.buffer);
         const policy = new ColdCompaction(this.parts, cursor, copier);
         await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateCold(passed));
-      }
+      } while (log.begin < end && isDue(share * COLD_AFTER) && mayGoOn());
     } finally {
       cold.endRewrite(log.begin >= end);
     }
+    return log.begin >= end || !isDue(share * COLD_AFTER);
   }
 
   /** Goes through a portion of a log, and truncates it as far as it came. */
@@ -282,7 +308,8 @@ export class Compactor {
       this.onProgress(address - reported);
       reported = address;
     });
-    const goal = Math.min(end, from + MAX_PORTION) as LogAddress;
+    const portion = Math.min(MAX_PORTION, this.parts.options.hot.diskBudget);
+    const goal = Math.min(end, from + portion) as LogAddress;
     try {
       await run.run(goal, mayGoOn);
     } catch (error) {

@@ -161,7 +161,7 @@ export class KeySpace<V = unknown> {
    * @param options `ttl`: without it, the namespace's default, else none. `ifVersion`, `ifPresent`: conditions.
    * @returns the version of the entry
    * @throws KvEncodingError when key or value cannot be carried (`undefined` is no value); nothing was written
-   * @throws KvTooLargeError when key and value together do not fit into a page
+   * @throws KvTooLargeError when the value takes more than 64 MiB encoded, or the key more than 16 KiB
    * @throws KvVersionConflictError when a condition does not hold
    * @throws KvReadOnlyError, KvDiskError, KvOverloadedError when the store cannot take it now
    * @example

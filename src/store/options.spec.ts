@@ -36,13 +36,13 @@ describe('defaults', () => {
         mutableFraction: 0.9,
         expectedKeys: 0,
         pageSize: 2 * MIB,
-        segmentSize: 32 * MIB,
+        segmentSize: 16 * MIB,
         diskBudget: Math.floor((256 * MIB) / 3),
         maxIndexEntries: Math.floor((0.4 * 64 * MIB) / 16),
       },
       readCache: { memoryBytes: 16 * MIB, decodedEntries: 0 },
       cold: {
-        segmentSize: 32 * MIB,
+        segmentSize: 16 * MIB,
         indexCacheBytes: 8 * MIB,
         garbageShare: 0.25,
         pageSize: 256 * 1024,
@@ -54,7 +54,8 @@ describe('defaults', () => {
     expect(resolveOptions({ path: './data' })).toMatchObject({
       path: './data',
       device: 'file',
-      hot: { diskBudget: 256 * MIB },
+      hot: { diskBudget: 256 * MIB, segmentSize: 32 * MIB },
+      cold: { segmentSize: 32 * MIB },
     });
   });
 

@@ -27,7 +27,8 @@ export type KvDuration = number | string;
  *
  * - `always`: its promise resolves once it is on stable storage; writers that wait at the same time share one sync.
  * - `interval`: its promise resolves once it is in memory and visible; a commit every `everyMs` makes it durable.
- * - `checkpoint`: like `interval`, but commits happen only at `flush()` and `close()`.
+ * - `checkpoint`: like `interval`, but commits happen only at `flush()`, `close()`, before a compaction, and after
+ *   every 32 MiB (or an eighth of `hot.diskBudget`, if that is less), because a log can only be truncated behind one.
  */
 export type KvDurabilityLevel = 'always' | 'interval' | 'checkpoint';
 
@@ -52,11 +53,14 @@ export interface KvStoreOptions {
     /** Number of keys to size the index for at once, instead of growing into it. Default 0. */
     expectedKeys?: number;
     /**
-     * Bytes of a page of the log, a power of two from 64 KiB to 4 MiB. A record (header, key and value) has to fit
-     * into a page. Default: 1/32 of `memory`.
+     * Bytes of a page of the log, a power of two from 64 KiB to 4 MiB. A record (header, key and value) that
+     * is longer is stored in pieces. Default: 1/32 of `memory`.
      */
     pageSize?: KvSize;
-    /** Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB. */
+    /**
+     * Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB, on a
+     * memory device 1/16 of `memoryLimit` if that is less.
+     */
     segmentSize?: KvSize;
     /**
      * Bytes of log that the hot tier may have on disk: beyond them its oldest part is moved to the cold tier. From 1 MiB
@@ -76,7 +80,10 @@ export interface KvStoreOptions {
   };
   /** The cold tier: a log on disk, and an index of which about two bytes a key are in memory. */
   cold?: {
-    /** Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB. */
+    /**
+     * Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default like that of
+     * the hot tier.
+     */
     segmentSize?: KvSize;
     /** Bytes that the cache of the index may take. Default 8 MiB. */
     indexCache?: KvSize;
@@ -142,6 +149,8 @@ const INDEX_BYTES_PER_ENTRY = 16;
 
 /** The cold log's pages only gather what is appended to it. */
 const COLD_PAGE_BYTES = 256 * 1024;
+
+const DEFAULT_SEGMENT_BYTES = 32 * MIB;
 
 const SIZE_TEXT = /^\d+(\.\d+)?\s*(b|kb|mb|gb|tb)?$/i;
 
@@ -232,7 +241,7 @@ const hotOptions = {
   mutableFraction: v.optional(number(0, 1, false), 0.9),
   expectedKeys: v.optional(number(0, 2 ** 30, true), 0),
   pageSize: v.optional(size(MIN_PAGE_SIZE, MAX_PAGE_SIZE, true)),
-  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true)),
   diskBudget: v.optional(size(MIB, 2 ** 44), 256 * MIB),
 };
 
@@ -242,7 +251,7 @@ const readCacheOptions = {
 };
 
 const coldOptions = {
-  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true), 32 * MIB),
+  segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true)),
   indexCache: v.optional(size(0, 2 ** 32), 8 * MIB),
   garbageShare: v.optional(number(0.05, 0.9, false), 0.25),
 };
@@ -319,7 +328,9 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
       problem: `must be at most 1/16 of hot.memory (${text(hot.memory / 16)})`,
     });
   }
-  if (pageSize > hot.segmentSize) {
+  const defaultSegment = onMemory ? defaultSegmentSize(memoryLimit, pageSize) : DEFAULT_SEGMENT_BYTES;
+  const segmentSize = hot.segmentSize ?? defaultSegment;
+  if (pageSize > segmentSize) {
     problems.push({ path: 'hot.segmentSize', problem: `must be at least a page (${text(pageSize)})` });
   }
   if (problems.length > 0) throw new KvOptionsError(problems);
@@ -333,13 +344,13 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
       mutableFraction: hot.mutableFraction,
       expectedKeys: hot.expectedKeys,
       pageSize,
-      segmentSize: hot.segmentSize,
+      segmentSize,
       diskBudget: onMemory ? Math.min(hot.diskBudget, Math.floor(memoryLimit / 3)) : hot.diskBudget,
       maxIndexEntries: Math.floor((hot.memory * INDEX_SHARE) / INDEX_BYTES_PER_ENTRY),
     },
     readCache: { memoryBytes: readCache.memory, decodedEntries: readCache.decodedEntries },
     cold: {
-      segmentSize: cold.segmentSize,
+      segmentSize: cold.segmentSize ?? defaultSegment,
       indexCacheBytes: cold.indexCache,
       garbageShare: cold.garbageShare,
       pageSize: Math.min(pageSize, COLD_PAGE_BYTES),
@@ -357,6 +368,12 @@ function placeProblems({ path, device }: KvStoreOptions): KvOptionProblem[] {
   const isOther = device === 'memory' || device === 'null' || isDevice(device);
   if (!isOther || path === undefined) return [];
   return [{ path: 'path', problem: "is only for device 'file'" }];
+}
+
+/** Space on a memory device comes back in whole segments, so there have to be some. */
+function defaultSegmentSize(memoryLimit: number, pageSize: number): number {
+  const share = 2 ** Math.floor(Math.log2(memoryLimit / 16));
+  return Math.min(Math.max(share, pageSize, MIN_SEGMENT_SIZE), DEFAULT_SEGMENT_BYTES);
 }
 
 function defaultPageSize(memoryBytes: number): number {

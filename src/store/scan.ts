@@ -56,9 +56,7 @@ export class Scan {
     const { core } = this;
     for (let partition = 0; partition < PARTITIONS; partition++) {
       core.assertOpen();
-      const keys = new Map<string, GatheredKey>();
-      await this.gatherHot(partition, keys);
-      await this.gatherCold(partition, keys);
+      const keys = await this.gather(partition);
       if (keys.size > 0) yield keys.values();
       if (this.slices.over) await this.slices.next();
     }
@@ -68,6 +66,19 @@ export class Scan {
   newest({ key, record, truncations }: GatheredKey): RecordRef | undefined {
     const { reads } = this.core;
     return record && truncations === reads.truncations && reads.find(key) === ABSENT ? record : undefined;
+  }
+
+  private async gather(partition: number): Promise<Map<string, GatheredKey>> {
+    const { reads } = this.core;
+    const keys = new Map<string, GatheredKey>();
+    let truncations: number;
+    do {
+      truncations = reads.truncations;
+      await this.gatherHot(partition, keys);
+      await this.gatherCold(partition, keys);
+      // What was truncated meanwhile may have been looked for where it was not yet, or not any more.
+    } while (truncations !== reads.truncations);
+    return keys;
   }
 
   private async gatherHot(partition: number, keys: Map<string, GatheredKey>): Promise<void> {
@@ -98,7 +109,6 @@ export class Scan {
       // What is there at once must not wait for a promise: it is valid until somebody else reads.
       const found = this.read(log, address, read);
       const record = found instanceof Promise ? await found : found;
-      // Truncated: what it held is in the cold index by now, which comes next.
       if (!record) return;
       this.add(record, NO_ADDRESS, keys);
       address = previousOf(record.words, record.at);
@@ -110,21 +120,16 @@ export class Scan {
     const { cold } = this.core.parts;
     if (!cold || cold.log.bytes === 0) return;
     const { log } = cold.log;
-    for (;;) {
-      const { truncations } = this.core.reads;
-      const { count, addresses, sizeClasses } = await cold.index.partition(partition);
-      // In the order of the log, as far as there is one.
-      const entries = Array.from({ length: count }, (_, i) => count - 1 - i);
-      await inParallel(entries, (i) => {
-        const address = addresses[i] as LogAddress;
-        const record = this.read(log, address, sizeClasses[i]);
-        if (record instanceof Promise) return record.then((late) => this.add(late, address, keys));
-        this.add(record, address, keys);
-        return undefined;
-      });
-      // What was truncated meanwhile has moved within the cold log.
-      if (truncations === this.core.reads.truncations) return;
-    }
+    const { count, addresses, sizeClasses } = await cold.index.partition(partition);
+    // In the order of the log, as far as there is one.
+    const entries = Array.from({ length: count }, (_, i) => count - 1 - i);
+    await inParallel(entries, (i) => {
+      const address = addresses[i] as LogAddress;
+      const record = this.read(log, address, sizeClasses[i]);
+      if (record instanceof Promise) return record.then((late) => this.add(late, address, keys));
+      this.add(record, address, keys);
+      return undefined;
+    });
   }
 
   /** A record, valid until the next `await`; `undefined` when the log was truncated behind it. */

@@ -57,7 +57,7 @@ export class WritePath {
    *
    * @param expiresAt milliseconds since 1970, `Infinity` for never
    * @returns the new version
-   * @throws KvTooLargeError when the record does not fit into a page
+   * @throws KvTooLargeError when the value is longer than `MAX_VALUE_BYTES`
    * @throws KvDiskError when memory is full and the disk takes no more
    */
   upsert(
