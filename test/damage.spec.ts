@@ -206,7 +206,7 @@ describe('a record damaged on disk under an open store', () => {
   /** A store whose record of 'k' is on disk only, and where its value lies in the file. */
   async function spilled(): Promise<{ store: KvStore; file: string; at: number }> {
     const path = missingPath();
-    const store = await KvStore.open({ path, hot });
+    const store = await KvStore.open({ path, hot, readCache: { memory: 0 } });
     await store.set('k', 'an older value');
     await store.flush();
     await store.set('k', 'MARK of the value');

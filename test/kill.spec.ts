@@ -1,6 +1,7 @@
 /**
  * A process that writes without end is killed with SIGKILL at any moment, and the directory is opened again. 50 times
  * at each durability level, each directory several times in a row, so that recovered stores are written and killed too.
+ * Half of the directories have tiny budgets, so that they are compacted all the time.
  * At `interval` the writes of the last interval may be missing, and those of the time by which a busy machine may delay
  * a timer and a sync; every fifth process lives long enough for older writes to be missed.
  */
@@ -23,15 +24,23 @@ interface Said {
   /** Highest number covered by a completed flush. */
   flushed: number;
   killedAtMs: number;
+  /** Whether a compaction was under way at the last acknowledgement. */
+  compacting: boolean;
 }
 
-async function writeAndKill(path: string, level: KvDurabilityLevel, delayMs: number): Promise<Said> {
+async function writeAndKill(
+  path: string,
+  level: KvDurabilityLevel,
+  tiny: boolean,
+  delayMs: number,
+): Promise<Said> {
   const child = startChild('writer', {
     path,
     level,
     everyMs: EVERY_MS,
     valueBytes: VALUE_BYTES,
     rewrite: true,
+    tiny,
   });
   await child.line((line) => line.startsWith('open'));
   await new Promise((resolve) => setTimeout(resolve, delayMs));
@@ -40,12 +49,16 @@ async function writeAndKill(path: string, level: KvDurabilityLevel, delayMs: num
   expect(await child.ended).toBe('SIGKILL');
   const acks: Said['acks'] = [];
   let flushed = -1;
+  let compacting = false;
   for (const line of child.lines) {
-    const [what, last, atMs] = line.split(' ');
-    if (what === 'ack') acks.push({ last: Number(last), atMs: Number(atMs) });
+    const [what, last, atMs, running] = line.split(' ');
+    if (what === 'ack') {
+      acks.push({ last: Number(last), atMs: Number(atMs) });
+      compacting = running === 'true';
+    }
     if (what === 'flush') flushed = Number(last);
   }
-  return { acks, flushed, killedAtMs };
+  return { acks, flushed, killedAtMs, compacting };
 }
 
 /** The highest number that must be there, by what the level promises. */
@@ -101,13 +114,17 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('SIGKILL 
     const random = new SeededRandom(seed);
     let progress = 0;
     let promises = 0;
-    const directory = async (kills: number) => {
+    let compactions = 0;
+    const directory = async (kills: number, tiny: boolean) => {
       const path = missingPath();
       let before = 0;
       for (let kill = 0; kill < kills; kill++) {
-        const delayMs = kill === 2 ? 500 + random.below(300) : random.below(kill % 2 ? 30 : 150);
-        const said = await writeAndKill(path, level, delayMs);
+        // Long enough for compactions, where there are any.
+        const longest = (kill % 2 ? 30 : 150) + (tiny ? 100 : 0);
+        const delayMs = kill === 2 ? 500 + random.below(300) : random.below(longest);
+        const said = await writeAndKill(path, level, tiny, delayMs);
         if (promised(level, said) > before) promises++;
+        if (said.compacting) compactions++;
         const next = await checkPrefix(path);
         const least = Math.max(promised(level, said), before - 1);
         if (next <= least)
@@ -119,12 +136,15 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('SIGKILL 
     const directories = Array.from({ length: KILLS / KILLS_IN_ONE_DIRECTORY }, () => KILLS_IN_ONE_DIRECTORY);
     await Promise.all(
       Array.from({ length: SIDE_BY_SIDE }, async () => {
-        for (let kills = directories.pop(); kills; kills = directories.pop()) await directory(kills);
+        for (let kills = directories.pop(); kills; kills = directories.pop())
+          await directory(kills, directories.length % 2 === 0);
       }),
     );
     // Kills before the first write prove little; most of them have to hit a process that writes.
     expect(progress).toBeGreaterThan(KILLS / 2);
     // And where nothing was promised yet, a loss would not be noticed.
     expect(promises).toBeGreaterThanOrEqual(KILLS / KILLS_IN_ONE_DIRECTORY / 2);
+    expect(compactions).toBeGreaterThan(0);
+    if (process.env.TALLY) console.log(level, progress, promises, compactions);
   }, 120_000);
 });

@@ -1,6 +1,6 @@
 /**
  * Sequences of operations against a `Map` with expiry: the same answers in every configuration. A failure prints its
- * seed and the shortest sequence; `SEED=…` in the environment runs it again.
+ * seed and the shortest sequence; `SEED=…` in the environment runs it again, `RUNS=…` runs many.
  */
 import fc from 'fast-check';
 import { KvStore, type KvDurabilityLevel, type KvStoreOptions } from 'nestjs-hotcold/store';
@@ -11,8 +11,10 @@ import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
 import { missingPath } from './support/temp-directory.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
+/** Many times as many runs with compactions, for a night. */
+const RUNS = Number(process.env.RUNS ?? 1);
 /** Shrinking ends here, so that a failure tells its seed before the test runs out of time. */
-const LIMIT_MS = 45_000;
+const LIMIT_MS = 45_000 * RUNS;
 
 /** Options and the clock of a new world. */
 type World = () => { options: KvStoreOptions; clock: SimulatedClock };
@@ -44,20 +46,100 @@ const onFiles: World = () => {
   return { options: { path: missingPath(), env: envWith(clock), hot: { memory: '16mb' } }, clock };
 };
 
-/** Runs a sequence on a new store and compares every answer, and the whole state at each reopening and at the end. */
-async function runOn(world: World, sequence: Operation[]): Promise<number> {
+/** Options in which compaction has something to do, often, and in small pieces. */
+const compactingOptions = fc.record({
+  hot: fc.record({
+    memory: fc.constant('8mb'),
+    pageSize: fc.constant('64kb'),
+    segmentSize: fc.constant('1mb'),
+    expectedKeys: fc.constantFrom(0, 500_000),
+    diskBudget: fc.constantFrom('1mb', '4mb'),
+    mutableFraction: fc.constantFrom(0.9, 0),
+  }),
+  cold: fc.record({
+    segmentSize: fc.constant('1mb'),
+    indexCache: fc.constantFrom(0, '64kb'),
+    garbageShare: fc.constantFrom(0.05, 0.25, 0.9),
+  }),
+  readCache: fc.record({ memory: fc.constantFrom(0, '64kb', '16mb') }),
+  compaction: fc.oneof(
+    fc.constant(false as const),
+    fc.record({ sliceMs: fc.constantFrom(0.1, 2), every: fc.constantFrom(100, 60_000) }),
+  ),
+  durability: fc.record({ level: fc.constantFrom<KvDurabilityLevel>('always', 'interval', 'checkpoint') }),
+});
+
+interface CompactingWorld {
+  options: KvStoreOptions;
+  on: 'a disk' | 'a memory device';
+  /** What the work between two looks at the clock seems to take: a slice is over at once, and no read is synchronous. */
+  tickMs: number;
+  seed: number;
+}
+
+const compactingWorlds: fc.Arbitrary<CompactingWorld> = fc.record({
+  options: compactingOptions,
+  on: fc.constantFrom('a disk' as const, 'a disk' as const, 'a memory device' as const),
+  tickMs: fc.constantFrom(0.001, 0.05, 100),
+  seed: fc.nat(),
+});
+
+const worldOf =
+  ({ options, on, tickMs, seed: diskSeed }: CompactingWorld): World =>
+  () => {
+    const disk = new SimulatedDisk({ completion: 'random', seed: diskSeed });
+    disk.clock.tickMs = tickMs;
+    return {
+      clock: disk.clock,
+      options:
+        on === 'a disk'
+          ? { ...options, path: '/s', env: disk.env() }
+          : { ...options, device: new MemoryDevice(2 ** 30), env: envWith(disk.clock) },
+    };
+  };
+
+/** What a run went through, so that a test can tell whether it tried what it is there for. */
+interface Seen {
+  diskReads: number;
+  compactions: number;
+  movedBytes: number;
+  rewrittenBytes: number;
+}
+
+/**
+ * Runs a sequence on a new store and compares every answer, and the whole state behind each compaction, at each
+ * reopening and at the end.
+ */
+async function runOn(world: World, sequence: Operation[]): Promise<Seen> {
   const { options, clock } = world();
   const model = Model.empty();
-  let diskReads = 0;
-  let store = await KvStore.open(options);
+  const seen: Seen = { diskReads: 0, compactions: 0, movedBytes: 0, rewrittenBytes: 0 };
+  const open = async () => {
+    const opened = await KvStore.open(options);
+    opened.on('compaction', ({ hot, cold }) => {
+      seen.compactions++;
+      seen.movedBytes += hot.truncatedBytes;
+      seen.rewrittenBytes += cold.truncatedBytes;
+    });
+    opened.on('error', (error) => failures.push(error));
+    return opened;
+  };
+  const failures: unknown[] = [];
+  let store = await open();
+  let beside: Promise<unknown>[] = [];
   for (const [i, operation] of [...sequence, { do: 'reopen', at: 0, space: 0 } as const].entries()) {
     if (operation.do === 'advance') clock.advance(operation.ms);
     else if (operation.do === 'flush') await store.flush();
-    else if (operation.do === 'reopen') {
+    else if (operation.do === 'compact' && operation.beside) {
+      beside.push(store.compact({ full: operation.full }).catch((error: unknown) => failures.push(error)));
+    } else if (operation.do === 'reopen') {
       expect(await stateOf(store)).toBe(model.state(clock.now()));
-      diskReads += store.stats().reads.diskReads;
+      seen.diskReads += store.stats().reads.diskReads;
       await store.close();
-      store = await KvStore.open(options);
+      await Promise.all(beside);
+      beside = [];
+      expect(failures).toEqual([]);
+      store = await open();
       expect(store.opened).toMatchObject({ clean: true, droppedBytes: 0 });
       expect(await stateOf(store)).toBe(model.state(clock.now()));
     }
@@ -68,9 +150,13 @@ async function runOn(world: World, sequence: Operation[]): Promise<number> {
         `operation ${i}, ${JSON.stringify(operation)}: ${show(answer)} instead of ${show(expected)}`,
       );
     }
+    if (operation.do !== 'compact') continue;
+    const state = await stateOf(store);
+    if (state !== model.state(clock.now()))
+      throw new Error(`behind operation ${i}: ${state} instead of ${model.state(clock.now())}`);
   }
   await store.close();
-  return diskReads;
+  return seen;
 }
 
 const show = (value: unknown) => (JSON.stringify(value) ?? 'undefined').slice(0, 100);
@@ -114,8 +200,41 @@ describe('a store answers as a Map with expiry', () => {
   it('and really reads from disk where values are large', async () => {
     let diskReads = 0;
     for (const sequence of fc.sample(operations(50_000, 80), { numRuns: 10, seed: 1 })) {
-      diskReads += await runOn(onDisk('interval', TINY), sequence);
+      diskReads += (await runOn(onDisk('interval', TINY), sequence)).diskReads;
     }
     expect(diskReads).toBeGreaterThan(100);
+  });
+});
+
+describe('a store that is compacted answers as a Map with expiry', () => {
+  jest.setTimeout(60_000 * RUNS);
+
+  it.each([
+    ['small values', 600, 100, 80],
+    ['values that spill', 50_000, 60, 60],
+    ['values in extents', 200_000, 40, 40],
+  ])('%s', async (_, maxValueBytes, numRuns, count) => {
+    await fc.assert(
+      fc.asyncProperty(compactingWorlds, operations(maxValueBytes, count, true), async (world, sequence) => {
+        await runOn(worldOf(world), sequence);
+      }),
+      { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+    );
+  });
+
+  it('and really moves, rewrites and reads cold records', async () => {
+    const total: Seen = { diskReads: 0, compactions: 0, movedBytes: 0, rewrittenBytes: 0 };
+    const runs = fc.sample(fc.tuple(compactingWorlds, operations(50_000, 60, true)), {
+      numRuns: 40,
+      seed: 1,
+    });
+    for (const [world, sequence] of runs) {
+      const seen = await runOn(worldOf(world), sequence);
+      for (const name of Object.keys(total) as (keyof Seen)[]) total[name] += seen[name];
+    }
+    expect(total.compactions).toBeGreaterThan(20);
+    expect(total.diskReads).toBeGreaterThan(100);
+    expect(total.movedBytes).toBeGreaterThan(1_000_000);
+    expect(total.rewrittenBytes).toBeGreaterThan(1_000_000);
   });
 });

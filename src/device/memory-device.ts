@@ -96,7 +96,7 @@ class MemoryBudget {
     if (this.used + bytes > this.limitBytes) {
       throw new KvOverloadedError(
         `The memory device is full: ${this.used} of ${this.limitBytes} bytes are taken and ${bytes} more are needed. ` +
-          'Raise memoryLimit, or give the store a path. This version does not use the space of old entries again.',
+          'Raise memoryLimit, or give the store a path; space of old entries comes back with compaction.',
       );
     }
     this.used += bytes;

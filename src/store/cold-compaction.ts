@@ -9,7 +9,7 @@ import type { HashIndex } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import type { LogCursor } from '../log/log-cursor.js';
-import { previousOf } from '../log/record.js';
+import { previousOf, totalBytes } from '../log/record.js';
 import type { HotCompactionParts } from './hot-compaction.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
 import type { RecordRef } from './read-path.js';
@@ -17,6 +17,8 @@ import type { RecordCopier } from './record-copier.js';
 import { keyStart, sameKey, spaceOf } from './record-key.js';
 
 export class ColdCompaction implements PassPolicy {
+  /** Bytes of records that the hot log covers: the cold index, from which garbage is estimated, knows nothing of that. */
+  coveredBytes = 0;
   private readonly coldLog: HybridLog;
 
   constructor(
@@ -28,7 +30,10 @@ export class ColdCompaction implements PassPolicy {
   }
 
   isNewest(record: PassRecord): boolean | Promise<boolean> {
-    if (isInHotMemory(this.parts.index, this.parts.log, record)) return false;
+    if (isInHotMemory(this.parts.index, this.parts.log, record)) {
+      this.coveredBytes += totalBytes(record.words, record.at);
+      return false;
+    }
     const candidates = this.parts.cold.index.tryFind(record.low, record.high);
     if (!candidates) return this.isNewestOnDisk(record, this.parts.cold);
     for (let i = 0; i < candidates.count; i++) {

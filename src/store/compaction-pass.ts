@@ -5,12 +5,13 @@
  */
 import { type KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
-import type { LogAddress } from '../log/address.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { readCommit } from '../log/commit.js';
 import type { LogCursor } from '../log/log-cursor.js';
 import {
   KIND_CLEAR,
   KIND_COMMIT,
+  KIND_FILLER,
   KIND_MASK,
   KIND_TOMBSTONE,
   KIND_VALUE,
@@ -26,6 +27,8 @@ const GROUP = 64;
 /** A record with where it lies in the log that is compacted. */
 export interface PassRecord extends HashedRecord {
   address: LogAddress;
+  /** Head of its hash chain when it was found to be the newest. */
+  head: LogAddress;
 }
 
 /** What one kind of compaction does with records. */
@@ -48,9 +51,13 @@ export class CompactionPass {
   /** Records seen, and those among them that were not the newest of their key. */
   records = 0;
   superseded = 0;
+  /** Bytes of records and their extents, commits and fillers left out. */
+  bytes = 0;
   /** The last commit record that was passed: everything before it may be truncated once the cold log is durable. */
   passed: Boundary | undefined;
-  private readonly group: PassRecord[] = [];
+  /** The first `count` are in use: objects for each record would be most of the garbage of a compaction. */
+  private readonly group = Array.from({ length: GROUP }, newRecord);
+  private count = 0;
 
   constructor(
     private readonly cursor: LogCursor,
@@ -74,13 +81,15 @@ export class CompactionPass {
       while (cursor.next()) {
         const { words, at, address } = cursor;
         const kind = words[at + 1] & KIND_MASK;
+        if (kind !== KIND_COMMIT && kind !== KIND_FILLER) this.bytes += cursor.bytes;
         if (kind === KIND_VALUE || kind === KIND_TOMBSTONE) {
           this.add(words, at, address);
-          if (this.group.length === GROUP) await this.settle();
+          if (this.count === GROUP) await this.settle();
         } else if (kind === KIND_CLEAR) {
           await this.settle();
           this.add(words, at, address);
-          this.policy.mark(this.group.pop() as PassRecord);
+          this.count = 0;
+          this.policy.mark(this.group[0]);
         } else if (kind === KIND_COMMIT) {
           await this.settle();
           const { number, previousEnd } = readCommit(words, at);
@@ -98,16 +107,22 @@ export class CompactionPass {
 
   private add(words: Int32Array, at: number, address: LogAddress): void {
     this.hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
-    const { low, high } = this.hash;
-    this.group.push({ words, bytes: this.cursor.loadedBytes, at, address, low, high });
+    const record = this.group[this.count++];
+    record.words = words;
+    record.bytes = this.cursor.loadedBytes;
+    record.at = at;
+    record.address = address;
+    record.low = this.hash.low;
+    record.high = this.hash.high;
   }
 
   private async settle(): Promise<void> {
-    const { group, policy } = this;
-    if (group.length === 0) return;
+    const { count, group, policy } = this;
+    if (count === 0) return;
     const verdicts = this.verdicts();
     const settled = Array.isArray(verdicts) ? verdicts : await verdicts;
-    for (const [i, record] of group.entries()) {
+    for (let i = 0; i < count; i++) {
+      const record = group[i];
       this.records++;
       let isNewest = settled[i];
       while (isNewest) {
@@ -117,7 +132,7 @@ export class CompactionPass {
       }
       if (!isNewest) this.superseded++;
     }
-    group.length = 0;
+    this.count = 0;
     await this.rest();
   }
 
@@ -126,8 +141,8 @@ export class CompactionPass {
     const verdicts: boolean[] = [];
     const later: Promise<void>[] = [];
     try {
-      for (const [i, record] of this.group.entries()) {
-        const verdict = this.policy.isNewest(record);
+      for (let i = 0; i < this.count; i++) {
+        const verdict = this.policy.isNewest(this.group[i]);
         if (typeof verdict === 'boolean') verdicts[i] = verdict;
         else later.push(verdict.then((isNewest) => void (verdicts[i] = isNewest)));
       }
@@ -151,4 +166,16 @@ export class CompactionPass {
     this.onProgress(this.cursor.position);
     await slices.next();
   }
+}
+
+function newRecord(): PassRecord {
+  return {
+    words: new Int32Array(0),
+    bytes: new Uint8Array(0),
+    at: 0,
+    address: NO_ADDRESS,
+    low: 0,
+    high: 0,
+    head: NO_ADDRESS,
+  };
 }

@@ -2,7 +2,7 @@
  * When compaction runs: as soon as the hot log is over its budget, and at an interval that doubles after five runs that
  * found nothing to do, and is as it was after one that did (after Jering.KeyValueStore, which doubles its threshold).
  *
- * Writers that are faster than compaction are slowed down to its speed, not stopped: for two bytes that a run has gone
+ * Writers that are faster than compaction are slowed down to its speed, not stopped: for so many bytes that a run has gone
  * through, one may be written.
  */
 import type { EnvClock } from '../device/env.js';
@@ -18,8 +18,12 @@ const LONGEST_BACK_OFF = 64;
 /** Share of the budget that may be written on top of it before writers have to wait. */
 const CREDIT_SHARE = 1 / 8;
 
-/** Bytes that may be written for each that a run went through: fewer than one, or the hot log would not shrink. */
-const GRANT = 1 / 2;
+/**
+ * Bytes that may be written for each byte of the hot log that a run went through. For those of the cold log it is fewer:
+ * with a share g of garbage, a run that moves H goes through up to H / 2g there, and both together have to let in less
+ * than H, or the hot log would grow with every run.
+ */
+const HOT_GRANT = 1 / 2;
 
 /** Slices are this much longer while writers who do not wait leave compaction behind. */
 const HURRY = 4;
@@ -52,7 +56,7 @@ export class CompactionScheduler {
   ) {
     this.everyMs = parts.options.compaction.everyMs;
     compactor.onBegin = () => this.began();
-    compactor.onProgress = (bytes) => this.progressed(bytes);
+    compactor.onProgress = (log, bytes) => this.progressed(log, bytes);
     compactor.onEnd = () => this.look(0);
   }
 
@@ -116,8 +120,11 @@ export class CompactionScheduler {
     if (this.started) this.limit = log.tail + options.hot.diskBudget * CREDIT_SHARE;
   }
 
-  private progressed(bytes: number): void {
-    if (this.started) this.look(this.limit + bytes * GRANT);
+  private progressed(log: 'hot' | 'cold', bytes: number): void {
+    if (!this.started) return;
+    const { garbageShare } = this.parts.options.cold;
+    const grant = log === 'hot' ? HOT_GRANT : garbageShare / (1 + 2 * garbageShare);
+    this.look(this.limit + bytes * grant);
   }
 
   private failed(error: unknown): void {

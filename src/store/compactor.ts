@@ -20,7 +20,7 @@ import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { ColdCompaction } from './cold-compaction.js';
-import { CompactionPass, type Boundary, type PassPolicy } from './compaction-pass.js';
+import { CompactionPass, type Boundary } from './compaction-pass.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
@@ -111,7 +111,7 @@ export class Compactor {
   onDone: (report: KvCompactionReport) => void = () => undefined;
   /** Told when a run begins and ends, and between of the bytes it went through, each time before it waits. */
   onBegin: () => void = () => undefined;
-  onProgress: (bytes: number) => void = () => undefined;
+  onProgress: (log: 'hot' | 'cold', bytes: number) => void = () => undefined;
   onEnd: () => void = () => undefined;
   running: Promise<KvCompactionReport> | undefined;
   /** What the last run did that had something to do. */
@@ -157,7 +157,7 @@ export class Compactor {
     reason: KvCompactionReason,
     { full = false, signal }: KvCompactOptions,
   ): Promise<KvCompactionReport> {
-    const { clock, cold, options } = this.parts;
+    const { clock, cold, options, versions } = this.parts;
     const startMs = clock.tick();
     const bytesBefore = this.bytes();
     const copier = new RecordCopier(cold);
@@ -191,8 +191,9 @@ export class Compactor {
     report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
     const share = full ? 0 : options.cold.garbageShare;
     if (isDue('cold') && mayGoOn()) {
-      // A scheduled run leaves off when the hot log needs one again.
-      const mayGoOnCold = () => mayGoOn() && (reason === 'manual' || this.hotShare <= 1);
+      // A scheduled run leaves off when the hot log needs one again, unless there is far too much garbage.
+      const mayLeave = () => this.hotShare > 1 && cold.garbageShare(versions.now()) <= 2 * share;
+      const mayGoOnCold = () => mayGoOn() && (reason === 'manual' || !mayLeave());
       await this.watched('cold', async () => {
         done = (await this.compactCold(share, copier, report.cold, mayGoOnCold)) && done;
       });
@@ -250,16 +251,14 @@ export class Compactor {
     part: KvCompactionPart,
     mayGoOn: () => boolean,
   ): Promise<boolean> {
-    const { commits, log, segments } = this.parts;
+    const { commits, log } = this.parts;
     if (goal <= log.begin) return true;
     await commits.commit();
     // The log may begin behind any commit but the last.
     if (goal > commits.usable.end) await commits.mark();
     const end = Math.min(goal, commits.usable.end) as LogAddress;
     while (log.begin < end && mayGoOn()) {
-      const cursor = new LogCursor(segments, log.begin, commits.usable.end, this.buffer);
-      const policy = new HotCompaction(this.parts, cursor, copier);
-      await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateHot(passed));
+      await this.pass('hot', log.begin, end, copier, part, mayGoOn);
     }
     return log.begin >= end;
   }
@@ -272,7 +271,7 @@ export class Compactor {
     mayGoOn: () => boolean,
   ): Promise<boolean> {
     const { cold, versions } = this.parts;
-    const { log, segments } = cold.log;
+    const { log } = cold.log;
     // What was superseded shows when entries are merged.
     await cold.index.flush(this.slices);
     const isDue = (part: number) => cold.garbageShare(versions.now()) > part;
@@ -282,9 +281,7 @@ export class Compactor {
     cold.beginRewrite();
     try {
       do {
-        const cursor = new LogCursor(segments, log.begin, end, this.buffer);
-        const policy = new ColdCompaction(this.parts, cursor, copier);
-        await this.pass(cursor, policy, part, log.begin, end, mayGoOn, (passed) => this.truncateCold(passed));
+        await this.pass('cold', log.begin, end, copier, part, mayGoOn);
       } while (log.begin < end && isDue(share * COLD_AFTER) && mayGoOn());
     } finally {
       cold.endRewrite(log.begin >= end);
@@ -294,21 +291,31 @@ export class Compactor {
 
   /** Goes through a portion of a log, and truncates it as far as it came. */
   private async pass(
-    cursor: LogCursor,
-    policy: PassPolicy,
-    part: KvCompactionPart,
+    log: 'hot' | 'cold',
     from: LogAddress,
     end: LogAddress,
+    copier: RecordCopier,
+    part: KvCompactionPart,
     mayGoOn: () => boolean,
-    truncate: (passed: Boundary) => Promise<void>,
   ): Promise<void> {
-    const { cold, hash } = this.parts;
+    const { cold, commits, hash, options, segments } = this.parts;
+    const isHot = log === 'hot';
+    const cursor = isHot
+      ? new LogCursor(segments, from, commits.usable.end, this.buffer)
+      : new LogCursor(cold.log.segments, from, end, this.buffer);
+    const policy = isHot
+      ? new HotCompaction(this.parts, cursor, copier)
+      : new ColdCompaction(this.parts, cursor, copier);
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
-      this.onProgress(address - reported);
+      this.onProgress(log, address - reported);
       reported = address;
     });
-    const portion = Math.min(MAX_PORTION, this.parts.options.hot.diskBudget);
+    const truncate = (passed: Boundary) =>
+      policy instanceof ColdCompaction
+        ? this.truncateCold(passed, run.bytes - policy.coveredBytes)
+        : this.truncateHot(passed);
+    const portion = Math.min(MAX_PORTION, options.hot.diskBudget);
     const goal = Math.min(end, from + portion) as LogAddress;
     try {
       await run.run(goal, mayGoOn);
@@ -337,9 +344,9 @@ export class Compactor {
     await this.removeSegments(segments, end);
   }
 
-  private async truncateCold({ end, commit }: Boundary): Promise<void> {
+  /** @param bytes that were known to be garbage, or are since they were copied */
+  private async truncateCold({ end, commit }: Boundary, bytes: number): Promise<void> {
     const { cold, commits, manifest, reads, versions } = this.parts;
-    const before = cold.log.log.begin;
     await this.commitCold(true);
     // Records that newer ones in the hot log cover were left behind.
     await commits.commit();
@@ -348,7 +355,7 @@ export class Compactor {
     this.replaceManifest({ cold: { ...manifest.current.cold, begin: end, beginCommit: commit } });
     cold.log.log.truncate(end);
     reads.truncations++;
-    cold.dropped(end - before, versions.now());
+    cold.dropped(bytes, versions.now());
     await this.removeSegments(cold.log.segments, end);
   }
 

@@ -29,9 +29,6 @@ export interface HotCompactionParts {
 }
 
 export class HotCompaction implements PassPolicy {
-  /** Head of the chain of each record when it was found to be the newest. */
-  private readonly heads = new Map<LogAddress, LogAddress>();
-
   constructor(
     private readonly parts: HotCompactionParts,
     private readonly cursor: LogCursor,
@@ -51,7 +48,7 @@ export class HotCompaction implements PassPolicy {
       sizeClass = GUESSED_CLASS;
     }
     if (address !== record.address) return false;
-    this.heads.set(record.address, head);
+    record.head = head;
     return true;
   }
 
@@ -68,7 +65,7 @@ export class HotCompaction implements PassPolicy {
     }
     if (address !== record.address) return false;
     // If the chain has grown in the meantime, `move` will notice.
-    this.heads.set(record.address, head);
+    record.head = head;
     return true;
   }
 
@@ -79,11 +76,10 @@ export class HotCompaction implements PassPolicy {
     if (!parts.reads.isAlive(record.words, record.at, space)) {
       if (parts.cold.index.mayHold(record.low, record.high)) copier.bury(record);
     } else if (copier.isLarge(record.words, record.at)) {
-      return copier.copyLarge(record, parts.log, () => this.isSame(record, true));
+      return copier.copyLarge(record, parts.log, () => this.isSame(record));
     } else {
       copier.copy(record);
     }
-    this.heads.delete(record.address);
     return true;
   }
 
@@ -97,10 +93,8 @@ export class HotCompaction implements PassPolicy {
   }
 
   /** Whether the chain of a record is as it was when the record was found to be the newest. */
-  private isSame(record: PassRecord, done = false): boolean {
-    const same = this.parts.index.find(record.low) === this.heads.get(record.address);
-    if (done || !same) this.heads.delete(record.address);
-    return same;
+  private isSame(record: PassRecord): boolean {
+    return this.parts.index.find(record.low) === record.head;
   }
 
   private atHand(address: LogAddress): RecordRef | undefined {

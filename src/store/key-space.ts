@@ -209,7 +209,7 @@ export class KeySpace<V = unknown> {
    * await store.setMany(new Map([['a', 1], ['b', 2]]));
    */
   async setMany(entries: Iterable<readonly [KvKey, V, KvSetOptions?]>): Promise<void> {
-    const { commits, clock } = this.core.parts;
+    const { clock } = this.core.parts;
     let count = 0;
     try {
       for (const [key, value, options] of entries) {
@@ -218,8 +218,8 @@ export class KeySpace<V = unknown> {
         if (options && isConditional(options)) await this.setIf(key, value, options);
         else this.put(key, value, this.expiry(options?.ttl));
         if (++count % PASS_ON_EVERY !== 0) continue;
-        // Lets the event loop turn, and commits run: a long import must not hold up everybody else.
-        commits.written();
+        // Lets the event loop turn, and commits and compaction run: a long import must not hold up everybody else.
+        await this.core.slowedDown();
         await clock.turn();
       }
     } finally {

@@ -140,16 +140,20 @@ export class StoreCore {
    * seen to be committed in time either way.
    */
   acknowledge(): Promise<void> | undefined {
-    const { commits, log } = this.parts;
-    const { schedule } = this;
-    const slower = schedule && log.tail > schedule.limit ? schedule.pressed() : undefined;
-    if (!commits.waits) {
-      commits.written();
-      return slower;
-    }
+    const { commits } = this.parts;
+    if (!commits.waits) return this.slowedDown();
+    const slower = this.slowedDown();
     const durable = commits.durable();
     // Together: if one of them fails while the other is waited for, somebody has to be there.
     return slower ? Promise.all([durable, slower]).then(() => undefined) : durable;
+  }
+
+  /** After a write: sees to it that it is committed in time. Returns what writers wait for who are too fast for compaction. */
+  slowedDown(): Promise<void> | undefined {
+    const { commits, log } = this.parts;
+    const { schedule } = this;
+    commits.written();
+    return schedule && log.tail > schedule.limit ? schedule.pressed() : undefined;
   }
 
   /** Number of a namespace. @throws KvOptionsError */

@@ -1,15 +1,22 @@
 // Writes numbered keys for ever, in order, and says on standard output what is acknowledged: "ack <last> <ms>" after
 // the promises of the writes up to a number have resolved, "flush <last>" after a flush that covers it. `rewrite`
-// overwrites a few keys again and again as well, whose values name the number at which they were written.
+// overwrites a few keys again and again as well, whose values name the number at which they were written. `tiny` budgets
+// have it compact all the time; an acknowledgement says whether it does.
 import { writeSync } from 'node:fs';
 import { KvStore } from '../src/store/index.js';
 
-const { path, level, everyMs, valueBytes, rewrite } = JSON.parse(process.argv[2]);
+const { path, level, everyMs, valueBytes, rewrite, tiny } = JSON.parse(process.argv[2]);
 const say = (line) => writeSync(1, `${line}\n`);
 
+const budgets = tiny && {
+  hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb', expectedKeys: 500_000, diskBudget: '1mb' },
+  cold: { segmentSize: '1mb', garbageShare: 0.05 },
+  compaction: { every: 10, sliceMs: 0.2 },
+};
 const store = await KvStore.open({
   path,
   hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
+  ...budgets,
   durability: { level, everyMs },
 });
 const first = (await store.get('next')) ?? 0;
@@ -25,7 +32,7 @@ for (let round = 1; ; round++) {
     writes.push(store.set('next', n + 1));
   }
   await Promise.all(writes);
-  say(`ack ${n - 1} ${Date.now()}`);
+  say(`ack ${n - 1} ${Date.now()} ${store.stats().compaction.running}`);
   if (level !== 'always' && round % 10 === 0) {
     await store.flush();
     say(`flush ${n - 1}`);

@@ -15,10 +15,21 @@ export type Operation = { at: number; space: number } & (
   | { do: 'touch'; ttl: number }
   | { do: 'clear all' | 'flush' | 'reopen' }
   | { do: 'advance'; ms: number }
+  /** `beside`: what follows does not wait for it. */
+  | { do: 'compact'; full: boolean; beside: boolean }
+  /** So many values in a space of its own that what is older leaves memory. */
+  | { do: 'fill'; count: number }
 );
 
-/** Operations with values of up to some bytes. */
-export function operations(maxValueBytes: number, count: number): fc.Arbitrary<Operation[]> {
+/**
+ * Operations with values of up to some bytes.
+ * @param compacting whether compactions, and what gives them something to do, are among them
+ */
+export function operations(
+  maxValueBytes: number,
+  count: number,
+  compacting = false,
+): fc.Arbitrary<Operation[]> {
   const at = fc.nat(KEYS.length - 1);
   const space = fc.nat(SPACES.length - 1);
   const value = fc.oneof(
@@ -59,6 +70,18 @@ export function operations(maxValueBytes: number, count: number): fc.Arbitrary<O
       arbitrary: on({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 1500 }) }),
     },
     { weight: 2, arbitrary: on({ do: fc.constantFrom('flush' as const, 'reopen' as const) }) },
+    ...(compacting
+      ? [
+          {
+            weight: 4,
+            arbitrary: on({ do: fc.constant('compact' as const), full: fc.boolean(), beside: fc.boolean() }),
+          },
+          {
+            weight: 2,
+            arbitrary: on({ do: fc.constant('fill' as const), count: fc.integer({ min: 1, max: 12 }) }),
+          },
+        ]
+      : []),
   );
   return fc.array(one, { minLength: 1, maxLength: count, size: 'max' }) as fc.Arbitrary<Operation[]>;
 }
@@ -152,6 +175,8 @@ function entryText(name: string, value: unknown, expiresAt: number): string {
   return `${name}: ${JSON.stringify(value)}${expiresAt === Infinity ? '' : ` until ${expiresAt}`}`;
 }
 
+const FILLER_BYTES = 32 * 1024;
+
 const spaceOf = (store: KvStore, space: number): KeySpace =>
   space === 0 ? store : store.namespace(SPACES[space] ?? '');
 
@@ -206,6 +231,16 @@ export async function perform(store: KvStore, operation: Operation): Promise<unk
     case 'clear all':
       await store.clear();
       return undefined;
+    case 'compact':
+      // One that runs beside others is the test's business.
+      if (!operation.beside) await store.compact({ full: operation.full });
+      return undefined;
+    case 'fill': {
+      const filler = store.namespace('filler');
+      const bytes = Buffer.alloc(FILLER_BYTES, operation.count);
+      for (let i = 0; i < operation.count; i++) await filler.set(i, bytes);
+      return undefined;
+    }
     default:
       return undefined;
   }

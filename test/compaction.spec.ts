@@ -1,0 +1,401 @@
+/**
+ * What `compact()` does, seen from outside: what it reports, that every key keeps its value, version and expiry, and
+ * that the disk gets back what nobody needs: superseded and expired records, tombstones, clear marks.
+ */
+import { KvClosedError, KvReadOnlyError, KvStore, type KvCompactionReport } from 'nestjs-hotcold/store';
+import {
+  COMPACTING,
+  differences,
+  manifestOf,
+  MIB,
+  openOn,
+  segmentsOf,
+  turns,
+  valueOf,
+} from './support/compacting.js';
+import { SimulatedDisk } from './support/simulated-disk.js';
+
+jest.setTimeout(30_000);
+
+const VALUE_BYTES = 10_000;
+
+let disk: SimulatedDisk;
+let store: KvStore;
+/** What the store should hold of its own keys. */
+let expected: Map<string, unknown>;
+
+beforeEach(async () => {
+  disk = new SimulatedDisk({ completion: 'random' });
+  store = await openOn(disk);
+  expected = new Map();
+});
+
+afterEach(async () => {
+  await store.close();
+});
+
+async function reopen(): Promise<void> {
+  await store.close();
+  store = await openOn(disk);
+  expect(store.opened).toMatchObject({ clean: true, droppedBytes: 0 });
+}
+
+async function fill(from: number, to: number, round = 0): Promise<void> {
+  for (let i = from; i < to; i++) {
+    const value = valueOf(i, round, VALUE_BYTES);
+    await store.set(`k${i}`, value);
+    expected.set(`k${i}`, value);
+  }
+}
+
+/** Compares every key, before and after a restart. */
+async function check(): Promise<void> {
+  expect(await differences(store, expected)).toEqual([]);
+  await reopen();
+  expect(await differences(store, expected)).toEqual([]);
+}
+
+const full = () => store.compact({ full: true });
+
+/** Bytes of all files of both logs. */
+const logBytes = () => store.stats().hot.diskBytes + store.stats().cold.diskBytes;
+
+describe('compact()', () => {
+  it('moves what is not in memory, and leaves the rest hot', async () => {
+    for (let i = 0; i < 100; i += 10) {
+      await fill(i, i + 10);
+      await store.flush();
+    }
+    expect(store.stats().cold.indexEntries).toBe(0);
+    const report = await store.compact();
+    const { hot, cold } = store.stats();
+    expect(report).toMatchObject({
+      reason: 'manual',
+      cold: { truncatedBytes: 0, records: 0, droppedRecords: 0 },
+      aborted: false,
+    });
+    expect(report.hot.droppedRecords).toBe(0);
+    expect(report.copiedRecords).toBe(report.hot.records);
+    expect(report.copiedRecords).toBe(cold.indexEntries);
+    expect(cold.indexEntries + hot.indexEntries).toBe(100);
+    expect(report.copiedBytes).toBeGreaterThan(report.copiedRecords * VALUE_BYTES);
+    expect(report.hot.truncatedBytes).toBeGreaterThanOrEqual(report.copiedBytes);
+    expect(report.tookMs).toBeGreaterThan(0);
+    expect(store.stats().compaction).toMatchObject({ running: false, last: report, failures: 0 });
+    // The oldest keys are cold, the newest are in memory as before.
+    expect(store.peek('k0')).toBeUndefined();
+    expect(store.peek('k99')).toBe(expected.get('k99'));
+    await check();
+  });
+
+  it('moves everything, if it is a full one', async () => {
+    await fill(0, 100);
+    const report = await full();
+    expect(report).toMatchObject({ hot: { records: 100, droppedRecords: 0 }, copiedRecords: 100 });
+    expect(store.stats().hot.indexEntries).toBe(0);
+    expect(store.stats().cold.indexEntries).toBe(100);
+    expect(store.peek('k99')).toBeUndefined();
+    expect(store.stats().reads.coldHits).toBe(0);
+    expect(await differences(store, expected)).toEqual([]);
+    expect(store.stats().reads.coldHits).toBe(100);
+    await check();
+  });
+
+  it('does nothing, and says so, where there is nothing to do', async () => {
+    const events: KvCompactionReport[] = [];
+    store.on('compaction', (report) => events.push(report));
+    await store.set('k', 1);
+    const report = await store.compact();
+    expect(report).toMatchObject({
+      hot: { truncatedBytes: 0, records: 0, droppedRecords: 0 },
+      cold: { truncatedBytes: 0, records: 0, droppedRecords: 0 },
+      copiedRecords: 0,
+      copiedBytes: 0,
+    });
+    expect(report.bytesAfter).toBe(report.bytesBefore);
+    expect(events).toEqual([]);
+    expect(store.stats().compaction.last).toBeUndefined();
+  });
+
+  it('tells listeners what it did, once', async () => {
+    const events: KvCompactionReport[] = [];
+    const end = store.on('compaction', (report) => events.push(report));
+    store.on('compaction', () => {
+      throw new Error('a listener that fails is its own affair');
+    });
+    await fill(0, 50);
+    const report = await full();
+    expect(events).toEqual([report]);
+    end();
+    await fill(0, 50, 1);
+    await full();
+    expect(events).toHaveLength(1);
+  });
+
+  it('is joined by whoever asks while it runs', async () => {
+    await fill(0, 100);
+    const first = full();
+    expect(store.stats().compaction.running).toBe(true);
+    const second = store.compact();
+    await turns(3);
+    const third = full();
+    const report = await first;
+    expect(await second).toBe(report);
+    expect(await third).toBe(report);
+    expect(report.copiedRecords).toBe(100);
+    expect(store.stats().compaction.running).toBe(false);
+    // Another one is a new one.
+    expect(await full()).not.toBe(report);
+    await check();
+  });
+
+  it('ends early at a signal, and keeps what was done', async () => {
+    for (let i = 0; i < 20; i++) {
+      await fill(i * 10, i * 10 + 10);
+      await store.flush();
+    }
+    // Slices end after every group of records.
+    disk.clock.tickMs = 5;
+    const controller = new AbortController();
+    const run = store.compact({ full: true, signal: controller.signal });
+    while (store.stats().cold.diskBytes === 0) await turns(1);
+    controller.abort();
+    const report = await run;
+    expect(report.aborted).toBe(true);
+    expect(report.hot.records).toBeGreaterThan(0);
+    expect(report.hot.records).toBeLessThan(200);
+    expect(report.hot.truncatedBytes).toBeGreaterThan(0);
+    expect(manifestOf(disk).hot.begin).toBeGreaterThan(report.hot.truncatedBytes - 1);
+    expect(await differences(store, expected)).toEqual([]);
+    const rest = await full();
+    expect(rest.aborted).toBe(false);
+    expect(rest.hot.records + report.hot.records).toBe(200);
+    await check();
+  });
+
+  it('moves nothing when the signal has come before', async () => {
+    await fill(0, 50);
+    const report = await store.compact({ full: true, signal: AbortSignal.abort() });
+    expect(report).toMatchObject({ aborted: true, copiedRecords: 0, hot: { truncatedBytes: 0 } });
+    await check();
+  });
+
+  it('keeps versions, and times to live', async () => {
+    const version = await store.set('a', 1);
+    await store.set('b', 2, { ttl: 5000 });
+    await full();
+    expect(await store.getEntry('a')).toEqual({ value: 1, version, expiresAt: undefined });
+    expect(await store.ttl('b')).toBe(5000);
+    await store.set('a', 2, { ifVersion: version });
+    await expect(store.set('a', 3, { ifVersion: version })).rejects.toThrow('version');
+    await full();
+    disk.clock.advance(4999);
+    expect(await store.get('b')).toBe(2);
+    disk.clock.advance(1);
+    expect(await store.get('b')).toBeUndefined();
+    expect(await store.get('a')).toBe(2);
+  });
+
+  it('keeps the same key of several namespaces apart', async () => {
+    const spaces = ['x', 'y', 'z'].map((name) => store.namespace(name));
+    for (const [i, space] of [store, ...spaces].entries()) await space.set('k', i);
+    await full();
+    await spaces[0].delete('k');
+    await spaces[1].set('k', 'new');
+    await full();
+    await full();
+    await reopen();
+    const names = ['x', 'y', 'z'].map((name) => store.namespace(name));
+    expect(await Promise.all([store, ...names].map((space) => space.get('k')))).toEqual([
+      0,
+      undefined,
+      'new',
+      3,
+    ]);
+  });
+
+  it('moves values in extents, and values that are too long for a page of the cold log only', async () => {
+    await store.close();
+    const hot = { ...COMPACTING.hot, pageSize: '512kb', diskBudget: '8mb' };
+    const pieces = [70_000, 200_000, 300_000, 500_000, 600_000, 2_000_000];
+    store = await openOn(disk, { hot });
+    for (const bytes of pieces) {
+      const value = valueOf(bytes, 0, bytes);
+      await store.set(`k${bytes}`, value, { ttl: '1h' });
+      expected.set(`k${bytes}`, value);
+    }
+    expect((await full()).copiedRecords).toBe(pieces.length);
+    expect(await differences(store, expected)).toEqual([]);
+    expect(await store.ttl('k600000')).toBe(3_600_000);
+    // Cold → cold, with half of them superseded.
+    for (const bytes of pieces.slice(0, 3)) await store.set(`k${bytes}`, bytes);
+    for (const bytes of pieces.slice(0, 3)) expected.set(`k${bytes}`, bytes);
+    const report = await full();
+    expect(report.cold.truncatedBytes).toBeGreaterThan(2_000_000);
+    await check();
+  });
+
+  it('copies a value in extents whole, while the pages that it lies in are used again', async () => {
+    await store.close();
+    store = await openOn(disk, { hot: { ...COMPACTING.hot, pageSize: '512kb', diskBudget: '64mb' } });
+    const value = Buffer.alloc(1_900_000, 'a value of several pages, ');
+    await store.set('large', value);
+    await store.flush();
+    const run = full();
+    // The first pieces are being written, and those behind them are in memory.
+    while (store.stats().cold.diskBytes === 0) await turns(1);
+    // In every turn as much as fits into memory.
+    for (let i = 0; store.stats().compaction.running; i++) {
+      for (let j = 0; j < 20; j++) await store.set(`other${i}/${j}`, Buffer.alloc(100_000, i));
+      await turns(1);
+    }
+    await run;
+    expect(store.stats().cold.indexEntries).toBe(1);
+    const found = await store.get<Buffer>('large');
+    expect(found?.equals(value)).toBe(true);
+  });
+
+  it('has nothing to do on a null device, and the device goes on', async () => {
+    const forgetful = await KvStore.open({ device: 'null', hot: { memory: '8mb' } });
+    await expect(forgetful.compact()).rejects.toThrow(KvReadOnlyError);
+    for (let i = 0; i < 3000; i++) await forgetful.set(i, valueOf(i, 0, VALUE_BYTES));
+    expect(await forgetful.get(2999)).toBe(valueOf(2999, 0, VALUE_BYTES));
+    expect(await forgetful.get(0)).toBeUndefined();
+    await forgetful.close();
+  });
+
+  it('is refused by a closed store', async () => {
+    await store.close();
+    await expect(store.compact()).rejects.toThrow(KvClosedError);
+    store = await openOn(disk);
+  });
+});
+
+describe('disk space', () => {
+  it('of superseded records is given back, segment by segment', async () => {
+    for (let round = 0; round < 10; round++) {
+      await fill(0, 200, round);
+      await store.compact();
+    }
+    await full();
+    // 2 MB live. A log begins and ends in the middle of a segment.
+    expect(logBytes()).toBeLessThan(5 * MIB);
+    const names = [...segmentsOf(disk, 'hot'), ...segmentsOf(disk, 'cold')];
+    expect(names).not.toContain('/store/hot-00000000.log');
+    expect(names).not.toContain('/store/cold-00000000.log');
+    await check();
+    expect(logBytes()).toBeLessThan(5 * MIB);
+  });
+
+  it('of deleted keys is given back: tombstones travel to the cold log and end there', async () => {
+    await fill(0, 300);
+    await full();
+    expect(store.stats().cold.diskBytes).toBeGreaterThan(3_000_000);
+    for (const key of expected.keys()) {
+      expect(await store.delete(key)).toBe(true);
+      expected.set(key, undefined);
+    }
+    const moved = await full();
+    expect(moved.copiedRecords).toBe(300);
+    expect(await differences(store, expected)).toEqual([]);
+    for (let i = 0; i < 3; i++) await full();
+    expect(store.stats().cold.diskBytes).toBeLessThan(MIB + 1);
+    // Tombstones of keys that never were cold are not carried on.
+    await store.set('never cold', 1);
+    await store.delete('never cold');
+    expect((await full()).copiedRecords).toBe(0);
+    await check();
+  });
+
+  it('of expired records is given back, wherever they lie', async () => {
+    for (let i = 0; i < 300; i++) await store.set(`cold${i}`, valueOf(i, 0, VALUE_BYTES), { ttl: '1h' });
+    await full();
+    for (let i = 0; i < 100; i++) await store.set(`hot${i}`, valueOf(i, 0, VALUE_BYTES), { ttl: '1h' });
+    await fill(0, 10);
+    disk.clock.advance(2 * 3_600_000);
+    const report = await full();
+    // Not one of those that never were cold; of the others, none is left. What lives may be copied twice.
+    expect(report.hot).toMatchObject({ records: 110, droppedRecords: 100 });
+    expect(report.copiedRecords).toBeLessThanOrEqual(10 + 10);
+    expect(store.stats().cold.diskBytes).toBeLessThan(2 * MIB);
+    for (let i = 0; i < 300; i++) expected.set(`cold${i}`, undefined).set(`hot${i}`, undefined);
+    await check();
+  });
+
+  it('of a cleared store is given back', async () => {
+    await fill(0, 300);
+    await full();
+    await store.clear();
+    for (const key of expected.keys()) expected.set(key, undefined);
+    for (let i = 0; i < 3; i++) await full();
+    expect(store.stats().cold.diskBytes).toBeLessThan(2 * MIB);
+    await check();
+  });
+
+  it('is not given back before its time: a clear mark moves to the cold log, as long as it has something to cover', async () => {
+    await store.close();
+    const patient = { cold: { ...COMPACTING.cold, garbageShare: 0.9 } };
+    store = await openOn(disk, patient);
+    const space = () => store.namespace('cleared');
+    for (let i = 0; i < 10; i++) await space().set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
+    await fill(0, 100);
+    await full();
+    await space().clear();
+    await space().set('k1', 'new');
+    // The mark leaves the hot log; what it covers stays in the cold log, which is not worth rewriting.
+    for (let round = 1; round < 4; round++) {
+      await fill(100, 200, round);
+      await store.flush();
+      await store.compact();
+      expect(store.stats().compaction.last?.cold.records).toBe(0);
+      await store.close();
+      store = await openOn(disk, patient);
+      expect(await space().get('k0')).toBeUndefined();
+      expect(await space().get('k1')).toBe('new');
+    }
+    for (let i = 0; i < 3; i++) {
+      await full();
+      await check();
+      expect(await space().get('k0')).toBeUndefined();
+      expect(await space().get('k1')).toBe('new');
+    }
+  });
+
+  it('of a cleared namespace is given back, and the others stay', async () => {
+    const space = store.namespace('cleared');
+    for (let i = 0; i < 300; i++) await space.set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
+    await fill(0, 20);
+    await full();
+    await space.clear();
+    for (let i = 0; i < 3; i++) await full();
+    expect(store.stats().cold.diskBytes).toBeLessThan(2 * MIB);
+    await check();
+    expect(await store.namespace('cleared').get('k7')).toBeUndefined();
+  });
+
+  it('is not given back again and again where there is no more garbage', async () => {
+    // Superseded and expired: garbage once, not twice.
+    await fill(0, 150);
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 100; i++) await store.set(`t${i}`, valueOf(i, round, VALUE_BYTES), { ttl: '10m' });
+      await full();
+    }
+    disk.clock.advance(3_600_000);
+    await store.compact();
+    await store.compact();
+    const report = await store.compact();
+    expect(report).toMatchObject({ copiedRecords: 0, cold: { truncatedBytes: 0 } });
+    await check();
+  });
+
+  it('is not wasted on records that stay where they are', async () => {
+    // One range, which the run itself has to close before it can be given up.
+    await fill(0, 100);
+    for (let i = 0; i < 2; i++) {
+      const { copiedRecords, hot } = await store.compact();
+      expect(copiedRecords).toBe(hot.truncatedBytes > 1000 ? 100 : 0);
+      expect(store.stats().cold.indexEntries + store.stats().hot.indexEntries).toBe(100);
+    }
+    await check();
+  });
+});

@@ -1,0 +1,58 @@
+/**
+ * Tells of every call on the disk right before it is made: with the kind of the call and the name of its file, so that
+ * a test can look at the disk at that moment, take a copy of it, or make the call fail.
+ */
+import type { Env, EnvFs } from '../../src/device/env.js';
+import type { DiskOperation } from './simulated-disk.js';
+
+/** `file` is the last part of the path. */
+export type BeforeCall = (operation: DiskOperation, file: string) => void;
+
+/** Calls that change what is on the disk. */
+export const CHANGES: readonly DiskOperation[] = [
+  'mkdir',
+  'open',
+  'write',
+  'sync',
+  'truncate',
+  'rename',
+  'unlink',
+  'syncDirectory',
+];
+
+export function watched(env: Env, before: BeforeCall): Env {
+  const names = new Map<number, string>();
+  const { fs } = env;
+  const watch = <A extends unknown[], T>(operation: DiskOperation, call: (...args: A) => T) => {
+    return (...args: A): T => {
+      const [where] = args as unknown as [string | number];
+      before(operation, typeof where === 'number' ? (names.get(where) ?? '') : nameOf(where));
+      const result = call(...args);
+      if (operation === 'open') names.set(result as number, nameOf(where as string));
+      return result;
+    };
+  };
+  const watchedFs: EnvFs = {
+    mkdir: watch('mkdir', fs.mkdir),
+    readdir: watch('readdir', fs.readdir),
+    open: watch('open', fs.open),
+    close: watch('close', fs.close),
+    size: watch('size', fs.size),
+    read: watch('read', fs.read),
+    readSync: watch('read', fs.readSync),
+    write: watch('write', fs.write),
+    writeSync: watch('write', fs.writeSync),
+    sync: watch('sync', fs.sync),
+    syncSync: watch('sync', fs.syncSync),
+    truncate: watch('truncate', fs.truncate),
+    rename: watch('rename', fs.rename),
+    unlink: watch('unlink', fs.unlink),
+    syncDirectory: watch('syncDirectory', fs.syncDirectory),
+    lock: watch('lock', fs.lock),
+  };
+  return { ...env, fs: watchedFs };
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
