@@ -40,8 +40,13 @@ export class ColdTier {
 
   /** Bytes of memory: pages and index. */
   get memoryBytes(): number {
-    const { directoryBytes, filterBytes, cacheBytes, pendingBytes, ringBytes } = this.index.stats;
-    return this.log.log.usedMemory + directoryBytes + filterBytes + cacheBytes + pendingBytes + ringBytes;
+    return this.uncachedBytes + this.index.stats.cacheBytes;
+  }
+
+  /** The same without the cache of chunks: what no option of the cold tier bounds. */
+  get uncachedBytes(): number {
+    const { directoryBytes, filterBytes, pendingBytes, ringBytes } = this.index.stats;
+    return this.log.log.usedMemory + directoryBytes + filterBytes + pendingBytes + ringBytes;
   }
 
   async close(): Promise<void> {

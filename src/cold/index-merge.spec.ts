@@ -137,7 +137,8 @@ describe('IndexMerge', () => {
     const all = { maySync: () => true, began: () => {}, ended: () => {} } as unknown as ReadPacer;
     const checked = new CheckedColdIndex({ device, flushPacer: all, cacheBytes: 0, pendingEntries: 16_384 });
     await checked.fill(60_000);
-    expect(device.mostReading).toBe(0);
+    // Merges read at once; only the collection of old chunks reads in order, one piece at a time.
+    expect(device.mostReading).toBeLessThanOrEqual(1);
     const waiting = checked.keys.filter(({ low, high }) => !checked.index.tryFind(low, high));
     expect(waiting.length).toBeGreaterThan(1000);
   });

@@ -29,7 +29,7 @@ const MAX_READS = 64;
 const SPARSE_SLOTS = 16;
 
 /** The log of chunks is collected when it is longer than this many times its live bytes, and a segment. */
-const MAX_GARBAGE_FACTOR = 2;
+const MAX_GARBAGE_FACTOR = 1.5;
 
 /** Bytes of a chunk beside its entries: header and padding. */
 const CHUNK_OVERHEAD = chunkBytes(0) + 4;

@@ -44,6 +44,9 @@ const MAX_UNCOMMITTED = 32 * 1024 * 1024;
 /** Memory that neither index nor pages may take: scratch buffers, records on their way from disk. */
 const RESERVED_BYTES = 512 * 1024;
 
+/** However much the cold tier takes, the hot log keeps this share of the memory. */
+const LEAST_LOG_SHARE = 3 / 8;
+
 export interface StoreListeners {
   error: Set<(error: Error) => void>;
   compaction: Set<(report: KvCompactionReport) => void>;
@@ -142,7 +145,11 @@ async function recover(
     const log = new HybridLog(segments, {
       // A page lies within one segment, and segments keep the size they were created with.
       pageSize: Math.min(options.hot.pageSize, manifest.current.hot.segmentSize),
-      memoryBudget: () => options.hot.memoryBytes - RESERVED_BYTES - index.memoryBytes,
+      memoryBudget: () => {
+        const { memoryBytes } = options.hot;
+        const pages = memoryBytes - RESERVED_BYTES - index.memoryBytes;
+        return Math.max(pages - (cold?.uncachedBytes ?? 0), Math.min(pages, memoryBytes * LEAST_LOG_SHARE));
+      },
       maxMemory: options.hot.memoryBytes,
       mutableFraction: options.hot.mutableFraction,
       retains: device.retains,

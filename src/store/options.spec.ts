@@ -44,7 +44,7 @@ describe('defaults', () => {
       cold: {
         segmentSize: 16 * MIB,
         indexCacheBytes: 8 * MIB,
-        garbageShare: 0.25,
+        garbageShare: 0.15,
         pageSize: 256 * 1024,
       },
       compaction: { scheduled: true, everyMs: 60_000, sliceMs: 2 },

@@ -46,7 +46,10 @@ export interface KvStoreOptions {
   name?: string;
   /** The hot tier: hash index and hybrid log. */
   hot?: {
-    /** Bytes that index, log pages and buffers may take together. From 8 MiB up; default 64 MiB. */
+    /**
+     * Bytes that the index, log pages and buffers may take together, with those of the cold tier (its caches apart), as
+     * long as the hot log keeps 3/8 of them. From 8 MiB up; default 64 MiB.
+     */
     memory?: KvSize;
     /** Largest share of the log's memory in which records are updated in place, 0 to 1. Default 0.9. */
     mutableFraction?: number;
@@ -89,7 +92,7 @@ export interface KvStoreOptions {
     indexCache?: KvSize;
     /**
      * Share of the cold log that may be garbage before it is rewritten, 0.05 to 0.9: less takes less disk, and writes
-     * more. Default 0.25.
+     * more. Default 0.15.
      */
     garbageShare?: number;
   };
@@ -253,7 +256,7 @@ const readCacheOptions = {
 const coldOptions = {
   segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true)),
   indexCache: v.optional(size(0, 2 ** 32), 8 * MIB),
-  garbageShare: v.optional(number(0.05, 0.9, false), 0.25),
+  garbageShare: v.optional(number(0.05, 0.9, false), 0.15),
 };
 
 const compactionOptions = {
