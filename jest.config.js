@@ -5,6 +5,8 @@ const esmOnly = ['@nestjs', 'keyv', '@keyv', 'cacheable', '@cacheable', 'cache-m
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
+  // Jest would leave one processor to the watcher: on two that is half of them.
+  maxWorkers: '100%',
   roots: ['<rootDir>/src', '<rootDir>/test', '<rootDir>/sample-app'],
   testMatch: ['**/*.spec.ts'],
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
