@@ -270,6 +270,19 @@ describe('writers', () => {
     expect(await differences(store, expected)).toEqual([]);
   });
 
+  it('that have many writes in flight are no faster either', async () => {
+    await openSlow();
+    let most = 0;
+    for (let i = 0; i < 1500; i += 50) {
+      await Promise.all(Array.from({ length: 50 }, (_, j) => put(`k${i + j}`, 0)));
+      const { hot } = store.stats();
+      most = Math.max(most, hot.diskBytes + hot.residentBytes);
+    }
+    expect(most).toBeLessThan(4 * MIB);
+    await settled();
+    expect(await differences(store, expected)).toEqual([]);
+  });
+
   it('that do not wait are not refused, and get an answer each', async () => {
     await openSlow();
     const writes: Promise<unknown>[] = [];

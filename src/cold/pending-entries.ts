@@ -17,7 +17,7 @@ import {
 /** A constant, because Jest looks globals up through a proxy, at a hundred times the cost. */
 const { min } = Math;
 
-const BUCKET_BITS = 15;
+const BUCKET_BITS = 16;
 const BUCKETS = 1 << BUCKET_BITS;
 const BUCKET_MASK = BUCKETS - 1;
 const ENTRY_BYTES = 14;
@@ -36,7 +36,7 @@ export class PendingEntries {
   private free = 0;
 
   /** @param limit entries beyond which the table is `full`: it takes more, but should be emptied */
-  constructor(readonly limit: number) {}
+  constructor(public limit: number) {}
 
   get memoryBytes(): number {
     return this.heads.byteLength + this.tags.length * ENTRY_BYTES;

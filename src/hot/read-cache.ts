@@ -2,7 +2,9 @@
  * Copies of records that were read from disk, in a ring of bounded size outside the JavaScript heap: never the only
  * copy of anything, and without knowledge of where the records come from. When the ring is full, the oldest copies
  * make room, except that one which was found since it was written (or since its last chance) moves to the tail
- * instead: the "second chance" of CLOCK, as a log (F2's read cache does the same).
+ * instead: the "second chance" of CLOCK, as a log (F2's read cache does the same). As long as there is free room,
+ * every record is taken; from then on only one that was offered before, not long ago: whatever is read once in a
+ * while pushes nothing out (the "doorkeeper" of TinyLFU, Einziger et al. 2017; docs/decisions/0012 has its figures).
  *
  * The ring consists of pages that no copy spans, allocated when they are reached for the first time. An entry in it is
  *
@@ -13,11 +15,13 @@
  * The table has buckets of `WAYS` slots. A slot is the address of a record in the ring (page and unit of 8 bytes) and,
  * in the bits that the address leaves over, the high bits of the hash, so that a miss touches the ring hardly ever.
  * Slots and living entries belong together one to one; an entry without a slot is marked dead. A full bucket gives up
- * its oldest entry that is not referenced. Hot path: `find`, `drop` (`npm run bench`, reads and writes).
+ * its oldest entry that is not referenced. Beside it, a byte for each slot holds bits of the hash that was refused
+ * there last. Hot path: `find`, `drop`, `fill` (`npm run bench`, reads and writes).
  */
 import type { EncodedKey } from '../codec/key-codec.js';
 import { MAX_PAGE_SIZE } from '../limits.js';
-import { HEADER_BYTES, recordBytes, valueOffset } from '../log/record.js';
+import { HEADER_BYTES, recordBytes } from '../log/record.js';
+import { hasKey } from '../log/record-key.js';
 
 const ENTRY_HEADER_UNITS = 1;
 const REFERENCED = 1;
@@ -32,7 +36,10 @@ const BYTES_PER_SLOT = 96;
 
 /** Largest record, as a fraction of the memory. */
 const LARGEST_FRACTION = 16;
-/** So few pages that the largest record fits in one, with the largest table that there can be (1/12 of the memory). */
+/** Of the table, and of what was refused. */
+const BYTES_OF_SLOT = 5;
+
+/** So few pages that the largest record fits in one, with the largest table that there can be (5/48 of the memory). */
 const MIN_PAGES = 14;
 /** An address has 31 bits: the ring has this many pages (16 GiB) at the most. */
 const MAX_PAGES = 2047;
@@ -52,6 +59,7 @@ export class ReadCache {
   hits = 0;
   misses = 0;
   fills = 0;
+  refused = 0;
   evictions = 0;
   secondChances = 0;
 
@@ -62,6 +70,9 @@ export class ReadCache {
   private readonly slots: number = WAYS;
   private table = new Int32Array(WAYS);
   private bucketMask = 0;
+  private refusals = new Uint8Array(0);
+  /** Whether the ring was filled once: new entries take the room of others. */
+  private full = false;
   /** An address is a page (the bits from `unitBits` on) and the unit of 8 bytes in it where the record begins. */
   private readonly unitBits: number = 0;
   private readonly unitMask: number = 0;
@@ -83,7 +94,7 @@ export class ReadCache {
   constructor(budget: number) {
     if (budget < MIN_MEMORY) return;
     while (this.slots * BYTES_PER_SLOT < budget) this.slots *= 2;
-    const ringBytes = budget - this.slots * 4;
+    const ringBytes = budget - this.slots * BYTES_OF_SLOT;
     this.pages = Math.min(Math.max(MIN_PAGES, Math.floor(ringBytes / MAX_PAGE_SIZE)), MAX_PAGES);
     const pageBytes = Math.min(Math.floor(ringBytes / this.pages), MAX_PAGE_SIZE * 2);
     this.pageUnits = Math.floor(pageBytes / 8);
@@ -101,7 +112,7 @@ export class ReadCache {
 
   /** Bytes allocated. */
   get memoryBytes(): number {
-    return this.pageWords.length === 0 ? 0 : this.slots * 4 + this.pageWords.length * this.pageUnits * 8;
+    return this.pageWords.length === 0 ? 0 : this.slots * BYTES_OF_SLOT + this.pageWords.length * this.pageUnits * 8;
   }
 
   /**
@@ -127,14 +138,14 @@ export class ReadCache {
   }
 
   /**
-   * Copies a record of this key, without its slack, in place of an older copy. One that is too large is not taken, but
-   * the older copy goes all the same. The record must not lie in the cache itself.
+   * Copies a record of this key, without its slack, in place of an older copy. One that is too large or was not offered
+   * lately is not taken, but the older copy goes all the same. The record must not lie in the cache itself.
    */
   fill(key: EncodedKey, words: Int32Array, at: number): void {
     this.drop(key);
     const info = words[at + 1];
     const bytes = recordBytes(info & 0xff, info >>> 16, words[at + 2]);
-    if (bytes > this.largest) return;
+    if (bytes > this.largest || (this.full && !this.isKnown(key))) return;
     const units = ENTRY_HEADER_UNITS + (bytes >> 3);
     if (this.pageWords.length === 0) this.start();
     this.makeRoom(units);
@@ -154,6 +165,16 @@ export class ReadCache {
     this.fills++;
   }
 
+  /** Whether this key was refused before, and hardly any other one since in its place; if not, it is now. */
+  private isKnown({ hashLow, hashHigh }: EncodedKey): boolean {
+    const at = hashLow & (this.slots - 1);
+    const tag = hashHigh & 0xff;
+    if (this.refusals[at] === tag) return true;
+    this.refusals[at] = tag;
+    this.refused++;
+    return false;
+  }
+
   /** Forgets the key, if it is there. */
   drop(key: EncodedKey): void {
     const slot = this.slotOf(key);
@@ -163,6 +184,7 @@ export class ReadCache {
   /** Forgets everything; what is allocated stays so for what comes. */
   clear(): void {
     this.count = 0;
+    this.full = false;
     this.table.fill(0);
     this.ends.fill(0);
     if (this.pageWords.length > 0) this.enter(0);
@@ -230,6 +252,7 @@ export class ReadCache {
       while (this.head < this.end && this.head - this.tail < units) chances -= this.passOldest(chances > 0);
       if (this.pageUnits - this.tail >= units) return;
       this.ends[this.page] = this.tail;
+      this.full ||= this.page + 1 === this.pages;
       this.enter(this.page + 1 < this.pages ? this.page + 1 : 0);
     }
   }
@@ -265,6 +288,7 @@ export class ReadCache {
 
   private start(): void {
     this.table = new Int32Array(this.slots);
+    this.refusals = new Uint8Array(this.slots);
     this.bucketMask = this.slots / WAYS - 1;
     this.enter(0);
   }
@@ -282,18 +306,4 @@ export class ReadCache {
     this.head = 0;
     this.end = this.ends[page];
   }
-}
-
-/** Whether the record at `at` has this key. */
-function hasKey(words: Int32Array, at: number, key: EncodedKey): boolean {
-  const info = words[at + 1];
-  const length = key.length;
-  if (info >>> 16 !== length) return false;
-  const start = at + (valueOffset(info & 0xff, 0) >> 2);
-  const keyWords = key.words;
-  const count = (length + 3) >> 2;
-  for (let i = 0; i < count; i++) {
-    if (words[start + i] !== keyWords[i]) return false;
-  }
-  return true;
 }

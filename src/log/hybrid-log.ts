@@ -283,10 +283,9 @@ export class HybridLog {
   private async readBytes(address: LogAddress, length: number): Promise<DiskRecord & { available: number }> {
     const { pacer } = this.options;
     const record = newDiskRecord(length);
-    const turned = length <= SYNC_READ_BYTES ? pacer?.turned() : undefined;
-    if (pacer && turned) {
+    if (pacer && length <= SYNC_READ_BYTES) {
       // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
-      await turned;
+      await pacer.turned();
       if (pacer.maySync()) {
         pacer.began();
         const available = this.segments.readSync(address, record.bytes, length);

@@ -10,7 +10,8 @@
  *   pool for a while, and then a small window shows whether they are cheap again.
  *
  * The bound: one turn of the event loop is blocked by no more than `windowMs` and one read, however long that takes,
- * because after a window nobody reads synchronously until the loop has turned. Windows that cost too much get the
+ * because after a window nobody reads synchronously until the loop has turned. A window also ends when the loop turns
+ * by itself after half of it: so that callers who take turns anyway never meet its end. Windows that cost too much get the
  * credit and one chance; those that follow take 1 % of the time, and come after 64 reads at the earliest.
  */
 import type { EnvClock } from '../device/env.js';
@@ -46,8 +47,11 @@ export class ReadPacer {
   private reads = 0;
   private startMs = 0;
 
-  /** Between the end of a window and the turn of the event loop. */
+  /** From the middle of a window to the turn of the event loop. */
   private turning: Promise<void> | undefined;
+  /** When it began, or when the window was used up. */
+  private turningSinceMs = 0;
+  private closed = false;
   private refused = 0;
 
   private pauseReads = 0;
@@ -64,7 +68,7 @@ export class ReadPacer {
 
   /** Whether the next read may block; a read that follows is bracketed by `began` and `ended`. Hot path. */
   maySync(): boolean {
-    if (this.turning) {
+    if (this.closed) {
       this.refused++;
       return false;
     }
@@ -81,7 +85,7 @@ export class ReadPacer {
     this.spentMs += tookMs;
     if (tookMs > this.pace.aloneMs) this.excessMs += tookMs - this.pace.aloneMs;
     this.reads++;
-    if (this.spentMs >= this.limitMs && !this.turning) this.closeWindow(nowMs);
+    if (this.spentMs * 2 >= this.limitMs) this.pastMiddle(nowMs);
   }
 
   /**
@@ -89,7 +93,7 @@ export class ReadPacer {
    * less than the thread pool, if reads are cheap.
    */
   turned(): Promise<void> | undefined {
-    return this.turning;
+    return this.closed ? this.turning : undefined;
   }
 
   private pauseEnds(): boolean {
@@ -102,18 +106,20 @@ export class ReadPacer {
     return true;
   }
 
-  private closeWindow(closedMs: number): void {
-    this.refused = 0;
-    this.turning = this.clock.turn().then(() => {
-      this.turning = undefined;
-      this.judge(closedMs, this.clock.tick());
-    });
+  private pastMiddle(nowMs: number): void {
+    const closes = this.spentMs >= this.limitMs && !this.closed;
+    if (closes || !this.turning) this.turningSinceMs = nowMs;
+    if (closes) {
+      this.closed = true;
+      this.refused = 0;
+    }
+    this.turning ??= this.clock.turn().then(() => this.judge(this.clock.tick()));
   }
 
-  private judge(closedMs: number, nowMs: number): void {
+  private judge(nowMs: number): void {
     const { windowMs, probeMs, poolMs, busyMs } = this.pace;
     // A single chain of awaited reads is refused once, then it waits.
-    const shared = this.refused > 1 || nowMs - closedMs > busyMs;
+    const shared = this.refused > 1 || nowMs - this.turningSinceMs > busyMs;
     const savedMs = this.reads * poolMs - (shared ? this.spentMs : this.excessMs);
     this.creditMs = Math.min(this.creditMs + savedMs, CREDIT_MS);
     if (this.creditMs >= 0) {
@@ -127,6 +133,9 @@ export class ReadPacer {
       this.creditMs = 0;
       this.limitMs = probeMs;
     }
+    this.turning = undefined;
+    this.closed = false;
+    this.refused = 0;
     this.spentMs = 0;
     this.excessMs = 0;
     this.reads = 0;

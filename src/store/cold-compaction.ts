@@ -14,7 +14,7 @@ import type { HotCompactionParts } from './hot-compaction.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
 import type { RecordRef } from './read-path.js';
 import type { RecordCopier } from './record-copier.js';
-import { keyStart, sameKey, spaceOf } from './record-key.js';
+import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
 
 export class ColdCompaction implements PassPolicy {
   /** Bytes of records that the hot log covers: the cold index, from which garbage is estimated, knows nothing of that. */

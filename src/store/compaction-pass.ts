@@ -19,7 +19,7 @@ import {
 } from '../log/record.js';
 import type { Slices } from '../log/slices.js';
 import type { HashedRecord } from './record-copier.js';
-import { keyStart } from './record-key.js';
+import { keyStart } from '../log/record-key.js';
 
 /** Records whose liveness is found out together. */
 const GROUP = 64;

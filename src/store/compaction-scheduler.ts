@@ -124,7 +124,10 @@ export class CompactionScheduler {
     if (!this.started) return;
     const { garbageShare } = this.parts.options.cold;
     const grant = log === 'hot' ? HOT_GRANT : garbageShare / (1 + 2 * garbageShare);
-    this.look(this.limit + bytes * grant);
+    const limit = this.limit + bytes * grant;
+    // Otherwise a caller with many writes in flight would write so many more at each bit of progress.
+    if (this.parts.log.tail <= limit) this.look(limit);
+    else this.limit = limit;
   }
 
   private failed(error: unknown): void {

@@ -15,7 +15,7 @@ import { sizeClassOf } from '../log/size-class.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
 import type { ReadPath, RecordRef } from './read-path.js';
 import type { RecordCopier } from './record-copier.js';
-import { keyStart, sameKey, spaceOf } from './record-key.js';
+import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
 import type { Spaces } from './spaces.js';
 
 const GUESSED_CLASS = sizeClassOf(512);

@@ -11,7 +11,7 @@ import { expiryOf, FLAG_EXTENTS } from '../log/record.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
-import { valueStart } from './record-key.js';
+import { valueStart } from '../log/record-key.js';
 import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
 import { Scan } from './scan.js';
 import type { Space } from './spaces.js';

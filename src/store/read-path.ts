@@ -23,7 +23,7 @@ import {
   totalBytes,
 } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
-import { hasKey } from './record-key.js';
+import { hasKey } from '../log/record-key.js';
 import type { Space } from './spaces.js';
 import type { Versions } from './versions.js';
 

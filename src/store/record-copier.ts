@@ -17,7 +17,7 @@ import {
   recordBytes,
   sequenceOf,
 } from '../log/record.js';
-import { valueStart } from './record-key.js';
+import { valueStart } from '../log/record-key.js';
 
 /** A record in the buffer of a compaction, with its hash. */
 export interface HashedRecord {

@@ -16,7 +16,7 @@ import { FLAG_EXTENTS, keyLengthOf, previousOf, totalBytes } from '../log/record
 import { sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
 import { ABSENT, copyOf, type RecordRef } from './read-path.js';
-import { keyStart, spaceOf } from './record-key.js';
+import { keyStart, spaceOf } from '../log/record-key.js';
 import type { StoreCore } from './store-core.js';
 
 /** Records that are read from disk at the same time. */

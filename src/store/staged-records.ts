@@ -19,7 +19,7 @@ import {
   sequenceOf,
 } from '../log/record.js';
 import { ExtentList } from '../log/extents.js';
-import { keyStart, spaceOf } from './record-key.js';
+import { keyStart, spaceOf } from '../log/record-key.js';
 import type { RecoverySink } from './recovery.js';
 import { sizeClassOf } from '../log/size-class.js';
 import type { Spaces } from './spaces.js';

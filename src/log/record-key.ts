@@ -1,6 +1,6 @@
 /** The key of a record, where it lies: compared with an encoded key or with another record's, and the value behind it. */
 import type { EncodedKey } from '../codec/key-codec.js';
-import { keyLengthOf, valueOffset } from '../log/record.js';
+import { keyLengthOf, valueOffset } from './record.js';
 
 /** Index of the first word of a record's key. */
 export function keyStart(words: Int32Array, at: number): number {
