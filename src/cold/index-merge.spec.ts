@@ -252,6 +252,22 @@ describe('IndexMerge', () => {
     expect(index.stats.entries).toBe(2 + 3 + 7);
   });
 
+  it('lets more entries wait when there are many, up to four times as many', async () => {
+    const checked = new CheckedColdIndex({ sync: 'all', pendingEntries: 256 });
+    const waiting: number[] = [];
+    for (let keys = 0; keys < 60_000;) {
+      let count = 0;
+      for (; !checked.index.full; count++) checked.put(checked.newKey());
+      await checked.flush();
+      waiting.push(count);
+      keys += count;
+    }
+    expect(waiting[0]).toBe(256);
+    expect(Math.max(...waiting)).toBe(1024);
+    expect(waiting.every((count, i) => i === 0 || count >= waiting[i - 1])).toBe(true);
+    expect(await checked.wrong()).toEqual([]);
+  });
+
   it('takes more than it wants before a flush, and gives the memory back', async () => {
     const checked = new CheckedColdIndex({ pendingEntries: 1024 });
     for (let i = 0; i < 1024; i++) {

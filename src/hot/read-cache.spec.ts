@@ -322,6 +322,70 @@ describe('ReadCache', () => {
     expect(checked.wrong).toEqual([]);
   });
 
+  describe('the doorkeeper', () => {
+    /** With bits of their own for what is kept of a refusal. */
+    const withTag = (number: number): EncodedKey => {
+      const key = numbered(number);
+      key.hashHigh = 1 + (number % 255);
+      return key;
+    };
+
+    function fullCache(): Checked {
+      const checked = new Checked(new ReadCache(256 * KIB), 256 * KIB);
+      for (let i = 0; i < 3000; i++) checked.fill(numbered(1_000_000 + i), { valueLength: 100 });
+      return checked;
+    }
+
+    function offerOthers(checked: Checked): void {
+      for (let i = 1000; i < 20_000; i++) checked.fill(withTag(i), { valueLength: 100 });
+    }
+
+    it('stands aside as long as there is free room', () => {
+      const checked = new Checked(new ReadCache(256 * KIB), 256 * KIB);
+      for (let i = 0; i < 1000; i++) checked.fill(withTag(i), { valueLength: 100 });
+      expect(checked.cache).toMatchObject({ fills: 1000, refused: 0 });
+    });
+
+    it('lets in what is offered twice, and nothing that is offered once', () => {
+      const checked = fullCache();
+      const before = checked.cache.fills;
+      for (let i = 0; i < 200; i++) checked.fill(withTag(i), { valueLength: 100 });
+      expect(checked.cache).toMatchObject({ fills: before, refused: 200 });
+      for (let i = 0; i < 100; i++) checked.fill(withTag(i), { valueLength: 100 });
+      const found = Array.from({ length: 200 }, (_, i) => i).filter((i) => checked.find(withTag(i)));
+      // Hardly any two share the place where a refusal is kept.
+      expect(found.length).toBeGreaterThan(90);
+      expect(Math.max(...found)).toBeLessThan(100);
+      expect(checked.wrong).toEqual([]);
+    });
+
+    it('forgets a refusal when others have been refused since', () => {
+      const checked = fullCache();
+      checked.fill(withTag(0), { valueLength: 100 });
+      offerOthers(checked);
+      const { fills } = checked.cache;
+      checked.fill(withTag(0), { valueLength: 100 });
+      expect(checked.cache.fills).toBe(fills);
+    });
+
+    it('drops the older copy of what it refuses', () => {
+      const checked = fullCache();
+      const key = withTag(7);
+      for (let i = 0; i < 2; i++) checked.fill(key, { valueLength: 100 });
+      expect(checked.find(key)).toBe(true);
+      offerOthers(checked);
+      checked.fill(key, { valueLength: 100 });
+      expect(checked.find(key)).toBe(false);
+    });
+
+    it('stands aside again after clear', () => {
+      const checked = fullCache();
+      checked.clear();
+      checked.fill(withTag(1), { valueLength: 100 });
+      expect(checked.find(withTag(1))).toBe(true);
+    });
+  });
+
   it('bounds the second chances of one fill, even if everything is referenced', () => {
     const checked = new Checked(new ReadCache(256 * KIB), 256 * KIB);
     const { cache } = checked;

@@ -112,7 +112,9 @@ export class ReadCache {
 
   /** Bytes allocated. */
   get memoryBytes(): number {
-    return this.pageWords.length === 0 ? 0 : this.slots * BYTES_OF_SLOT + this.pageWords.length * this.pageUnits * 8;
+    return this.pageWords.length === 0
+      ? 0
+      : this.slots * BYTES_OF_SLOT + this.pageWords.length * this.pageUnits * 8;
   }
 
   /**

@@ -48,9 +48,8 @@ export interface Boundary {
 }
 
 export class CompactionPass {
-  /** Records seen, and those among them that were not the newest of their key. */
+  /** Records seen. */
   records = 0;
-  superseded = 0;
   /** Bytes of records and their extents, commits and fillers left out. */
   bytes = 0;
   /** The last commit record that was passed: everything before it may be truncated once the cold log is durable. */
@@ -130,7 +129,6 @@ export class CompactionPass {
         if (typeof moved === 'boolean' ? moved : await moved) break;
         isNewest = await policy.isNewest(record);
       }
-      if (!isNewest) this.superseded++;
     }
     this.count = 0;
     await this.rest();

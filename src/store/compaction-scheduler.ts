@@ -2,8 +2,8 @@
  * When compaction runs: as soon as the hot log is over its budget, and at an interval that doubles after five runs that
  * found nothing to do, and is as it was after one that did (after Jering.KeyValueStore, which doubles its threshold).
  *
- * Writers that are faster than compaction are slowed down to its speed, not stopped: for so many bytes that a run has gone
- * through, one may be written.
+ * Writers that are faster than compaction are slowed down to its speed, not stopped: what they may write grows with what
+ * the run under way has gone through, and beyond it they wait.
  */
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError } from '../errors.js';
@@ -85,7 +85,7 @@ export class CompactionScheduler {
     const { log, options } = this.parts;
     if (!this.started) return undefined;
     if (!this.compactor.running) {
-      if (this.share() <= 1) {
+      if (this.compactor.hotShare <= 1) {
         this.limit = this.nextLook();
         return undefined;
       }
@@ -96,11 +96,6 @@ export class CompactionScheduler {
     const { sliceMs } = options.compaction;
     this.compactor.leastMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : 0;
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
-  }
-
-  /** How much of what it may have the hot log has: above 1 is too much. */
-  private share(): number {
-    return this.compactor.hotShare;
   }
 
   /** The next tail at which the budget may be used up. */

@@ -4,8 +4,7 @@
  * with a copy of its key, and looks again whether the world has changed.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { decodeKey } from '../codec/key-decoder.js';
-import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
+import { KvEncodingError, KvVersionConflictError } from '../errors.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_EXTENTS } from '../log/record.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
@@ -13,7 +12,7 @@ import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import { valueStart } from '../log/record-key.js';
 import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
-import { Scan } from './scan.js';
+import { livingRecords, type KvScanOptions } from './scan.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -24,12 +23,6 @@ export interface KvEntry<V> {
   version: number;
   /** Milliseconds since 1970; `undefined` without expiry. */
   expiresAt: number | undefined;
-}
-
-/** Options of `scan`, `keys` and `values`. */
-export interface KvScanOptions {
-  /** Most entries to return; all by default. */
-  limit?: number;
 }
 
 const PASS_ON_EVERY = 500;
@@ -353,29 +346,19 @@ export class KeySpace<V = unknown> {
    * for await (const [key, value] of users.scan({ limit: 100 })) console.log(key, value);
    */
   async *scan<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<[key: KvKey, value: T]> {
-    const limit = scanLimit(options);
-    let count = 0;
-    if (limit === 0) return;
-    for await (const [key, record] of this.records()) {
+    for await (const [key, record] of livingRecords(this.core, this.space, options))
       yield [key, this.decode(record) as T];
-      if (++count === limit) return;
-    }
   }
 
   /** The keys of `scan`, without their values. */
   async *keys(options: KvScanOptions = {}): AsyncGenerator<KvKey> {
-    const limit = scanLimit(options);
-    let count = 0;
-    if (limit === 0) return;
-    for await (const [key] of this.records()) {
-      yield key;
-      if (++count === limit) return;
-    }
+    for await (const [key] of livingRecords(this.core, this.space, options)) yield key;
   }
 
   /** The values of `scan`, without their keys. */
   async *values<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<T> {
-    for await (const [, value] of this.scan<T>(options)) yield value;
+    for await (const [, record] of livingRecords(this.core, this.space, options))
+      yield this.decode(record) as T;
   }
 
   /** Deletes every key of this key space, in one step. */
@@ -393,21 +376,6 @@ export class KeySpace<V = unknown> {
     if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
     spaces.clear(id, version);
     await this.core.acknowledge();
-  }
-
-  /** Every living entry with its record, which is valid until the next `await`. */
-  private async *records(): AsyncGenerator<[KvKey, RecordRef]> {
-    const { core, space } = this;
-    const scan = new Scan(core, space.id);
-    for await (const keys of scan.partitions()) {
-      for (const gathered of keys) {
-        core.assertOpen();
-        const { key } = gathered;
-        const record = scan.newest(gathered) ?? (await core.reads.load(key)).record;
-        if (record && core.reads.isAlive(record.words, record.at, space))
-          yield [decodeKey(key.bytes, 0, key.length), record];
-      }
-    }
   }
 
   private put(key: KvKey, value: unknown, expiresAt: number): number {
@@ -503,18 +471,6 @@ export class KeySpace<V = unknown> {
   private expiresIn(ttlMs: number): number {
     return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
-}
-
-/** @throws KvOptionsError */
-function scanLimit(options: KvScanOptions): number {
-  const { limit = Infinity } = options;
-  const problems = Object.keys(options)
-    .filter((name) => name !== 'limit')
-    .map((name) => ({ path: name, problem: 'is not an option of scan()' }));
-  if (typeof limit !== 'number' || !(limit >= 0))
-    problems.push({ path: 'limit', problem: 'must be a number from 0 up' });
-  if (problems.length > 0) throw new KvOptionsError(problems);
-  return limit;
 }
 
 /**

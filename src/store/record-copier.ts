@@ -31,7 +31,6 @@ export interface HashedRecord {
 export class RecordCopier {
   copiedRecords = 0;
   copiedBytes = 0;
-  tombstones = 0;
 
   constructor(private readonly cold: ColdTier) {}
 
@@ -55,7 +54,6 @@ export class RecordCopier {
     const address = this.cold.log.append(words, at, KIND_TOMBSTONE, NO_VALUE);
     const bytes = recordBytes(KIND_TOMBSTONE, keyLengthOf(words, at), 0);
     this.enter(low, high, address, bytes, KIND_TOMBSTONE, Infinity);
-    this.tombstones++;
   }
 
   /**

@@ -7,8 +7,10 @@
  * it in the cold index before it leaves the hot one, so it cannot slip through. What a key's newest record is, is looked
  * up when all keys are known. So memory holds the keys of one partition, one in 8,192, and short values of theirs.
  */
-import { EncodedKey } from '../codec/key-codec.js';
+import { EncodedKey, type KvKey } from '../codec/key-codec.js';
+import { decodeKey } from '../codec/key-decoder.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
+import { KvOptionsError } from '../errors.js';
 import { PARTITIONS } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
@@ -17,7 +19,14 @@ import { sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
 import { ABSENT, copyOf, type RecordRef } from './read-path.js';
 import { keyStart, spaceOf } from '../log/record-key.js';
+import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
+
+/** Options of `scan`, `keys` and `values`. */
+export interface KvScanOptions {
+  /** Most entries to return; all by default. */
+  limit?: number;
+}
 
 /** Records that are read from disk at the same time. */
 const READS = 64;
@@ -30,8 +39,33 @@ const KEPT_BYTES = 1024;
 
 const GUESSED_CLASS = sizeClassOf(512);
 
+/**
+ * Every living entry of a space with its record, which is valid until the next `await`.
+ * @throws KvOptionsError, KvClosedError, KvCorruptionError, KvDiskError
+ */
+export async function* livingRecords(
+  core: StoreCore,
+  space: Space,
+  options: KvScanOptions,
+): AsyncGenerator<[KvKey, RecordRef]> {
+  const limit = limitOf(options);
+  let count = 0;
+  if (limit === 0) return;
+  const scan = new Scan(core, space.id);
+  for await (const keys of scan.partitions()) {
+    for (const gathered of keys) {
+      core.assertOpen();
+      const { key } = gathered;
+      const record = scan.newest(gathered) ?? (await core.reads.load(key)).record;
+      if (!record || !core.reads.isAlive(record.words, record.at, space)) continue;
+      yield [decodeKey(key.bytes, 0, key.length), record];
+      if (++count === limit) return;
+    }
+  }
+}
+
 /** A key, and its newest record if that was cold and is short. */
-export interface GatheredKey {
+interface GatheredKey {
   key: EncodedKey;
   record: RecordRef | undefined;
   address: LogAddress;
@@ -39,7 +73,7 @@ export interface GatheredKey {
   truncations: number;
 }
 
-export class Scan {
+class Scan {
   private readonly slices: Slices;
   private readonly hash: KeyedHash;
 
@@ -176,6 +210,18 @@ export class Scan {
     key.hashHigh = this.hash.high;
     return key;
   }
+}
+
+/** @throws KvOptionsError */
+function limitOf(options: KvScanOptions): number {
+  const { limit = Infinity } = options;
+  const problems = Object.keys(options)
+    .filter((name) => name !== 'limit')
+    .map((name) => ({ path: name, problem: 'is not an option of scan()' }));
+  if (typeof limit !== 'number' || !(limit >= 0))
+    problems.push({ path: 'limit', problem: 'must be a number from 0 up' });
+  if (problems.length > 0) throw new KvOptionsError(problems);
+  return limit;
 }
 
 async function readLater(
