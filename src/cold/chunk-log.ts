@@ -66,7 +66,7 @@ export class ChunkLog {
     this.segments = new SegmentFiles(device, LOG_NAME, segmentSize, salt);
     this.windows = new ReadWindows(this.segments);
     // What an earlier process left.
-    this.removeFiles();
+    for (const segment of this.segments.numbers()) this.segments.removeSync(segment);
     const begin = options.firstAddress ?? FIRST_ADDRESS;
     this.log = new HybridLog(this.segments, {
       pageSize,
@@ -214,11 +214,11 @@ export class ChunkLog {
   }
 
   /** Forgets the oldest segment: nothing may point into it. */
-  dropOldest(): void {
+  async dropOldest(): Promise<void> {
     const { log, segments } = this;
     const oldest = segments.segmentOf(log.begin);
     log.begin = this.endOfOldest();
-    segments.remove(oldest);
+    await segments.remove(oldest);
   }
 
   /** Waits for writes, then closes and removes the files. */
@@ -226,15 +226,11 @@ export class ChunkLog {
     // A failure was reported when it happened, and nobody needs these bytes any more.
     await this.written().catch(() => {});
     try {
-      this.removeFiles();
+      for (const segment of this.segments.numbers()) await this.segments.remove(segment);
     } catch {
       // The next opening removes them.
     }
     this.segments.close();
-  }
-
-  private removeFiles(): void {
-    for (const segment of this.segments.numbers()) this.segments.remove(segment);
   }
 
   private endOfOldest(): LogAddress {

@@ -34,7 +34,7 @@ const PENDING_ENTRIES = 65_536;
  * With many keys more of them may wait, up to 4 MiB, or hardly any two would go into one chunk: at 8 million, four times
  * as many save a sixth of the writes, three of four reads and a third of the time of a flush.
  */
-const PENDING_SHARE = 1 / 32;
+const PENDING_SHARE = 1 / 16;
 const MAX_PENDING_FACTOR = 4;
 
 /** Chunks of a partition that are read at the same time. */

@@ -9,6 +9,7 @@ import { ColdTier } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { KvDiskError } from '../errors.js';
+import type { LogAddress } from '../log/address.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
 import { SegmentFiles } from '../log/segment-files.js';
@@ -47,7 +48,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
     const onWriteError = (error: unknown) => {
       if (!(error instanceof KvDiskError && error.full)) health.writeFailed(error);
     };
-    tier = new ColdTier(state.begin, (coldBegin) => {
+    const newIndex = (coldBegin: () => LogAddress): ColdIndex => {
       const cacheBytes = options.cold.indexCacheBytes;
       const { segmentSize, salt } = state;
       return new ColdIndex({
@@ -61,7 +62,8 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
         coldBegin,
         onWriteError,
       });
-    });
+    };
+    tier = new ColdTier(state.begin, newIndex, () => env.clock.now());
     const enter = entering(tier, spaces, new Slices(env.clock, SLICE_MS));
     const recovered = await new Recovery(segments, state, new StagedRecords(hash, spaces, enter)).run();
     tier.log = new ColdLog(segments, {
@@ -90,9 +92,10 @@ function entering(
   return ({ low, high, address, bytes, flags, space, expiresAt }) => {
     const isNew = !tier.index.mayHold(low, high);
     tier.enter(low, high, address, bytes, flags, expiresAt);
-    const { keys } = spaces.get(space);
-    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) spaces.get(space).keys += isNew ? 1 : 0;
-    else if (!isNew && keys > 0) spaces.get(space).keys--;
+    const entered = spaces.get(space);
+    entered.coldBytes += bytes;
+    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) entered.keys += isNew ? 1 : 0;
+    else if (!isNew && entered.keys > 0) entered.keys--;
     return tier.index.full ? tier.index.flush(slices) : undefined;
   };
 }

@@ -66,7 +66,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const { hot, cold } = resolved;
     const current =
       existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
-    if (!existing) writeManifest(device, current);
+    if (!existing) await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
@@ -75,7 +75,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     if (!existing) {
       core.parts.opened.created = true;
       // From here on a log that is missing altogether is noticed.
-      manifest.replace({ ...manifest.current, hot: { ...manifest.current.hot, closed } });
+      await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, closed } }));
     }
     return core;
   } catch (error) {
@@ -139,6 +139,8 @@ async function recover(
       manifest.current.hot,
       new StagedRecords(hash, spaces, (record) => enterHot(record, index, spaces, cold)),
     ).run();
+    // All that is cold is older than any mark in the hot log.
+    cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
     dictionary.require(last?.dictionaryEntries ?? 0);
     const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);

@@ -205,9 +205,14 @@ export class LateDevice implements Device {
   constructor(private readonly random: SeededRandom) {}
 
   list = () => this.memory.list();
-  remove = (name: string) => this.memory.remove(name);
+  remove = async (name: string) => {
+    await this.turns(4);
+    this.memory.removeSync(name);
+  };
+  removeSync = (name: string) => this.memory.removeSync(name);
   rename = (from: string, to: string) => this.memory.rename(from, to);
-  syncDirectory = () => {};
+  syncDirectory = async () => {};
+  syncDirectorySync = () => {};
   lock = async () => {};
   close = () => {};
 
