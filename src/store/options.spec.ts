@@ -43,7 +43,7 @@ describe('defaults', () => {
       readCache: { memoryBytes: 16 * MIB, decodedEntries: 0 },
       cold: {
         segmentSize: 16 * MIB,
-        indexCacheBytes: 4 * MIB,
+        indexCacheBytes: 2 * MIB,
         garbageShare: 0.15,
         pageSize: 256 * 1024,
       },
