@@ -138,8 +138,9 @@ export class ColdTier {
   private willExpire(expiresAt: number, bytes: number): void {
     // A copy within the log is counted already.
     const buckets = this.expiringCopies ?? this.expiring;
-    const share = (expiresAt - this.now()) / BUCKETS_PER_OCTAVE;
-    const width = LEAST_BUCKET_MS * 2 ** Math.max(0, Math.floor(Math.log2(share / LEAST_BUCKET_MS)));
+    // At opening, some have expired long ago.
+    const leastBuckets = Math.max((expiresAt - this.now()) / BUCKETS_PER_OCTAVE / LEAST_BUCKET_MS, 1);
+    const width = LEAST_BUCKET_MS * 2 ** Math.floor(Math.log2(leastBuckets));
     const bucket = Math.ceil(expiresAt / width) * width;
     const sum = buckets.get(bucket);
     if (sum !== undefined) buckets.set(bucket, sum + bytes);
