@@ -285,7 +285,7 @@ export class ChunkLog {
 
   private removeUnneeded(): void {
     const { log, segments } = this;
-    const first = segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin) as LogAddress);
+    const first = segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin));
     this.removeSegments((segment) => segment < first);
   }
 

@@ -98,12 +98,7 @@ export class CheckedColdIndex {
     const blocks: Uint32Array[] = [];
     for (let i = 0, block; (block = this.index.directory.blockAt(i)); i++) blocks.push(block.slice());
     this.index.persisted(shape);
-    const image = JSON.parse(JSON.stringify(shape)) as typeof shape;
-    return {
-      shape: image,
-      directory: ChunkDirectory.from(shape.directory, blocks) as ChunkDirectory,
-      pending,
-    };
+    return { shape: JSON.parse(JSON.stringify(shape)) as ColdIndexShape, blocks, pending };
   }
 
   /** Another process opens the index as a checkpoint has it, and is fed with what was put since. */
