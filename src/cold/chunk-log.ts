@@ -41,6 +41,8 @@ export interface ChunkLogOptions {
   salt: number;
   cacheBytes: number;
   onWriteError: (error: unknown) => void;
+  /** Told when a chunk is damaged: the index has to be built anew. */
+  onDamage?: (() => void) | undefined;
   /** What a checkpoint has of the log; without it, the log is emptied. */
   kept?: KeptChunks | undefined;
   /** Where the log begins, for tests of high addresses. */
@@ -62,6 +64,7 @@ export class ChunkLog {
   private readonly log: HybridLog;
   private readonly pageSize: number;
   private readonly windows: ReadWindows;
+  private readonly onDamage: () => void = () => undefined;
   /** Where the log began when the last checkpoint was written. */
   private keptFrom: LogAddress | undefined;
   /** What is returned without waiting. */
@@ -70,7 +73,8 @@ export class ChunkLog {
   private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
 
   constructor(options: ChunkLogOptions) {
-    const { device, pageSize, segmentSize, salt, onWriteError } = options;
+    const { device, pageSize, segmentSize, salt, onWriteError, onDamage } = options;
+    if (onDamage) this.onDamage = onDamage;
     assert(device.retains, 'INV-C1');
     this.pageSize = pageSize;
     this.cache = new ChunkCache(options.cacheBytes);
@@ -315,6 +319,7 @@ export class ChunkLog {
   }
 
   private damaged(address: LogAddress): KvCorruptionError {
+    this.onDamage();
     return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address);
   }
 }

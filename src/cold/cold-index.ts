@@ -57,6 +57,8 @@ export interface ColdIndexOptions {
   /** Where the cold log begins: entries below are garbage. */
   coldBegin: () => LogAddress;
   onWriteError: (error: unknown) => void;
+  /** Told when a chunk is damaged: the index has to be built anew. */
+  onDamage?: (() => void) | undefined;
   /** What a checkpoint has of the index. */
   image?: ColdIndexImage | undefined;
   /** Where the log of chunks begins, for tests of high addresses. */
