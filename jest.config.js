@@ -5,6 +5,8 @@ const esmOnly = ['@nestjs', 'keyv', '@keyv', 'cacheable', '@cacheable', 'cache-m
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
+  // Machines that are busy with other things are slow, not wrong.
+  testTimeout: 30_000,
   // Jest would leave one processor to the watcher: on two that is half of them.
   maxWorkers: '100%',
   roots: ['<rootDir>/src', '<rootDir>/test', '<rootDir>/sample-app'],

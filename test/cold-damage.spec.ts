@@ -239,8 +239,8 @@ describe.each(ENDS)('a store with two tiers that was %s', (how) => {
     for (const file of [...filesOf(intact, 'cold'), ...filesOf(intact, 'hot'), `${PATH}/DICTIONARY`]) {
       const disk = intact.fork();
       const { fs } = disk.env();
-      fs.unlink(file);
-      fs.syncDirectory(PATH);
+      fs.unlinkSync(file);
+      fs.syncDirectorySync(PATH);
       const error = await KvStore.open(optionsOn(disk)).catch((thrown: unknown) => thrown);
       if (error instanceof KvStore && how === 'cut off') {
         // All of it was behind what the manifest knows of, and the hot log still has it.

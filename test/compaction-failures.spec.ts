@@ -2,7 +2,7 @@
  * Compaction that meets damage, a disk that fails or is full, or the end of the store: it stops, says so, gives up
  * nothing that it could not read, and holds nobody up; once the cause is gone, it goes on as if nothing had been.
  */
-import { KvCorruptionError, KvDiskError, type KvStore } from 'nestjs-hotcold/store';
+import { KvCorruptionError, KvDiskError, KvReadOnlyError, type KvStore } from 'nestjs-hotcold/store';
 import {
   COMPACTING,
   differences,
@@ -40,9 +40,9 @@ async function put(key: string, round: number): Promise<void> {
   await store.set(key, expected.get(key));
 }
 
-/** Two megabytes, with a commit after every tenth key. */
-async function fill(round = 0): Promise<void> {
-  for (let i = 0; i < KEYS; i++) {
+/** Two megabytes, or more, with a commit after every tenth key. */
+async function fill(round = 0, keys = KEYS): Promise<void> {
+  for (let i = 0; i < keys; i++) {
     await put(`k${i}`, round);
     if (i % 10 === 9) await store.flush();
   }
@@ -158,6 +158,32 @@ describe('a disk that fails', () => {
     expect(await differences(store, expected)).toEqual([]);
     await store.close().catch(() => undefined);
     // The same after a power cut that loses all it can.
+    disk.crash('none');
+    store = await openOn(disk);
+    expect(await differences(store, expected)).toEqual([]);
+    await full();
+    await check();
+  });
+
+  it('in a sync of the cold log while it is written: its commit fails, and nothing is given up', async () => {
+    await store.close();
+    store = await openOn(disk, { hot: { ...COMPACTING.hot, diskBudget: '32mb' } });
+    await fill(0, 5 * KEYS);
+    const { begin } = manifestOf(disk).hot;
+    const { length } = disk.trace;
+    // Once: whoever would sync again would succeed, and the bytes would be gone.
+    disk.failAt({ operation: 'sync', path: '/cold-00000000.log', nth: 1, code: 'EIO' });
+    await expect(full()).rejects.toThrow(/EIO/);
+    const calls = disk.trace.slice(length);
+    const failed = calls.findIndex(({ fault }) => fault);
+    expect(
+      calls.slice(failed).some(({ operation, path }) => operation === 'write' && /cold-/.test(path)),
+    ).toBe(true);
+    await expect(store.set('new', 1)).rejects.toThrow(KvReadOnlyError);
+    await expect(full()).rejects.toThrow(KvReadOnlyError);
+    expect(manifestOf(disk).hot.begin).toBe(begin);
+    expect(await differences(store, expected)).toEqual([]);
+    await expect(store.close()).rejects.toThrow(KvReadOnlyError);
     disk.crash('none');
     store = await openOn(disk);
     expect(await differences(store, expected)).toEqual([]);

@@ -14,6 +14,7 @@ import {
   valueOf,
 } from './support/compacting.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
+import { watched } from './support/watched-fs.js';
 
 jest.setTimeout(30_000);
 
@@ -149,6 +150,36 @@ describe('compact()', () => {
     await check();
   });
 
+  it('follows the run under way when it is a full one, and that is not', async () => {
+    await fill(0, 300);
+    await fill(0, 150);
+    const some = store.compact();
+    const all = full();
+    expect(full()).not.toBe(some);
+    const [first, second] = await Promise.all([some, all]);
+    expect(second).not.toBe(first);
+    expect(first.hot.records).toBeGreaterThan(0);
+    // Also what was superseded in the cold log meanwhile.
+    expect(store.stats().cold.garbageBytes).toBe(0);
+    expect(store.stats().hot.diskBytes).toBeLessThan(MIB);
+    expect(store.stats().compaction.running).toBe(false);
+    await check();
+  });
+
+  it('follows no more when the store is closed meanwhile', async () => {
+    await fill(0, 300);
+    const some = store.compact();
+    const all = full();
+    await store.close();
+    expect(await Promise.all([some, all])).toMatchObject([{ aborted: true }, { aborted: true }]);
+    store = await openOn(disk);
+    await check();
+  });
+
+  it.each([{ ful: true }, 7, null])('refuses options that there are not: %j', async (options) => {
+    await expect(store.compact(options as never)).rejects.toMatchObject({ code: 'KV_OPTIONS' });
+  });
+
   it('ends early at a signal, and keeps what was done', async () => {
     for (let i = 0; i < 20; i++) {
       await fill(i * 10, i * 10 + 10);
@@ -255,6 +286,31 @@ describe('compact()', () => {
     expect(found?.equals(value)).toBe(true);
   });
 
+  it('blocks nobody with a sync or a removal, until the store is closed', async () => {
+    await store.close();
+    const blocking: string[] = [];
+    const removed: string[] = [];
+    const env = watched(disk.env(), (operation, file, blocks) => {
+      if (operation === 'unlink') removed.push(file);
+      if (blocks && ['sync', 'syncDirectory', 'unlink'].includes(operation))
+        blocking.push(`${operation} ${file}`);
+    });
+    store = await openOn(disk, { env });
+    blocking.length = removed.length = 0;
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 3000; i++) {
+        const value = valueOf(i, round, 300);
+        void store.set(i, value);
+      }
+      await full();
+    }
+    for (const file of ['hot-00000000.log', 'cold-00000000.log', 'index-00000000.log'])
+      expect(removed).toContain(file);
+    await store.close();
+    expect(blocking).toEqual([]);
+    store = await openOn(disk);
+  });
+
   it('has nothing to do on a null device, and the device goes on', async () => {
     const forgetful = await KvStore.open({ device: 'null', hot: { memory: '8mb' } });
     await expect(forgetful.compact()).rejects.toThrow(KvReadOnlyError);
@@ -307,6 +363,17 @@ describe('disk space', () => {
     await check();
   });
 
+  it('of records that live for seconds is given back within seconds', async () => {
+    for (let i = 0; i < 300; i++) await store.set(`cold${i}`, valueOf(i, 0, VALUE_BYTES), { ttl: '3s' });
+    await full();
+    disk.clock.advance(2000);
+    await store.compact();
+    expect(store.stats().cold.diskBytes).toBeGreaterThan(2.5 * MIB);
+    disk.clock.advance(2001);
+    await store.compact();
+    expect(store.stats().cold.diskBytes).toBeLessThan(MIB);
+  });
+
   it('of expired records is given back, wherever they lie', async () => {
     for (let i = 0; i < 300; i++) await store.set(`cold${i}`, valueOf(i, 0, VALUE_BYTES), { ttl: '1h' });
     await full();
@@ -322,15 +389,37 @@ describe('disk space', () => {
     await check();
   });
 
-  it('of a cleared store is given back', async () => {
+  it('of a cleared store is given back, by one run, tombstones included', async () => {
     await fill(0, 300);
+    for (let i = 0; i < 30; i++) await store.delete(`k${i}`);
     await full();
     await store.clear();
     for (const key of expected.keys()) expected.set(key, undefined);
-    for (let i = 0; i < 3; i++) await full();
-    expect(store.stats().cold.diskBytes).toBeLessThan(2 * MIB);
+    expect((await full()).cold).toMatchObject({ records: 270, droppedRecords: 270 });
+    expect(store.stats().cold.garbageBytes).toBe(0);
+    // Less than a segment.
+    expect(store.stats().cold.diskBytes).toBeLessThan(MIB);
     await check();
   });
+
+  it.each(['the store', 'a namespace'])(
+    'of %s that was cleared before a restart is given back',
+    async (what) => {
+      const space = store.namespace('cleared');
+      const target = what === 'the store' ? store : space;
+      for (let i = 0; i < 300; i++) await target.set(`c${i}`, valueOf(i, 0, VALUE_BYTES));
+      await fill(0, 20);
+      await full();
+      await target.clear();
+      if (target === store) expected.clear();
+      await reopen();
+      expect(store.stats().cold.garbageBytes).toBeGreaterThan(2.5 * MIB);
+      await store.compact();
+      await store.compact();
+      expect(store.stats().cold.diskBytes).toBeLessThan(MIB);
+      await check();
+    },
+  );
 
   it('is not given back before its time: a clear mark moves to the cold log, as long as it has something to cover', async () => {
     await store.close();

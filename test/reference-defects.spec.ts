@@ -131,13 +131,13 @@ describe('compaction unlinks what is needed', () => {
     const snapshots: SimulatedDisk[] = [];
     await store.close();
     const env = disk.env();
-    const unlink: typeof env.fs.unlink = (path) => {
+    const unlink: typeof env.fs.unlink = async (path) => {
       const isLog = path.endsWith('.log') && !path.includes('index-');
       // What a power cut would leave that loses all it can, and what is there when the file is gone.
       const before = disk.fork();
       before.crash('none');
       if (isLog) snapshots.push(before);
-      env.fs.unlink(path);
+      await env.fs.unlink(path);
       if (isLog) snapshots.push(disk.fork());
     };
     store = await openOn(disk, { env: { ...env, fs: { ...env.fs, unlink } } });

@@ -111,12 +111,59 @@ describe('unsynced names', () => {
     append(fs, fd, Buffer.from('x'));
     fs.syncSync(fd);
     expect(nameOutcomes(disk)).toEqual(['', '/new']);
-    fs.syncDirectory('/');
+    fs.syncDirectorySync('/');
     expect(nameOutcomes(disk)).toEqual(['/new']);
-    fs.unlink('/new');
+    fs.unlinkSync('/new');
     expect(nameOutcomes(disk)).toEqual(['', '/new']);
     disk.crash('none');
     expect(disk.contents('/new').toString()).toBe('x');
+  });
+
+  it('are synced as far as they were there when the sync was called', async () => {
+    const disk = new SimulatedDisk();
+    const { fs } = disk.env();
+    fs.open('/before', { create: true });
+    const sync = fs.syncDirectory('/');
+    fs.open('/after', { create: true });
+    expect(disk.unsyncedChanges).toBe(2);
+    await sync;
+    expect(nameOutcomes(disk)).toEqual(['/after /before', '/before']);
+    await Promise.all([fs.syncDirectory('/'), fs.syncDirectory('/')]);
+    expect(disk.unsyncedChanges).toBe(0);
+  });
+
+  it('are synced by the next call when one has failed', async () => {
+    const disk = new SimulatedDisk();
+    const { fs } = disk.env();
+    fs.open('/a', { create: true });
+    disk.failAt({ operation: 'syncDirectory', nth: 1, code: 'EIO' });
+    await expect(fs.syncDirectory('/')).rejects.toThrow('EIO');
+    expect(disk.unsyncedChanges).toBe(1);
+    await fs.syncDirectory('/');
+    expect(disk.unsyncedChanges).toBe(0);
+  });
+
+  it('go later with an asynchronous removal: a crash finds it done or not begun, a kill done', async () => {
+    const removed = (end: (disk: SimulatedDisk) => void) => {
+      const disk = new SimulatedDisk();
+      disk.put('/a', Buffer.from('x'));
+      const removal = disk.env().fs.unlink('/a');
+      expect(names(disk)).toBe('/a');
+      end(disk);
+      return expect(removal)
+        .rejects.toMatchObject({ code: 'EBADF' })
+        .then(() => names(disk) === '');
+    };
+    expect(await removed((disk) => disk.crash('none'))).toBe(false);
+    expect(await removed((disk) => disk.crash('all'))).toBe(true);
+    expect(await removed((disk) => disk.kill())).toBe(true);
+    const disk = new SimulatedDisk();
+    disk.put('/a', Buffer.from('x'));
+    const { fs } = disk.env();
+    disk.failAt({ operation: 'unlink', nth: 1, code: 'EIO' });
+    await expect(fs.unlink('/a')).rejects.toThrow('EIO');
+    await fs.unlink('/a');
+    await expect(fs.unlink('/a')).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   it('make a rename happen as a whole or not at all', () => {
@@ -140,8 +187,8 @@ describe('unsynced names', () => {
     expect(nameOutcomes(disk)).toEqual(['', '/a', '/a /b', '/b']);
     fs.mkdir('/d/e');
     fs.open('/d/e/f', { create: true });
-    fs.syncDirectory('/d/e');
-    fs.syncDirectory('/d');
+    fs.syncDirectorySync('/d/e');
+    fs.syncDirectorySync('/d');
     disk.crash('none');
     expect(names(disk)).toBe('');
   });
@@ -215,7 +262,7 @@ describe('failing calls', () => {
     expect(fs.writeSync(b, fill('b', 6), 0, 6, 0)).toBe(4);
     expect(() => fs.writeSync(b, fill('b', 2), 0, 2, 4)).toThrow('ENOSPC');
     expect(fs.writeSync(b, fill('c', 6), 0, 6, 0)).toBe(4);
-    fs.unlink('/a');
+    fs.unlinkSync('/a');
     expect(() => fs.writeSync(b, fill('b', 2), 0, 2, 4)).toThrow('ENOSPC');
     fs.close(a);
     expect(fs.writeSync(b, fill('b', 2), 0, 2, 4)).toBe(2);
@@ -294,7 +341,7 @@ describe('the end of a life', () => {
     for (const call of [
       () => fs.readSync(fd, buffer, 0, 1, 0),
       () => fs.close(fd),
-      () => fs.unlink('/log'),
+      () => fs.unlinkSync('/log'),
       () => fs.open('/more', { create: true }),
       () => disk.readSync(fd, buffer, 0, 1, 0),
     ]) {
@@ -377,8 +424,8 @@ describe('determinism', () => {
         const bytes = Buffer.from(env.random.bytes(1 + script.below(3000)));
         calls.push(env.fs.write(fd, bytes, 0, bytes.length, script.below(5000)));
         if (script.chance(0.3)) calls.push(env.fs.sync(fd));
-        if (script.chance(0.2)) env.fs.unlink(path);
-        if (script.chance(0.2)) env.fs.syncDirectory('/d');
+        if (script.chance(0.2)) calls.push(env.fs.unlink(path).catch(() => undefined));
+        if (script.chance(0.2)) calls.push(env.fs.syncDirectory('/d'));
         if (script.chance(0.2)) await calls.at(-1);
       }
       const settled = Promise.allSettled(calls);
@@ -420,8 +467,8 @@ describe('errors of a real file system', () => {
     ['readdir', 'ENOTDIR', (fs) => fs.readdir('/log')],
     ['rename', 'ENOENT', (fs) => fs.rename('/no', '/yes')],
     ['rename', 'EXDEV', (fs) => fs.rename('/log', '/dir/log')],
-    ['unlink', 'ENOENT', (fs) => fs.unlink('/no')],
-    ['unlink', 'EISDIR', (fs) => fs.unlink('/dir')],
+    ['unlink', 'ENOENT', (fs) => fs.unlinkSync('/no')],
+    ['unlink', 'EISDIR', (fs) => fs.unlinkSync('/dir')],
     ['close', 'EBADF', (fs) => fs.close(99)],
   ])('%s %s', (_call, code, call) => {
     const { fs } = diskWithLog();

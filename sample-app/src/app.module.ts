@@ -13,7 +13,9 @@ import { RequestCost } from './page/request-cost.js';
     KvModule.forRootAsync({
       useFactory: () => ({
         path: process.env.DATA ?? './data/cities',
-        hot: { memory: process.env.HOT_MEMORY ?? '8mb' },
+        // Small, so that there is something in both tiers: 14 MB of cities.
+        hot: { memory: process.env.HOT_MEMORY ?? '8mb', diskBudget: '8mb', segmentSize: '2mb' },
+        cold: { segmentSize: '2mb' },
       }),
     }),
     CitiesModule,

@@ -55,7 +55,8 @@ it(
     const atFirst = await get(first, '/stats');
     expect(atFirst).toMatchObject({ cities: allCities.length, importedNow: allCities.length });
     expect(atFirst.store.hot.memoryBytes).toBeLessThanOrEqual(8 * 1024 * 1024);
-    expect(atFirst.store.hot.diskBytes).toBeGreaterThan(8 * 1024 * 1024);
+    expect(atFirst.store.hot.diskBytes).toBeLessThan(14 * 1024 * 1024);
+    expect(atFirst.store.cold.diskBytes).toBeGreaterThan(1024 * 1024);
 
     expect(await get(first, `/cities/${BERLIN}`)).toMatchObject({ name: 'Berlin', country: 'DE', visits: 1 });
     expect(await get(first, `/cities/${BERLIN}`)).toMatchObject({ visits: 2 });

@@ -83,7 +83,8 @@ export class ChunkLog {
     const { kept } = options;
     this.keptFrom = kept?.begin;
     // What an earlier process left, behind the checkpoint or before it.
-    this.removeSegments((segment) => !kept || !this.isKept(segment, kept));
+    for (const segment of this.segments.numbers())
+      if (!kept || !this.isKept(segment, kept)) this.segments.removeSync(segment);
     if (kept) this.segments.cut(kept.tail);
     const begin = kept?.begin ?? options.firstAddress ?? FIRST_ADDRESS;
     this.log = new HybridLog(this.segments, {
@@ -126,9 +127,9 @@ export class ChunkLog {
   }
 
   /** The checkpoint is there: segments that only the one before needed can go. */
-  keepFrom(begin: LogAddress): void {
+  async keepFrom(begin: LogAddress): Promise<void> {
     this.keptFrom = begin;
-    this.removeUnneeded();
+    await this.removeUnneeded();
   }
 
   /** Length of the log, garbage included. */
@@ -266,9 +267,9 @@ export class ChunkLog {
   }
 
   /** Forgets the oldest segment: nothing may point into it. */
-  dropOldest(): void {
+  async dropOldest(): Promise<void> {
     this.log.begin = this.endOfOldest();
-    this.removeUnneeded();
+    await this.removeUnneeded();
   }
 
   /** Waits for writes, then closes the files, and removes them if no checkpoint needs them. */
@@ -276,7 +277,7 @@ export class ChunkLog {
     // A failure was reported when it happened, and nobody needs these bytes any more.
     await this.written().catch(() => {});
     try {
-      if (this.keptFrom === undefined) this.removeSegments(() => true);
+      if (this.keptFrom === undefined) await this.removeBelow(Infinity);
     } catch {
       // The next opening removes them.
     }
@@ -287,14 +288,13 @@ export class ChunkLog {
     return segment >= this.segments.segmentOf(begin) && this.segments.startOf(segment) < tail;
   }
 
-  private removeUnneeded(): void {
+  private async removeUnneeded(): Promise<void> {
     const { log, segments } = this;
-    const first = segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin));
-    this.removeSegments((segment) => segment < first);
+    await this.removeBelow(segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin)));
   }
 
-  private removeSegments(isUnneeded: (segment: number) => boolean): void {
-    for (const segment of this.segments.numbers()) if (isUnneeded(segment)) this.segments.remove(segment);
+  private async removeBelow(first: number): Promise<void> {
+    for (const segment of this.segments.numbers()) if (segment < first) await this.segments.remove(segment);
   }
 
   private endOfOldest(): LogAddress {

@@ -85,7 +85,7 @@ describe('the image of a cold index', () => {
     await checked.index.close();
     expect(indexFiles(device).slice(0, kept.length)).toEqual(kept);
     expect(ChunkLog.has(device, 256 * KIB, image.shape.chunks)).toBe(true);
-    device.remove(kept[0]);
+    device.removeSync(kept[0]);
     expect(ChunkLog.has(device, 256 * KIB, image.shape.chunks)).toBe(false);
   });
 

@@ -35,7 +35,7 @@ const PENDING_ENTRIES = 65_536;
  * With many keys more of them may wait, up to 4 MiB, or hardly any two would go into one chunk: at 8 million, four times
  * as many save a sixth of the writes, three of four reads and a third of the time of a flush.
  */
-const PENDING_SHARE = 1 / 32;
+const PENDING_SHARE = 1 / 16;
 const MAX_PENDING_FACTOR = 4;
 
 /** Chunks of a partition that are read at the same time. */
@@ -174,8 +174,8 @@ export class ColdIndex {
   }
 
   /** The checkpoint is there: what only the one before needed can go. */
-  persisted({ chunks }: ColdIndexShape): void {
-    this.chunks.keepFrom(chunks.begin);
+  async persisted({ chunks }: ColdIndexShape): Promise<void> {
+    await this.chunks.keepFrom(chunks.begin);
   }
 
   /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */

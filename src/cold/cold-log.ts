@@ -22,6 +22,9 @@ import {
 } from '../log/record.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 
+/** A sync begins each time that so many bytes were written: the one of the commit has little left to do then. */
+const SYNC_BYTES = 8 * 1024 * 1024;
+
 /** Pages beyond the one that is being filled that may wait to be written. */
 const WAITING_PAGES = 2;
 
@@ -45,6 +48,10 @@ export class ColdLog {
   synced: { commit: number; tail: LogAddress };
   private number: number;
   private lastEnd: LogAddress;
+  /** The last sync that was asked for. */
+  private syncing: Promise<void> = Promise.resolve();
+  /** When this much is written the next sync begins; none does while another is under way. */
+  private nextSync: number;
 
   constructor(
     readonly segments: SegmentFiles,
@@ -67,6 +74,7 @@ export class ColdLog {
     this.number = options.commit;
     this.lastEnd = options.lastEnd;
     this.synced = { commit: options.commit, tail: options.lastEnd };
+    this.nextSync = options.tail + SYNC_BYTES;
   }
 
   /** Bytes between begin and tail. */
@@ -102,6 +110,7 @@ export class ColdLog {
     if (value) for (const word of value) target[to++] = word;
     while (to < end) target[to++] = 0;
     this.log.appended();
+    this.syncAhead();
     return address;
   }
 
@@ -113,6 +122,7 @@ export class ColdLog {
   /** Waits until full pages are written. */
   async drain(): Promise<void> {
     await this.log.flushTo(this.log.readOnly);
+    this.syncAhead();
   }
 
   /**
@@ -136,7 +146,24 @@ export class ColdLog {
       this.number++;
     }
     await log.flushTo(this.lastEnd);
-    await this.segments.sync();
+    await this.sync();
     this.synced = { commit: this.number, tail: this.lastEnd };
+  }
+
+  private syncAhead(): void {
+    if (this.log.flushed < this.nextSync) return;
+    // The commit will fail as well.
+    this.sync().catch(() => undefined);
+  }
+
+  /** One after the other. When one has failed all later ones do: they would not write what it lost. */
+  private sync(): Promise<void> {
+    this.nextSync = Infinity;
+    this.syncing = this.syncing.then(async () => {
+      const { flushed } = this.log;
+      await this.segments.sync();
+      this.nextSync = flushed + SYNC_BYTES;
+    });
+    return this.syncing;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The cold tier as one thing: the log, its index, and an estimate of how much of the log is garbage. The estimate goes by
  * size classes: when the index finds that a record was superseded, it knows the class of the old one, and the mean size
- * of what was appended in that class. Records that expire are counted by the quarter of an hour in which they do.
+ * of what was appended in that class. Records that expire are counted by when they do, to an eighth of the time left.
  */
 import type { LogAddress } from '../log/address.js';
 import { FLAG_EXTENTS, KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
@@ -11,7 +11,9 @@ import type { ColdLog } from './cold-log.js';
 
 /** Classes of the index: those of `size-class.ts`, of which the larger ones are one. */
 const CLASSES = 8;
-const EXPIRY_BUCKET_MS = 15 * 60_000;
+/** Expiry is counted to the second, or to an eighth of the time that is left: so there are few buckets, however far it is. */
+const LEAST_BUCKET_MS = 1000;
+const BUCKETS_PER_OCTAVE = 8;
 /** Records that expire later than all buckets there is room for are not counted until they are met. */
 const MAX_EXPIRY_BUCKETS = 4096;
 
@@ -29,7 +31,7 @@ export class ColdTier {
   private readonly appended = new Float64Array(CLASSES);
   private readonly counts = new Float64Array(CLASSES);
   private readonly supersededBefore = new Float64Array(CLASSES);
-  /** Bytes of records that expire, by the quarter of an hour; while the log is rewritten, also of the copies alone. */
+  /** Bytes of records that expire, by when at the latest; while the log is rewritten, also of the copies alone. */
   private expiring = new Map<number, number>();
   private expiringCopies: Map<number, number> | undefined;
 
@@ -42,8 +44,13 @@ export class ColdTier {
   /**
    * @param begin of the log, as long as it is being recovered
    * @param newIndex makes the index, which asks where the log begins
+   * @param now wall-clock time, in milliseconds since 1970
    */
-  constructor(begin: LogAddress, newIndex: (coldBegin: () => LogAddress) => ColdIndex) {
+  constructor(
+    begin: LogAddress,
+    newIndex: (coldBegin: () => LogAddress) => ColdIndex,
+    private readonly now: () => number,
+  ) {
     this.index = newIndex(() => (this.log ? this.log.log.begin : begin));
   }
 
@@ -112,10 +119,10 @@ export class ColdTier {
       if (count > 0) this.garbageBytes += (count * this.appended[at]) / this.counts[at];
       this.supersededBefore[at] = superseded[at];
     }
-    for (const [bucket, bytes] of this.expiring) {
-      if (bucket * EXPIRY_BUCKET_MS > nowMs) continue;
+    for (const [latest, bytes] of this.expiring) {
+      if (latest > nowMs) continue;
       this.garbageBytes += bytes;
-      this.expiring.delete(bucket);
+      this.expiring.delete(latest);
     }
     return Math.min(this.garbageBytes, this.log.bytes);
   }
@@ -159,7 +166,9 @@ export class ColdTier {
   private willExpire(expiresAt: number, bytes: number): void {
     // A copy within the log is counted already.
     const buckets = this.expiringCopies ?? this.expiring;
-    const bucket = Math.ceil(expiresAt / EXPIRY_BUCKET_MS);
+    const share = (expiresAt - this.now()) / BUCKETS_PER_OCTAVE;
+    const width = LEAST_BUCKET_MS * 2 ** Math.max(0, Math.floor(Math.log2(share / LEAST_BUCKET_MS)));
+    const bucket = Math.ceil(expiresAt / width) * width;
     const sum = buckets.get(bucket);
     if (sum !== undefined) buckets.set(bucket, sum + bytes);
     else if (buckets.size < MAX_EXPIRY_BUCKETS) buckets.set(bucket, bytes);

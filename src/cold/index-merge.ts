@@ -215,7 +215,7 @@ export class IndexMerge {
           if (directory.placeOf(slot) === place) this.merge(slot, chunk);
         }
       });
-      chunks.dropOldest();
+      await chunks.dropOldest();
     }
   }
 }

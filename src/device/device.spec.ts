@@ -86,7 +86,8 @@ describe.each(devices)('%s', (_name, make) => {
     file.syncSync();
     file.close();
     device.open('b', { create: true }).close();
-    device.syncDirectory();
+    await device.syncDirectory();
+    device.syncDirectorySync();
     expect(device.list().sort()).toEqual(retains ? ['a', 'b'] : []);
 
     const again = device.open('a', { create: true });
@@ -135,7 +136,7 @@ describe.each(devices)('%s', (_name, make) => {
     expect((await readBack(file, 10, far)).toString()).toBe('far');
     expect((await readBack(file, 4, far - 2 ** 32)).toString()).toBe('near');
     file.close();
-    device.remove('a');
+    await device.remove('a');
   });
 
   itWhereRetained('carries large writes at odd positions', async () => {
@@ -204,20 +205,27 @@ describe.each(devices)('%s', (_name, make) => {
     file.close();
   });
 
-  itWhereRetained('removes; who has the file open reads on', async () => {
-    const file = device.open('a', { create: true });
-    file.writeSync(Buffer.from('still here'), 0, 10, 0);
-    device.remove('a');
-    expect(device.list()).toEqual([]);
-    expect((await readBack(file, 10)).toString()).toBe('still here');
-    file.close();
-    const again = device.open('a', { create: true });
-    expect(again.size()).toBe(0);
-    again.close();
-  });
+  itWhereRetained.each(['remove', 'removeSync'] as const)(
+    '%s takes the name; who has the file open reads on',
+    async (remove) => {
+      const file = device.open('a', { create: true });
+      file.writeSync(Buffer.from('still here'), 0, 10, 0);
+      await device[remove]('a');
+      expect(device.list()).toEqual([]);
+      expect((await readBack(file, 10)).toString()).toBe('still here');
+      file.close();
+      const again = device.open('a', { create: true });
+      expect(again.size()).toBe(0);
+      again.close();
+    },
+  );
 
-  itWhereRetained('names the missing file that is to be renamed or removed', () => {
-    for (const error of [thrownBy(() => device.remove('x1')), thrownBy(() => device.rename('x1', 'x2'))]) {
+  itWhereRetained('names the missing file that is to be renamed or removed', async () => {
+    for (const error of [
+      await device.remove('x1').catch((reason: unknown) => reason),
+      thrownBy(() => device.removeSync('x1')),
+      thrownBy(() => device.rename('x1', 'x2')),
+    ]) {
       expect(error).toBeInstanceOf(KvDiskError);
       expect((error as KvDiskError).message).toContain('x1');
       expect((error as KvDiskError).errno).toBe('ENOENT');
@@ -270,18 +278,19 @@ describe.each(devices)('%s', (_name, make) => {
     'LOCK',
     'lock',
     'x'.repeat(201),
-  ])('refuses the name %j everywhere', (name) => {
+  ])('refuses the name %j everywhere', async (name) => {
     device.open('plain', { create: true }).close();
     const before = device.list();
     for (const call of [
       () => device.open(name, { create: true }),
       () => device.open(name, { create: false }),
-      () => device.remove(name),
+      () => device.removeSync(name),
       () => device.rename(name, 'other'),
       () => device.rename('plain', name),
     ]) {
       expect(thrownBy(call)).toBeInstanceOf(KvDiskError);
     }
+    await expect(device.remove(name)).rejects.toBeInstanceOf(KvDiskError);
     expect(device.list()).toEqual(before);
   });
 
@@ -330,7 +339,7 @@ describe('FileDevice', () => {
     const file = device.open('a', { create: true });
     await file.write(Buffer.from('x'), 0, 1, 0);
     await file.sync();
-    device.syncDirectory();
+    await device.syncDirectory();
     disk.crash('none');
     expect(disk.contents('/one/two/three/a').toString()).toBe('x');
   });
@@ -445,7 +454,9 @@ describe('FileDevice', () => {
       ['truncate', 'truncate', () => file.truncate(0)],
       ['rename', 'rename', () => device.rename('a', 'b')],
       ['unlink', 'remove', () => device.remove('a')],
+      ['unlink', 'remove', () => device.removeSync('a')],
       ['syncDirectory', 'sync', () => device.syncDirectory()],
+      ['syncDirectory', 'sync', () => device.syncDirectorySync()],
       ['lock', 'lock', () => new FileDevice(disk.env(), '/store').lock()],
       ['mkdir', 'create', () => new FileDevice(disk.env(), '/store').lock()],
       ['close', 'close', () => file.close()],
@@ -483,6 +494,25 @@ describe('FileDevice', () => {
     next.close();
   });
 
+  it('keeps the lock until a removal under way has ended: the next holder may have a file of that name', async () => {
+    const env = new SimulatedDisk().env();
+    let letGo = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (letGo = resolve));
+    const unlink: EnvFs['unlink'] = (path) => gate.then(() => env.fs.unlink(path));
+    const device = new FileDevice({ ...env, fs: { ...env.fs, unlink } }, '/store');
+    await device.lock();
+    device.open('a', { create: true }).close();
+    const removal = device.remove('a');
+    device.close();
+    const next = new FileDevice(env, '/store');
+    await expect(next.lock()).rejects.toBeInstanceOf(KvLockedError);
+    letGo();
+    await removal;
+    await next.lock();
+    expect(next.list()).toEqual([]);
+    next.close();
+  });
+
   it('gives the lock back also when files were left open', async () => {
     const device = new FileDevice(nodeEnv, join(directory, 'left-open'));
     await device.lock();
@@ -517,7 +547,7 @@ describe('MemoryDevice', () => {
     file.writeSync(pattern(MIB), 0, MIB, 0);
     file.truncate(1);
     expect(device.memoryBytes).toBe(256 * 1024);
-    device.remove('a');
+    device.removeSync('a');
     expect(device.memoryBytes).toBe(256 * 1024);
     file.close();
     expect(device.memoryBytes).toBe(0);

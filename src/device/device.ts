@@ -38,10 +38,12 @@ export interface Device {
   list(): string[];
   /** Opens a file for reading and writing. A missing one is created where `create` is set, an error otherwise. */
   open(name: string, options: { create: boolean }): DeviceFile;
-  remove(name: string): void;
+  remove(name: string): Promise<void>;
+  removeSync(name: string): void;
   rename(from: string, to: string): void;
   /** Makes created, renamed and removed names durable. */
-  syncDirectory(): void;
+  syncDirectory(): Promise<void>;
+  syncDirectorySync(): void;
   /**
    * Takes the device for this store alone, until `close`.
    * @throws KvLockedError who holds it

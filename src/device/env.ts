@@ -26,9 +26,11 @@ export interface EnvFs {
   syncSync(fd: number): void;
   truncate(fd: number, length: number): void;
   rename(from: string, to: string): void;
-  unlink(path: string): void;
+  unlink(path: string): Promise<void>;
+  unlinkSync(path: string): void;
   /** Makes the entries of a directory durable (created, renamed and removed names). */
-  syncDirectory(path: string): void;
+  syncDirectory(path: string): Promise<void>;
+  syncDirectorySync(path: string): void;
   /**
    * Takes an exclusive lock on an open file, for as long as the descriptor stays open or the returned release is
    * not called. Resolves to `undefined` when somebody else holds it.

@@ -30,6 +30,8 @@ export class FileDevice implements Device {
 
   private readonly fs: EnvFs;
   private readonly openFiles = new Set<OpenFile>();
+  /** Calls on names that have not ended. */
+  private underWay = 0;
   private held: { fd: number; release: () => void } | undefined;
   private closing = false;
 
@@ -61,9 +63,14 @@ export class FileDevice implements Device {
     return file;
   }
 
-  remove(name: string): void {
+  async remove(name: string): Promise<void> {
     const path = this.pathOf('remove', name);
-    attempt('remove', path, () => this.fs.unlink(path));
+    await this.attemptLater('remove', path, () => this.fs.unlink(path));
+  }
+
+  removeSync(name: string): void {
+    const path = this.pathOf('remove', name);
+    attempt('remove', path, () => this.fs.unlinkSync(path));
   }
 
   rename(from: string, to: string): void {
@@ -72,8 +79,12 @@ export class FileDevice implements Device {
     attempt('rename', source, () => this.fs.rename(source, target));
   }
 
-  syncDirectory(): void {
-    attempt('sync', this.location, () => this.fs.syncDirectory(this.location));
+  async syncDirectory(): Promise<void> {
+    await this.attemptLater('sync', this.location, () => this.fs.syncDirectory(this.location));
+  }
+
+  syncDirectorySync(): void {
+    attempt('sync', this.location, () => this.fs.syncDirectorySync(this.location));
   }
 
   async lock(): Promise<void> {
@@ -106,9 +117,21 @@ export class FileDevice implements Device {
     this.releaseLock();
   }
 
-  /** Not before the last write that is still under way: it would go into the files of the next holder. */
+  private async attemptLater(operation: string, path: string, call: () => Promise<void>): Promise<void> {
+    this.underWay++;
+    try {
+      await call();
+    } catch (error) {
+      throw diskError(operation, path, error);
+    } finally {
+      this.underWay--;
+      if (this.closing) this.releaseLock();
+    }
+  }
+
+  /** Not before the last call that is still under way: it would write or remove files of the next holder. */
   private releaseLock(): void {
-    if (!this.held || this.openFiles.size > 0) return;
+    if (!this.held || this.openFiles.size + this.underWay > 0) return;
     const { fd, release } = this.held;
     this.held = undefined;
     try {
@@ -140,7 +163,7 @@ export class FileDevice implements Device {
 
   private syncParent(path: string): void {
     try {
-      this.fs.syncDirectory(path);
+      this.fs.syncDirectorySync(path);
     } catch (error) {
       // A parent that we may pass through but not read: there is nothing that we could do, and others synced it.
       if (!hasCode(error, 'EACCES') && !hasCode(error, 'EPERM')) throw diskError('sync', path, error);

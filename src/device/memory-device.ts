@@ -48,7 +48,11 @@ export class MemoryDevice implements Device {
     return new MemoryFileHandle(file, name, `${this.location}/${name}`);
   }
 
-  remove(name: string): void {
+  async remove(name: string): Promise<void> {
+    this.removeSync(name);
+  }
+
+  removeSync(name: string): void {
     assertPlainName('remove', this.location, name);
     const file = this.files.get(name);
     if (!file) throw this.missing('remove', name);
@@ -67,7 +71,11 @@ export class MemoryDevice implements Device {
     this.files.set(to, file);
   }
 
-  syncDirectory(): void {
+  async syncDirectory(): Promise<void> {
+    this.syncDirectorySync();
+  }
+
+  syncDirectorySync(): void {
     // Nothing in memory is more durable than the rest.
   }
 

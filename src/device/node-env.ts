@@ -68,31 +68,40 @@ const nodeFs: EnvFs = {
     fs.renameSync(from, to);
   },
 
-  unlink(path) {
+  unlink: (path) => fs.promises.unlink(path),
+
+  unlinkSync(path) {
     fs.unlinkSync(path);
   },
 
-  syncDirectory,
+  async syncDirectory(path) {
+    try {
+      const directory = await fs.promises.open(path, O_RDONLY);
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (error) {
+      if (!directoriesCannotSync(error)) throw error;
+    }
+  },
+
+  syncDirectorySync(path) {
+    try {
+      const fd = fs.openSync(path, O_RDONLY);
+      try {
+        fs.fsyncSync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch (error) {
+      if (!directoriesCannotSync(error)) throw error;
+    }
+  },
 
   lock: (fd) => lockDescriptor(fd),
 };
-
-function syncDirectory(path: string): void {
-  let fd: number;
-  try {
-    fd = fs.openSync(path, O_RDONLY);
-  } catch (error) {
-    if (directoriesCannotSync(error)) return;
-    throw error;
-  }
-  try {
-    fs.fsyncSync(fd);
-  } catch (error) {
-    if (!directoriesCannotSync(error)) throw error;
-  } finally {
-    fs.closeSync(fd);
-  }
-}
 
 /**
  * Tells "there is no such operation here" from a failure of the disk. Windows opens no directory for syncing, and some

@@ -27,7 +27,11 @@ export class NullDevice implements Device {
     return new NullFile(name, path);
   }
 
-  remove(name: string): void {
+  async remove(name: string): Promise<void> {
+    this.removeSync(name);
+  }
+
+  removeSync(name: string): void {
     assertPlainName('remove', this.location, name);
   }
 
@@ -36,7 +40,11 @@ export class NullDevice implements Device {
     assertPlainName('rename', this.location, to);
   }
 
-  syncDirectory(): void {
+  async syncDirectory(): Promise<void> {
+    this.syncDirectorySync();
+  }
+
+  syncDirectorySync(): void {
     // No names, nothing to sync.
   }
 

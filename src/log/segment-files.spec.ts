@@ -12,7 +12,7 @@ const at = (address: number): LogAddress => address as LogAddress;
 function onDisk(segmentSize = MIB): { disk: SimulatedDisk; device: FileDevice; segments: SegmentFiles } {
   const disk = new SimulatedDisk();
   disk.mkdir('/data');
-  disk.syncDirectory('/');
+  disk.syncDirectorySync('/');
   const device = new FileDevice(disk.env(), '/data');
   return { disk, device, segments: new SegmentFiles(device, 'hot', segmentSize) };
 }
@@ -105,6 +105,48 @@ describe('durability', () => {
     expect(disk.counts().syncDirectory).toBe((before.syncDirectory ?? 0) + 1);
   });
 
+  it('makes a name durable that came while an earlier sync was under way, with the next', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    const sync = segments.sync();
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    await sync;
+    const lost = disk.fork();
+    lost.crash('none');
+    expect(lost.paths()).toEqual(['/data/hot-00000000.log']);
+    await segments.sync();
+    disk.crash('none');
+    expect(disk.contents('/data/hot-00000001.log').equals(bytes)).toBe(true);
+  });
+
+  it('makes names durable with the next sync when one has failed', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    disk.failAt({ operation: 'syncDirectory', nth: 1, code: 'EIO' });
+    await expect(segments.sync()).rejects.toThrow('EIO');
+    await segments.sync();
+    disk.crash('none');
+    expect(disk.contents('/data/hot-00000000.log').equals(bytes)).toBe(true);
+  });
+
+  it('removes a file for good also when a sync was under way meanwhile', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    segments.writeSync(at(MIB), bytes, 0, 4096);
+    await Promise.all([segments.remove(0), segments.sync()]);
+    await segments.sync();
+    disk.crash('none');
+    expect(disk.paths()).toEqual(['/data/hot-00000001.log']);
+  });
+
+  it('syncs a file that is removed meanwhile', async () => {
+    const { segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 4096);
+    const sync = segments.sync();
+    await segments.remove(0);
+    await expect(sync).resolves.toBeUndefined();
+  });
+
   it('syncs a write that ended after an earlier sync had begun', async () => {
     const { disk, segments } = onDisk();
     segments.writeSync(at(0), bytes, 0, 8);
@@ -119,18 +161,18 @@ describe('durability', () => {
     const { segments } = onDisk();
     segments.writeSync(at(0), bytes, 0, 8);
     const write = segments.write(at(8), bytes, 0, 1000);
-    segments.remove(0);
+    await segments.remove(0);
     await write;
     await expect(segments.sync()).resolves.toBeUndefined();
   });
 
-  it('removes a file for good with the next sync', async () => {
+  it.each(['remove', 'removeSync'] as const)('%s is for good with the next sync', async (remove) => {
     const { disk, segments } = onDisk();
     segments.writeSync(at(0), bytes, 0, 4096);
     segments.writeSync(at(MIB), bytes, 0, 4096);
     await segments.sync();
-    segments.remove(0);
-    segments.remove(7);
+    await segments[remove](0);
+    await segments[remove](7);
     expect(segments.numbers()).toEqual([1]);
     await segments.sync();
     disk.crash('none');

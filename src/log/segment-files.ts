@@ -94,15 +94,12 @@ export class SegmentFiles {
     file.writeSync(bytes, from, to - from, address % this.segmentSize);
   }
 
-  /** Makes durable what was written before the call. */
+  /** Makes durable what was written before the call. One at a time: a second would not wait for what the first does. */
   async sync(): Promise<void> {
     const files = [...this.unsynced];
     this.unsynced.clear();
-    if (this.entriesUnsynced) {
-      this.device.syncDirectory();
-      this.entriesUnsynced = false;
-    }
-    await Promise.all(files.map((file) => file.sync()));
+    // Side by side: a file that is removed meanwhile cannot be asked for a sync any more.
+    await Promise.all([this.syncEntries(), ...files.map((file) => file.sync())]);
   }
 
   /**
@@ -135,19 +132,47 @@ export class SegmentFiles {
   }
 
   /** Removes a segment's file; `sync` makes it durable. */
-  remove(segment: number): void {
-    const file = this.files.get(segment);
-    if (!file) return;
-    this.files.delete(segment);
-    this.unsynced.delete(file);
-    file.close();
-    this.device.remove(file.name);
+  async remove(segment: number): Promise<void> {
+    const name = this.forget(segment);
+    if (name === undefined) return;
+    await this.device.remove(name);
+    // Only now: a sync that began before does not cover it.
+    this.entriesUnsynced = true;
+  }
+
+  /** The same at once, blocking. */
+  removeSync(segment: number): void {
+    const name = this.forget(segment);
+    if (name === undefined) return;
+    this.device.removeSync(name);
     this.entriesUnsynced = true;
   }
 
   close(): void {
     for (const file of this.files.values()) file.close();
     this.files.clear();
+  }
+
+  private async syncEntries(): Promise<void> {
+    if (!this.entriesUnsynced) return;
+    // Before the call, which does not cover the entries that come while it is under way.
+    this.entriesUnsynced = false;
+    try {
+      await this.device.syncDirectory();
+    } catch (error) {
+      this.entriesUnsynced = true;
+      throw error;
+    }
+  }
+
+  /** Closes the file of a segment that is to be removed; returns its name. */
+  private forget(segment: number): string | undefined {
+    const file = this.files.get(segment);
+    if (!file) return undefined;
+    this.files.delete(segment);
+    this.unsynced.delete(file);
+    file.close();
+    return file.name;
   }
 
   private fileOf(address: LogAddress): DeviceFile {

@@ -41,8 +41,9 @@ export function isCheckpointName(name: string): boolean {
 }
 
 /** Removes the files of all checkpoints but those that `needed` names. */
-export function removeCheckpoints(device: Device, needed: ReadonlySet<string>): void {
-  for (const name of device.list()) if (isCheckpointName(name) && !needed.has(name)) device.remove(name);
+export async function removeCheckpoints(device: Device, needed: ReadonlySet<string>): Promise<void> {
+  for (const name of device.list())
+    if (isCheckpointName(name) && !needed.has(name)) await device.remove(name);
 }
 
 /** A checkpoint that was written, or found at opening. */
@@ -190,7 +191,7 @@ export class CheckpointWriter<S> {
     await this.file.write(footer, 0, FOOTER_BYTES, this.position + json.length);
     await this.file.sync();
     this.file.close();
-    this.device.syncDirectory();
+    await this.device.syncDirectory();
     const bytes = this.position + json.length + FOOTER_BYTES;
     return new Checkpoint<S>(this.device, this.number, table, bytes);
   }
@@ -199,7 +200,7 @@ export class CheckpointWriter<S> {
   abandon(): void {
     this.file.close();
     try {
-      this.device.remove(checkpointName(this.number));
+      this.device.removeSync(checkpointName(this.number));
     } catch {
       // The disk has failed already.
     }

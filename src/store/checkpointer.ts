@@ -127,7 +127,7 @@ export class Checkpointer {
     this.useless = true;
     this.last = undefined;
     const name = checkpointName(manifest.current.checkpoint ?? 0);
-    if (device.list().includes(name)) device.remove(name);
+    if (device.list().includes(name)) device.removeSync(name);
   }
 
   private async write(): Promise<KvCheckpointReport> {
@@ -161,7 +161,7 @@ export class Checkpointer {
         coldIndex: coldIndex.shape,
         tier: cold.state,
       });
-      if (!this.useless) manifest.replace({ ...manifest.current, checkpoint: number });
+      if (!this.useless) await manifest.replace((manifestNow) => ({ ...manifestNow, checkpoint: number }));
     } catch (error) {
       // Blocks that were taken for written are not.
       this.last = undefined;
@@ -176,8 +176,8 @@ export class Checkpointer {
     this.notBefore = 0;
     this.hotEnd = hot.end;
     this.coldEnd = coldPoint.end;
-    cold.index.persisted(checkpoint.state.coldIndex);
-    removeCheckpoints(device, checkpoint.files);
+    await cold.index.persisted(checkpoint.state.coldIndex);
+    await removeCheckpoints(device, checkpoint.files);
     const report = {
       checkpoint: number,
       bytes: checkpoint.bytes,

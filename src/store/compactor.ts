@@ -26,7 +26,7 @@ import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
 import { HotCompaction } from './hot-compaction.js';
-import type { Manifest, ManifestFile } from './manifest.js';
+import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
 import type { ReadPath } from './read-path.js';
 import { RecordCopier } from './record-copier.js';
@@ -38,7 +38,7 @@ export type KvCompactionReason = 'budget' | 'interval' | 'manual';
 
 export interface KvCompactOptions {
   /**
-   * Everything: the hot log is moved whole, what is in memory included, and the cold log is rewritten as far as it has
+   * Everything: the hot log is moved whole, what is in memory included, and the cold log is rewritten whole if it has any
    * garbage. Without it, what is in memory stays hot, and the cold log is rewritten where `cold.garbageShare` asks.
    */
   full?: boolean;
@@ -116,6 +116,9 @@ export class Compactor {
   onProgress: (log: 'hot' | 'cold', bytes: number) => void = () => undefined;
   onEnd: () => void = () => undefined;
   running: Promise<KvCompactionReport> | undefined;
+  private runningFull = false;
+  /** A full run that begins when the one under way has ended. */
+  private following: Promise<KvCompactionReport> | undefined;
   /** What the last run did that had something to do. */
   last: KvCompactionReport | undefined;
   /** Why a log cannot be compacted. */
@@ -136,10 +139,21 @@ export class Compactor {
     this.slices.leastMs = ms;
   }
 
-  /** Starts a run, or joins the one that is under way. */
+  /** Starts a run, or joins the one that is under way; a full one is not content with less, and follows it. */
   run(reason: KvCompactionReason, options: KvCompactOptions = {}): Promise<KvCompactionReport> {
+    if (this.running && options.full && !this.runningFull) {
+      this.following ??= this.running
+        .catch(() => undefined)
+        .then(() => {
+          this.following = undefined;
+          return this.run(reason, options);
+        });
+      return this.following;
+    }
+    this.runningFull ||= options.full === true;
     this.running ??= this.begin(reason, options).finally(() => {
       this.running = undefined;
+      this.runningFull = false;
       this.onEnd();
     });
     return this.running;
@@ -164,7 +178,11 @@ export class Compactor {
   }
 
   private async ended(): Promise<void> {
-    while (this.running ?? this.pause) await (this.running ?? this.pause)?.catch(() => undefined);
+    for (;;) {
+      const ends = this.following ?? this.running ?? this.pause;
+      if (!ends) return;
+      await ends.catch(() => undefined);
+    }
   }
 
   /** Commits what a run that failed left behind, so that it need not be told from a torn tail. */
@@ -209,13 +227,13 @@ export class Compactor {
       });
     }
     report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
-    const share = full ? 0 : options.cold.garbageShare;
+    const share = options.cold.garbageShare;
     if (isDue('cold') && mayGoOn()) {
       // A scheduled run leaves off when the hot log needs one again, unless there is far too much garbage.
       const mayLeave = () => this.hotShare > 1 && cold.garbageShare(versions.now()) <= 2 * share;
       const mayGoOnCold = () => mayGoOn() && (reason === 'manual' || !mayLeave());
       await this.watched('cold', async () => {
-        done = (await this.compactCold(share, copier, report.cold, mayGoOnCold)) && done;
+        done = (await this.compactCold(full, copier, report.cold, mayGoOnCold)) && done;
       });
     } else {
       done = false;
@@ -284,30 +302,35 @@ export class Compactor {
     return log.begin >= end;
   }
 
-  /** Resolves to whether there is no more to do. */
+  /**
+   * Resolves to whether there is no more to do.
+   * @param full whether to go through all of it, if there is any garbage: how much is only an estimate
+   */
   private async compactCold(
-    share: number,
+    full: boolean,
     copier: RecordCopier,
     part: KvCompactionPart,
     mayGoOn: () => boolean,
   ): Promise<boolean> {
-    const { cold, versions } = this.parts;
+    const { cold, options, versions } = this.parts;
     const { log } = cold.log;
+    const { garbageShare } = options.cold;
     // What was superseded shows when entries are merged.
     await cold.index.flush(this.slices);
-    const isDue = (part: number) => cold.garbageShare(versions.now()) > part;
-    if (!isDue(share)) return true;
+    const share = () => cold.garbageShare(versions.now());
+    if (share() <= (full ? 0 : garbageShare)) return true;
     await this.commitCold(false);
     const end = cold.log.synced.tail;
+    const isDone = () => log.begin >= end || (!full && share() <= garbageShare * COLD_AFTER);
     cold.beginRewrite();
     try {
       do {
         await this.pass('cold', log.begin, end, copier, part, mayGoOn);
-      } while (log.begin < end && isDue(share * COLD_AFTER) && mayGoOn());
+      } while (!isDone() && mayGoOn());
     } finally {
       cold.endRewrite(log.begin >= end);
     }
-    return log.begin >= end || !isDue(share * COLD_AFTER);
+    return isDone();
   }
 
   /** Goes through a portion of a log, and truncates it as far as it came. */
@@ -352,11 +375,12 @@ export class Compactor {
     await this.checkpointIfDue();
   }
 
-  private async truncateHot({ end, commit }: Boundary): Promise<void> {
-    const { commits, index, log, manifest, reads, segments } = this.parts;
+  private async truncateHot(passed: Boundary): Promise<void> {
+    const { commits, index, log, reads, segments } = this.parts;
+    const { end } = passed;
     await this.commitCold(false);
     await commits.commit();
-    this.replaceManifest({ hot: { ...manifest.current.hot, begin: end, beginCommit: commit } });
+    await this.replaceManifest('hot', passed);
     log.truncate(end);
     reads.truncations++;
     for (let bucket: number | undefined = 0; bucket !== undefined;) {
@@ -367,14 +391,15 @@ export class Compactor {
   }
 
   /** @param bytes that were known to be garbage, or are since they were copied */
-  private async truncateCold({ end, commit }: Boundary, bytes: number): Promise<void> {
-    const { cold, commits, manifest, reads, versions } = this.parts;
+  private async truncateCold(passed: Boundary, bytes: number): Promise<void> {
+    const { cold, commits, reads, versions } = this.parts;
+    const { end } = passed;
     await this.commitCold(true);
     // Records that newer ones in the hot log cover were left behind.
     await commits.commit();
     // So that the records that were copied are known to be superseded, by their copies.
     await cold.index.flush(this.slices);
-    this.replaceManifest({ cold: { ...manifest.current.cold, begin: end, beginCommit: commit } });
+    await this.replaceManifest('cold', passed);
     cold.log.log.truncate(end);
     reads.truncations++;
     cold.dropped(bytes, versions.now());
@@ -413,21 +438,24 @@ export class Compactor {
     this.slices.restart();
   }
 
-  private replaceManifest(change: Partial<Manifest>): void {
+  private async replaceManifest(log: 'hot' | 'cold', { end, commit }: Boundary): Promise<void> {
     const { cold, health, manifest } = this.parts;
-    const logs = { ...manifest.current, ...change };
     try {
-      manifest.replace({ ...logs, cold: { ...logs.cold, closed: cold.log.synced } });
+      await manifest.replace((current) => {
+        const logs = { ...current, [log]: { ...current[log], begin: end, beginCommit: commit } };
+        return { ...logs, cold: { ...logs.cold, closed: cold.log.synced } };
+      });
     } catch (error) {
       if (!isFull(error)) health.fail(error);
       throw error;
     }
+    this.slices.restart();
   }
 
   private async removeSegments(segments: SegmentFiles, begin: LogAddress): Promise<void> {
     for (const segment of segments.numbers()) {
       if (segments.startOf(segment + 1) > begin) return;
-      segments.remove(segment);
+      await segments.remove(segment);
       if (this.slices.over) await this.slices.next();
     }
   }

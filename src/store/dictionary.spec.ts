@@ -13,7 +13,7 @@ function onDisk(disk = new SimulatedDisk()): {
   open: () => Dictionary;
 } {
   disk.mkdir('/data');
-  disk.syncDirectory('/');
+  disk.syncDirectorySync('/');
   const device = new FileDevice(disk.env(), '/data');
   return { disk, device, open: () => new Dictionary(device, true) };
 }
@@ -141,7 +141,7 @@ describe('a line that is not whole', () => {
 
   it('cannot be missed when the file is gone', () => {
     const { disk, device } = filled();
-    device.remove(DICTIONARY_NAME);
+    device.removeSync(DICTIONARY_NAME);
     expect(() => onDisk(disk).open().require(1)).toThrow(KvCorruptionError);
   });
 });

@@ -35,7 +35,7 @@ export class Dictionary {
     const isNew = !device.list().includes(DICTIONARY_NAME);
     if (isNew && !mayBeMissing) throw new KvCorruptionError('The dictionary is missing', DICTIONARY_NAME, 0);
     this.file = device.open(DICTIONARY_NAME, { create: true });
-    if (isNew) device.syncDirectory();
+    if (isNew) device.syncDirectorySync();
     else this.load();
   }
 

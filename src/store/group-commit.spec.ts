@@ -35,7 +35,7 @@ class Bench {
     maxBacklog = 1000,
   ) {
     disk.mkdir('/data');
-    disk.syncDirectory('/');
+    disk.syncDirectorySync('/');
     const device = new FileDevice(disk.env(), '/data');
     const segments = new SegmentFiles(device, 'hot', SEGMENT);
     this.dictionary = new Dictionary(device, true);

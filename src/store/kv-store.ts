@@ -3,8 +3,8 @@
  * come from `KeySpace`.
  */
 import { KeySpace } from './key-space.js';
-import { KvReadOnlyError } from '../errors.js';
-import type { KvTtlOptions } from './set-options.js';
+import { KvOptionsError, KvReadOnlyError } from '../errors.js';
+import { checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore, type StoreListeners } from './open-store.js';
@@ -26,6 +26,8 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
     super(core, core.namespace(name), defaultTtlMs);
   }
 }
+
+const COMPACT_OPTIONS = ['full', 'signal'];
 
 /** Events of a store and what their listeners get. */
 export interface KvStoreEvents {
@@ -132,10 +134,11 @@ export class KvStore extends KeySpace {
 
   /**
    * Moves what is not in memory any more from the hot to the cold tier, and rewrites the cold log where too much of it is
-   * garbage. Works beside reads and writes, in slices. If a compaction is under way already, the call joins it, whatever
-   * its options.
+   * garbage. Works beside reads and writes, in slices. If a compaction is under way already, the call joins it; a `full`
+   * one follows it, if it is not full itself. A `signal` ends the run that its caller began.
    *
-   * @returns what the compaction did
+   * @returns what the compaction did; `aborted` if a signal or the end of the store cut it short
+   * @throws KvOptionsError when there is no such option
    * @throws KvCorruptionError when it met damage: nothing behind it was given up
    * @throws KvReadOnlyError, KvDiskError when the disk refused; nothing is lost
    * @example
@@ -143,6 +146,7 @@ export class KvStore extends KeySpace {
    */
   async compact(options: KvCompactOptions = {}): Promise<KvCompactionReport> {
     this.core.assertWritable();
+    checkNames(options, COMPACT_OPTIONS);
     const { compactor } = this.core;
     if (!compactor)
       throw new KvReadOnlyError("There is nothing to compact on the 'null' device: it forgets.");
@@ -176,6 +180,8 @@ export class KvStore extends KeySpace {
 
   /** Listens to what happens in the background. Returns a function that ends it. */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
+    if (!Object.hasOwn(this.listeners, event))
+      throw new KvOptionsError([{ path: event, problem: 'is not an event of a store' }]);
     const listeners = this.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
     listeners.add(listener);
     return () => listeners.delete(listener);
@@ -217,12 +223,11 @@ export class KvStore extends KeySpace {
       const closed = await commits.close();
       await this.core.compactor?.settle();
       await this.lastCheckpoint();
-      const { hot, cold: coldState } = manifest.current;
-      manifest.replace({
-        ...manifest.current,
-        hot: { ...hot, closed },
-        cold: cold ? { ...coldState, closed: cold.log.synced } : coldState,
-      });
+      await manifest.replace((current) => ({
+        ...current,
+        hot: { ...current.hot, closed },
+        cold: cold ? { ...current.cold, closed: cold.log.synced } : current.cold,
+      }));
     } finally {
       segments.close();
       await cold?.close();

@@ -3,7 +3,15 @@ import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { FileDevice, NullDevice } from '../device/index.js';
 import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
-import { FORMAT_VERSION, isManifestName, newManifest, readManifest, writeManifest } from './manifest.js';
+import {
+  FORMAT_VERSION,
+  isManifestName,
+  ManifestFile,
+  newManifest,
+  readManifest,
+  writeManifest,
+  type Manifest,
+} from './manifest.js';
 
 const PATH = '/data/MANIFEST';
 const MIB = 1024 * 1024;
@@ -16,7 +24,7 @@ const closed = {
 
 function onDisk(disk = new SimulatedDisk()): { disk: SimulatedDisk; device: FileDevice } {
   disk.mkdir('/data');
-  disk.syncDirectory('/');
+  disk.syncDirectorySync('/');
   return { disk, device: new FileDevice(disk.env(), '/data') };
 }
 
@@ -44,46 +52,46 @@ describe('the manifest', () => {
     });
   });
 
-  it('comes back as it was written', () => {
+  it('comes back as it was written', async () => {
     const { device } = onDisk();
     expect(readManifest(device)).toBeUndefined();
     for (const one of [manifest, closed, manifest]) {
-      writeManifest(device, one);
+      await writeManifest(device, one);
       expect(readManifest(device)).toEqual(one);
     }
     expect(device.list()).toEqual(['MANIFEST']);
   });
 
-  it('is not there on a device that keeps nothing', () => {
+  it('is not there on a device that keeps nothing', async () => {
     const device = new NullDevice();
-    writeManifest(device, manifest);
+    await writeManifest(device, manifest);
     expect(readManifest(device)).toBeUndefined();
   });
 
-  it('is on stable storage once it is written', () => {
+  it('is on stable storage once it is written', async () => {
     const { disk, device } = onDisk();
-    writeManifest(device, manifest);
+    await writeManifest(device, manifest);
     disk.crash('none');
     expect(readManifest(onDisk(disk).device)).toEqual(manifest);
   });
 
-  it('is the old or the new one, whole, wherever a crash or an error interrupts its replacement', () => {
+  it('is the old or the new one, whole, wherever a crash or an error interrupts its replacement', async () => {
     const outcomes = new Set<string>();
-    const calls = (() => {
+    const calls = await (async () => {
       const { disk, device } = onDisk();
-      writeManifest(device, manifest);
+      await writeManifest(device, manifest);
       const before = disk.trace.length;
-      writeManifest(device, closed);
+      await writeManifest(device, closed);
       return disk.trace.length - before;
     })();
     expect(calls).toBeGreaterThan(5);
     for (let nth = 1; nth <= calls; nth++) {
       for (let seed = 1; seed <= 10; seed++) {
         const { disk, device } = onDisk(new SimulatedDisk({ seed }));
-        writeManifest(device, manifest);
+        await writeManifest(device, manifest);
         disk.failAt({ nth, code: 'EIO', sticky: true });
         try {
-          writeManifest(device, closed);
+          await writeManifest(device, closed);
         } catch (error) {
           expect(error).toBeInstanceOf(KvDiskError);
         }
@@ -94,27 +102,73 @@ describe('the manifest', () => {
         expect([manifest, closed]).toContainEqual(found);
         outcomes.add(found?.hot.closed ? 'new' : 'old');
         // What was left behind is in nobody's way.
-        writeManifest(again, closed);
+        await writeManifest(again, closed);
         expect(readManifest(again)).toEqual(closed);
       }
     }
     expect(outcomes.size).toBe(2);
   });
 
-  it('is not mixed with what a longer one left behind', () => {
+  it('is the old or the new one when the power goes out while its replacement is under way, at any turn', async () => {
+    const outcomes = new Set<string>();
+    for (let turns = 0; turns < 8; turns++) {
+      for (const mode of ['none', 'all', 'kill'] as const) {
+        const { disk, device } = onDisk();
+        await writeManifest(device, manifest);
+        const file = new ManifestFile(device, manifest);
+        let replaced = false;
+        const replacing = file
+          .replace(() => closed)
+          .then(
+            () => (replaced = true),
+            () => undefined,
+          );
+        for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+        const isCurrent = file.current === closed;
+        if (mode === 'kill') disk.kill();
+        else disk.crash(mode);
+        await replacing;
+        expect(isCurrent).toBe(replaced);
+        expect(file.current).toBe(replaced ? closed : manifest);
+        const found = readManifest(onDisk(disk).device);
+        expect([manifest, closed]).toContainEqual(found);
+        if (replaced) expect(found).toEqual(closed);
+        outcomes.add(`${replaced ? 'replaced' : 'interrupted'}, ${found?.hot.closed ? 'new' : 'old'}`);
+      }
+    }
+    expect([...outcomes].sort()).toEqual(['interrupted, new', 'interrupted, old', 'replaced, new']);
+  });
+
+  it('is replaced by one after the other, each made of the one before', async () => {
+    const { disk, device } = onDisk(new SimulatedDisk({ completion: 'random' }));
+    const file = new ManifestFile(device, manifest);
+    const next = (latest: Manifest) => ({
+      ...latest,
+      hot: { ...latest.hot, beginCommit: latest.hot.beginCommit + 1 },
+    });
+    const replacements = [next, next, next].map((change) => file.replace(change));
+    expect(file.current).toEqual(manifest);
+    disk.failAt({ operation: 'rename', nth: 2, code: 'EIO' });
+    const settled = await Promise.allSettled(replacements);
+    expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(file.current.hot.beginCommit).toBe(2);
+    expect(readManifest(device)).toEqual(file.current);
+  });
+
+  it('is not mixed with what a longer one left behind', async () => {
     const { disk, device } = onDisk();
     disk.put(
       '/data/MANIFEST.tmp',
       Buffer.from(signed(JSON.stringify({ ...closed, more: 'x'.repeat(5000) }))),
     );
-    writeManifest(device, manifest);
+    await writeManifest(device, manifest);
     expect(disk.contents(PATH).length).toBeLessThan(1000);
     expect(readManifest(device)).toEqual(manifest);
   });
 
-  it('with any bit flipped is damaged', () => {
+  it('with any bit flipped is damaged', async () => {
     const { disk, device } = onDisk();
-    writeManifest(device, closed);
+    await writeManifest(device, closed);
     const bits = (disk.contents(PATH).length - 1) * 8;
     for (let bit = 0; bit < bits; bit++) {
       disk.flip(PATH, bit);

@@ -91,32 +91,43 @@ export function readManifest(device: Device): Manifest | undefined {
 }
 
 /** Replaces the manifest durably. */
-export function writeManifest(device: Device, manifest: Manifest): void {
+export async function writeManifest(device: Device, manifest: Manifest): Promise<void> {
   const json = JSON.stringify(manifest);
   const bytes = Buffer.from(`${json}\n${textChecksum(json)}\n`);
   const file = device.open(TEMPORARY_NAME, { create: true });
   try {
     file.truncate(0);
-    file.writeSync(bytes, 0, bytes.length, 0);
-    file.syncSync();
+    await file.write(bytes, 0, bytes.length, 0);
+    await file.sync();
   } finally {
     file.close();
   }
   device.rename(TEMPORARY_NAME, MANIFEST_NAME);
-  device.syncDirectory();
+  await device.syncDirectory();
 }
 
 /** The manifest of an open store. */
 export class ManifestFile {
+  /** Ends with the last replacement that was asked for. */
+  private replaced: Promise<void> = Promise.resolve();
+
   constructor(
     private readonly device: Device,
     public current: Manifest,
   ) {}
 
-  /** Replaces the manifest durably; when that fails, the old one stays in force. */
-  replace(manifest: Manifest): void {
-    writeManifest(this.device, manifest);
-    this.current = manifest;
+  /**
+   * Replaces the manifest durably, one replacement after the other; when that fails, the old one stays in force.
+   * @param change makes the new one of the one in force when its turn has come
+   */
+  replace(change: (current: Manifest) => Manifest): Promise<void> {
+    const replacing = this.replaced.then(async () => {
+      const manifest = change(this.current);
+      await writeManifest(this.device, manifest);
+      this.current = manifest;
+    });
+    this.replaced = replacing.catch(() => undefined);
+    return replacing;
   }
 }
 

@@ -25,9 +25,12 @@ export interface OpenedCheckpoint {
  * @returns `undefined` when there is none, or none that can be used
  * @throws KvDiskError
  */
-export function openCheckpoint(device: Device, manifest: Manifest): OpenedCheckpoint | undefined {
+export async function openCheckpoint(
+  device: Device,
+  manifest: Manifest,
+): Promise<OpenedCheckpoint | undefined> {
   const opened = readCheckpoint(device, manifest);
-  removeCheckpoints(device, opened?.checkpoint.files ?? new Set());
+  await removeCheckpoints(device, opened?.checkpoint.files ?? new Set());
   return opened;
 }
 

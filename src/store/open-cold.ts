@@ -9,6 +9,7 @@ import { ColdTier, type ColdTierState } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { KvDiskError } from '../errors.js';
+import type { LogAddress } from '../log/address.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
 import { type SegmentFiles } from '../log/segment-files.js';
@@ -51,7 +52,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
     const onWriteError = (error: unknown) => {
       if (!(error instanceof KvDiskError && error.full)) health.writeFailed(error);
     };
-    tier = new ColdTier(state.begin, (coldBegin) => {
+    const newIndex = (coldBegin: () => LogAddress): ColdIndex => {
       const cacheBytes = options.cold.indexCacheBytes;
       const { segmentSize, salt } = state;
       return new ColdIndex({
@@ -67,7 +68,8 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
         onDamage: onIndexDamage,
         image: from?.index,
       });
-    });
+    };
+    tier = new ColdTier(state.begin, newIndex, () => env.clock.now());
     if (from) tier.restore(from.tier);
     const enter = entering(tier, spaces, new Slices(env.clock, SLICE_MS));
     const sink = new StagedRecords(hash, spaces, enter);
@@ -97,9 +99,10 @@ function entering(
   return ({ low, high, address, bytes, flags, space, expiresAt }) => {
     const isNew = !tier.index.mayHold(low, high);
     tier.enter(low, high, address, bytes, flags, expiresAt);
-    const { keys } = spaces.get(space);
-    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) spaces.get(space).keys += isNew ? 1 : 0;
-    else if (!isNew && keys > 0) spaces.get(space).keys--;
+    const entered = spaces.get(space);
+    entered.coldBytes += bytes;
+    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) entered.keys += isNew ? 1 : 0;
+    else if (!isNew && entered.keys > 0) entered.keys--;
     return tier.index.full ? tier.index.flush(slices) : undefined;
   };
 }

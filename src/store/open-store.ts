@@ -71,7 +71,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const { hot, cold } = resolved;
     const current =
       existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
-    if (!existing) writeManifest(device, current);
+    if (!existing) await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
@@ -80,7 +80,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     if (!existing) {
       core.parts.opened.created = true;
       // From here on a log that is missing altogether is noticed.
-      manifest.replace({ ...manifest.current, hot: { ...manifest.current.hot, closed } });
+      await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, closed } }));
     }
     return core;
   } catch (error) {
@@ -139,7 +139,7 @@ async function recover(
   let cold: ColdTier | undefined;
   let core: StoreCore | undefined;
   try {
-    const from = usableCheckpoint(device, current, segments, coldSegments);
+    const from = await usableCheckpoint(device, current, segments, coldSegments);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
@@ -160,6 +160,8 @@ async function recover(
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
     const sink = new StagedRecords(hash, spaces, enter);
     const recovered = await new Recovery(segments, current.hot, sink, from?.hotStart).run();
+    // All that is cold is older than any mark in the hot log.
+    cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
     dictionary.require(last?.dictionaryEntries ?? 0);
     const versions = new Versions(env.clock, last?.nextSequence ?? 1, last?.maxTime ?? 0);
@@ -231,13 +233,13 @@ async function recover(
 }
 
 /** The checkpoint, if it belongs to the logs as they are, and where they have to be replayed from. */
-function usableCheckpoint(
+async function usableCheckpoint(
   device: Device,
   manifest: Manifest,
   hot: SegmentFiles,
   cold: SegmentFiles,
-): (OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined {
-  const opened = openCheckpoint(device, manifest);
+): Promise<(OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined> {
+  const opened = await openCheckpoint(device, manifest);
   if (!opened) return undefined;
   const { state } = opened.checkpoint;
   const hotStart = recoveryStart(hot, manifest.hot, state.hot);

@@ -34,12 +34,12 @@ export type KvDurabilityLevel = 'always' | 'interval' | 'checkpoint';
 
 export interface KvStoreOptions {
   /** Directory of the store, created when missing. Without it the store lives on a memory device and is lost at close. */
-  path?: string;
+  path?: string | undefined;
   /**
    * `'file'` (default with a `path`), `'memory'` (default without), `'null'` (keeps only what fits in `hot.memory`,
    * and forgets the oldest), or an own implementation of the device interface.
    */
-  device?: 'file' | 'memory' | 'null' | Device;
+  device?: 'file' | 'memory' | 'null' | Device | undefined;
   /** Most bytes on a memory device; beyond them writes are refused with `KvOverloadedError`. Default 256 MiB. */
   memoryLimit?: KvSize;
   /** Name of the store in messages, and its injection token where several stand side by side. Default `'default'`. */
@@ -224,7 +224,17 @@ function duration(min: number, max: number) {
   );
 }
 
-const deviceMethods = ['list', 'open', 'remove', 'rename', 'syncDirectory', 'lock', 'close'];
+const deviceMethods = [
+  'list',
+  'open',
+  'remove',
+  'removeSync',
+  'rename',
+  'syncDirectory',
+  'syncDirectorySync',
+  'lock',
+  'close',
+];
 
 function isDevice(input: unknown): boolean {
   if (typeof input !== 'object' || input === null) return false;
@@ -329,6 +339,13 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     problems.push({
       path: 'hot.pageSize',
       problem: `must be at most 1/16 of hot.memory (${text(hot.memory / 16)})`,
+    });
+  }
+  if (hot.expectedKeys * INDEX_BYTES_PER_ENTRY > hot.memory) {
+    const most = Math.floor(hot.memory / INDEX_BYTES_PER_ENTRY);
+    problems.push({
+      path: 'hot.expectedKeys',
+      problem: `must be at most ${most}: their index takes all of hot.memory (${text(hot.memory)})`,
     });
   }
   const defaultSegment = onMemory ? defaultSegmentSize(memoryLimit, pageSize) : DEFAULT_SEGMENT_BYTES;

@@ -24,7 +24,7 @@ class Disk {
 
   constructor(readonly log?: LogBuilder) {
     this.disk.mkdir('/data');
-    this.disk.syncDirectory('/');
+    this.disk.syncDirectorySync('/');
     this.device = new FileDevice(this.disk.env(), '/data');
     log?.writeTo(this.device);
   }
@@ -64,8 +64,8 @@ class Disk {
   }
 
   remove(segment: number): this {
-    this.device.remove(this.pathOf(segment).slice('/data/'.length));
-    this.device.syncDirectory();
+    this.device.removeSync(this.pathOf(segment).slice('/data/'.length));
+    this.device.syncDirectorySync();
     return this;
   }
 

@@ -101,7 +101,7 @@ export class Recovery {
   /** What a truncation that was interrupted left. */
   private removeTruncated(): void {
     const first = this.segments.segmentOf(this.manifest.begin);
-    for (const segment of this.segments.numbers()) if (segment < first) this.segments.remove(segment);
+    for (const segment of this.segments.numbers()) if (segment < first) this.segments.removeSync(segment);
   }
 
   /** Applies commit after commit. Returns where the chain of commits ends. */
@@ -222,7 +222,7 @@ export class Recovery {
           segment > lastSegment ||
           (segment === lastSegment && this.lastEnd === this.segments.startOf(segment))
         ) {
-          this.segments.remove(segment);
+          this.segments.removeSync(segment);
         }
       }
       this.segments.cut(this.lastEnd);

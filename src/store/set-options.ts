@@ -21,10 +21,15 @@ const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
 
 /** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
 export function checkSetOptions(options: KvSetOptions): void {
-  if (typeof options !== 'object')
+  checkNames(options, SET_OPTIONS);
+}
+
+/** @throws KvOptionsError when there are options of other names */
+export function checkNames(options: object, names: readonly string[]): void {
+  if (typeof options !== 'object' || (options as object | null) === null)
     throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
   const problems = Object.keys(options)
-    .filter((name) => !SET_OPTIONS.includes(name))
+    .filter((name) => !names.includes(name))
     .map((path) => ({ path, problem: 'is not an option' }));
   if (problems.length > 0) throw new KvOptionsError(problems);
 }

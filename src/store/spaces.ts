@@ -10,6 +10,8 @@ export class Space {
   clearedBelow = 0;
   /** Live keys as far as memory knows: see `KvStats.keys`. */
   keys = 0;
+  /** Bytes of its records in the cold log that were found there at opening, and not cleared since. */
+  coldBytes = 0;
   /** Decoded values, if they are kept. */
   readonly decoded: DecodedMap = new Map();
 
@@ -25,6 +27,8 @@ export interface SpacesState {
 export class Spaces {
   private readonly spaces = new Map<number, Space>();
   private allClearedBelow = 0;
+  /** Of what was found in the cold log, bytes that a clear mark behind them has made garbage. */
+  clearedColdBytes = 0;
 
   get(id: number): Space {
     let space = this.spaces.get(id);
@@ -44,6 +48,8 @@ export class Spaces {
       if (version <= space.clearedBelow) continue;
       space.clearedBelow = version;
       space.keys = 0;
+      this.clearedColdBytes += space.coldBytes;
+      space.coldBytes = 0;
       space.decoded.clear();
     }
   }

@@ -97,7 +97,7 @@ export class CheckedColdIndex {
     const { shape, pending } = await this.index.persist();
     const blocks: Uint32Array[] = [];
     for (let i = 0, block; (block = this.index.directory.blockAt(i)); i++) blocks.push(block.slice());
-    this.index.persisted(shape);
+    await this.index.persisted(shape);
     return { shape: JSON.parse(JSON.stringify(shape)) as ColdIndexShape, blocks, pending };
   }
 
@@ -252,9 +252,14 @@ export class LateDevice implements Device {
   constructor(private readonly random: SeededRandom) {}
 
   list = () => this.memory.list();
-  remove = (name: string) => this.memory.remove(name);
+  remove = async (name: string) => {
+    await this.turns(4);
+    this.memory.removeSync(name);
+  };
+  removeSync = (name: string) => this.memory.removeSync(name);
   rename = (from: string, to: string) => this.memory.rename(from, to);
-  syncDirectory = () => {};
+  syncDirectory = async () => {};
+  syncDirectorySync = () => {};
   lock = async () => {};
   close = () => {};
 

@@ -123,7 +123,7 @@ export class LogBuilder {
       file.syncSync();
       file.close();
     }
-    device.syncDirectory();
+    device.syncDirectorySync();
   }
 
   private take(bytes: number): { words: Int32Array; at: number } {

@@ -7,11 +7,11 @@
  *   The size of a file may grow while the bytes are lost; they read as zeros then. A truncation is kept or lost.
  * - Names that are not synced by `syncDirectory` (created, renamed, removed, directories too) may be kept or lost,
  *   each by itself, whether or not the file they mean was synced. A rename is one change.
- * - `sync` covers the writes that had ended when it was called, no later ones.
+ * - `sync` covers the writes that had ended when it was called, no later ones; `syncDirectory` so the names.
  * - A failed sync forgets the file's bytes that were not synced, as Linux does: they can be read until the crash, and
  *   later syncs succeed without writing them. A failed `syncDirectory` leaves its changes waiting for the next one.
  * - Any call fails on request, once or from then on; a write comes out short on request, or because the disk is full.
- * - A crash in the middle of an asynchronous write leaves it not begun or not synced.
+ * - A crash in the middle of an asynchronous write or removal leaves it not begun or not synced.
  * - Synced bytes and names stay as they are unless a test flips a bit.
  *
  * Not modelled: stale bytes of other files in lost sectors, writes that land in a wrong place, a failed write that
@@ -326,8 +326,20 @@ export class SimulatedDisk implements EnvFs {
     ]);
   }
 
-  unlink(path: string): void {
+  async unlink(path: string): Promise<void> {
+    const fault = this.faultOf({ operation: 'unlink', path });
+    return this.later('unlink', () => {
+      if (fault) throw fault;
+      this.unlinkNow(path);
+    });
+  }
+
+  unlinkSync(path: string): void {
     this.called({ operation: 'unlink', path });
+    this.unlinkNow(path);
+  }
+
+  private unlinkNow(path: string): void {
     const { directory, name } = this.entryAt('unlink', path);
     const node = directory.get(name);
     if (!node) throw systemError('ENOENT', 'unlink', path);
@@ -335,7 +347,17 @@ export class SimulatedDisk implements EnvFs {
     directory.change([[name, undefined]]);
   }
 
-  syncDirectory(path: string): void {
+  async syncDirectory(path: string): Promise<void> {
+    const fault = this.faultOf({ operation: 'syncDirectory', path });
+    const directory = this.directoryAt('open', path, split(path));
+    const upTo = directory.lastChange;
+    return this.later('syncDirectory', () => {
+      if (fault) throw fault;
+      directory.sync(upTo);
+    });
+  }
+
+  syncDirectorySync(path: string): void {
     this.called({ operation: 'syncDirectory', path });
     this.directoryAt('open', path, split(path)).sync();
   }
@@ -434,7 +456,7 @@ export class SimulatedDisk implements EnvFs {
     for (const { operation, effect, fail } of interrupted) {
       // Failed first: the promise of a dead caller never resolves, whatever its write still does.
       fail(systemError('EBADF', operation));
-      if (operation === 'write' && reachesTheDisk()) effect();
+      if ((operation === 'write' || operation === 'unlink') && reachesTheDisk()) effect();
     }
     this.descriptors.clear();
     this.locks.clear();
@@ -474,8 +496,10 @@ export class SimulatedDisk implements EnvFs {
       syncSync: alive('sync', disk.syncSync),
       truncate: alive('truncate', disk.truncate),
       rename: alive('rename', disk.rename),
-      unlink: alive('unlink', disk.unlink),
-      syncDirectory: alive('syncDirectory', disk.syncDirectory),
+      unlink: aliveAsync('unlink', disk.unlink),
+      unlinkSync: alive('unlink', disk.unlinkSync),
+      syncDirectory: aliveAsync('syncDirectory', disk.syncDirectory),
+      syncDirectorySync: alive('syncDirectory', disk.syncDirectorySync),
       lock: aliveAsync('lock', disk.lock),
     };
   }

@@ -242,6 +242,7 @@ export class SimulatedDirectory {
   private entries = new Map<string, SimulatedNode>();
   private durable = new Map<string, SimulatedNode>();
   private unsynced: NameChange[] = [];
+  private changes = 0;
 
   names(): string[] {
     return [...this.entries.keys()];
@@ -254,16 +255,22 @@ export class SimulatedDirectory {
   change(names: readonly (readonly [string, SimulatedNode | undefined])[]): void {
     const change = new Map(names);
     this.unsynced.push(change);
+    this.changes++;
     applyNames(this.entries, change);
+  }
+
+  /** Number of the last change, for a `sync` that covers what was there when it was called. */
+  get lastChange(): number {
+    return this.changes;
   }
 
   get unsyncedChanges(): number {
     return this.unsynced.length;
   }
 
-  sync(): void {
-    for (const change of this.unsynced) applyNames(this.durable, change);
-    this.unsynced = [];
+  sync(upTo = this.changes): void {
+    const count = Math.max(0, this.unsynced.length - (this.changes - upTo));
+    for (const change of this.unsynced.splice(0, count)) applyNames(this.durable, change);
   }
 
   crash(decisions: CrashDecisions): void {
@@ -297,6 +304,7 @@ export class SimulatedDirectory {
     copy.entries = copyNames(this.entries);
     copy.durable = copyNames(this.durable);
     copy.unsynced = this.unsynced.map((change) => copyNames(change));
+    copy.changes = this.changes;
     return copy;
   }
 }

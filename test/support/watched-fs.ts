@@ -5,8 +5,8 @@
 import type { Env, EnvFs } from '../../src/device/env.js';
 import type { DiskOperation } from './simulated-disk.js';
 
-/** `file` is the last part of the path. */
-export type BeforeCall = (operation: DiskOperation, file: string) => void;
+/** `file` is the last part of the path; `blocks` says that the call is one of those with an asynchronous variant. */
+export type BeforeCall = (operation: DiskOperation, file: string, blocks: boolean) => void;
 
 /** Calls that change what is on the disk. */
 export const CHANGES: readonly DiskOperation[] = [
@@ -23,10 +23,14 @@ export const CHANGES: readonly DiskOperation[] = [
 export function watched(env: Env, before: BeforeCall): Env {
   const names = new Map<number, string>();
   const { fs } = env;
-  const watch = <A extends unknown[], T>(operation: DiskOperation, call: (...args: A) => T) => {
+  const watch = <A extends unknown[], T>(
+    operation: DiskOperation,
+    call: (...args: A) => T,
+    blocks = false,
+  ) => {
     return (...args: A): T => {
       const [where] = args as unknown as [string | number];
-      before(operation, typeof where === 'number' ? (names.get(where) ?? '') : nameOf(where));
+      before(operation, typeof where === 'number' ? (names.get(where) ?? '') : nameOf(where), blocks);
       const result = call(...args);
       if (operation === 'open') names.set(result as number, nameOf(where as string));
       return result;
@@ -39,15 +43,17 @@ export function watched(env: Env, before: BeforeCall): Env {
     close: watch('close', fs.close),
     size: watch('size', fs.size),
     read: watch('read', fs.read),
-    readSync: watch('read', fs.readSync),
+    readSync: watch('read', fs.readSync, true),
     write: watch('write', fs.write),
-    writeSync: watch('write', fs.writeSync),
+    writeSync: watch('write', fs.writeSync, true),
     sync: watch('sync', fs.sync),
-    syncSync: watch('sync', fs.syncSync),
+    syncSync: watch('sync', fs.syncSync, true),
     truncate: watch('truncate', fs.truncate),
     rename: watch('rename', fs.rename),
     unlink: watch('unlink', fs.unlink),
+    unlinkSync: watch('unlink', fs.unlinkSync, true),
     syncDirectory: watch('syncDirectory', fs.syncDirectory),
+    syncDirectorySync: watch('syncDirectory', fs.syncDirectorySync, true),
     lock: watch('lock', fs.lock),
   };
   return { ...env, fs: watchedFs };

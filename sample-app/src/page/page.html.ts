@@ -30,7 +30,7 @@ export function pageHtml({
   residentBytes,
   lastRequest,
 }: Figures): string {
-  const { reads, hot } = store;
+  const { reads, hot, cold, compaction } = store;
   const rows = [
     [
       'Cities',
@@ -39,8 +39,8 @@ export function pageHtml({
     ['Keys in the store', store.keys.toLocaleString('en')],
     ['Reads that found their key', `${(reads.hitRatio * 100).toFixed(1)} %`],
     [
-      'Reads answered from memory / disk / absent',
-      `${reads.memoryHits} / ${reads.diskHits} / ${reads.misses}`,
+      'Reads answered from memory / read cache / hot tier on disk / cold tier / absent',
+      `${reads.memoryHits} / ${reads.cacheHits} / ${reads.diskHits} / ${reads.coldHits} / ${reads.misses}`,
     ],
     ['Calls of @Cached methods answered from the store / run', `${cached.hits} / ${cached.misses}`],
     [
@@ -48,6 +48,14 @@ export function pageHtml({
       `${mib(hot.memoryBytes)} of ${mib(hot.memoryBudgetBytes)}, ${mib(hot.indexBytes)} of it index`,
     ],
     ['Hot tier on disk', mib(hot.diskBytes)],
+    [
+      'Cold tier on disk',
+      `${mib(cold.diskBytes)} and ${mib(cold.indexDiskBytes)} of index; in memory ${mib(cold.memoryBytes)}`,
+    ],
+    [
+      'Last compaction',
+      compaction.last ? `copied ${compaction.last.copiedRecords.toLocaleString('en')} records` : 'none yet',
+    ],
     ['Memory of the whole process', mib(residentBytes)],
     ['Records read back at the start', opened.records.toLocaleString('en')],
     ['Last request', lastRequest ? `${lastRequest.request}: ${lastRequest.ms.toFixed(2)} ms` : 'none yet'],
