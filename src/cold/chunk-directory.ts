@@ -34,15 +34,54 @@ const MAX_LEVEL = 30;
  */
 const FILTER_SHIFT = 12;
 
+/** What has to be known beside its blocks to have a directory again. */
+export interface DirectoryShape {
+  slots: number;
+  level: number;
+  split: number;
+}
+
 export class ChunkDirectory {
   slots = 0;
   /** Slots below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = PARTITION_BITS;
   private split = 0;
-  private readonly blocks: Uint32Array[] = [];
+  private blocks: Uint32Array[] = [];
+  /** Which blocks have changed since a checkpoint wrote them. */
+  private changed: boolean[] = [];
 
   constructor() {
     while (this.slots < 1 << PARTITION_BITS) this.add();
+  }
+
+  static readonly blockBytes = BLOCK_SLOTS * WORDS_PER_SLOT * 4;
+
+  /**
+   * A directory as a checkpoint has it.
+   * @param blocks of `blockBytes` each; they belong to the directory from now on
+   * @returns `undefined` when shape and blocks do not fit together
+   */
+  static from({ slots, level, split }: DirectoryShape, blocks: Uint32Array[]): ChunkDirectory | undefined {
+    if (slots !== 2 ** level + split || blocks.length !== Math.ceil(slots / BLOCK_SLOTS)) return undefined;
+    if (level < PARTITION_BITS) return undefined;
+    const directory = new ChunkDirectory();
+    return Object.assign(directory, { slots, level, split, blocks, changed: blocks.map(() => false) });
+  }
+
+  get shape(): DirectoryShape {
+    return { slots: this.slots, level: this.level, split: this.split };
+  }
+
+  /** The memory of the directory, for a checkpoint. */
+  blockAt(number: number): Uint32Array | undefined {
+    return this.blocks[number];
+  }
+
+  /** Whether a block has changed since it was last asked. */
+  takeChanged(number: number): boolean {
+    const changed = this.changed[number];
+    this.changed[number] = false;
+    return changed;
   }
 
   /** Bytes that say where chunks lie. */
@@ -83,6 +122,7 @@ export class ChunkDirectory {
   set(slot: number, place: number, low: number, high: number): void {
     const block = this.blocks[slot >>> BLOCK_BITS];
     const at = (slot & BLOCK_MASK) * WORDS_PER_SLOT;
+    this.changed[slot >>> BLOCK_BITS] = true;
     block[at] = place;
     block[at + 1] = low;
     block[at + 2] = high;
@@ -103,7 +143,10 @@ export class ChunkDirectory {
   }
 
   private add(): number {
-    if ((this.slots & BLOCK_MASK) === 0) this.blocks.push(new Uint32Array(BLOCK_SLOTS * WORDS_PER_SLOT));
+    if ((this.slots & BLOCK_MASK) === 0) {
+      this.blocks.push(new Uint32Array(BLOCK_SLOTS * WORDS_PER_SLOT));
+      this.changed.push(true);
+    }
     return this.slots++;
   }
 }

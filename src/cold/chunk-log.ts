@@ -1,6 +1,7 @@
 /**
  * Where the chunks of the cold index lie: a log of their own, its tail in a small ring of pages, and a cache of those
- * that look-ups read. Nothing here is durable: the log is emptied when it is opened, and nothing is synced.
+ * that look-ups read. Only a checkpoint makes it durable, as far as it was then: the segments that the last one needs
+ * stay until the next one is there, and what was written since is removed when the log is opened.
  *
  * A *place* is an address in 32 bits: units of 8 bytes modulo 2^32, seen from the begin of the log, which therefore
  * stays below 32 GiB (more than a billion keys). 0 is no place.
@@ -40,8 +41,18 @@ export interface ChunkLogOptions {
   salt: number;
   cacheBytes: number;
   onWriteError: (error: unknown) => void;
+  /** Told when a chunk is damaged: the index has to be built anew. */
+  onDamage?: (() => void) | undefined;
+  /** What a checkpoint has of the log; without it, the log is emptied. */
+  kept?: KeptChunks | undefined;
   /** Where the log begins, for tests of high addresses. */
   firstAddress?: LogAddress;
+}
+
+/** The part of the log that a checkpoint needs. */
+export interface KeptChunks {
+  begin: LogAddress;
+  tail: LogAddress;
 }
 
 export class ChunkLog {
@@ -53,21 +64,29 @@ export class ChunkLog {
   private readonly log: HybridLog;
   private readonly pageSize: number;
   private readonly windows: ReadWindows;
+  private readonly onDamage: () => void = () => undefined;
+  /** Where the log began when the last checkpoint was written. */
+  private keptFrom: LogAddress | undefined;
   /** What is returned without waiting. */
   private readonly view = new ChunkView();
   private readonly scratch = new Int32Array(READ_BYTES >> 2);
   private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
 
   constructor(options: ChunkLogOptions) {
-    const { device, pageSize, segmentSize, salt, onWriteError } = options;
+    const { device, pageSize, segmentSize, salt, onWriteError, onDamage } = options;
+    if (onDamage) this.onDamage = onDamage;
     assert(device.retains, 'INV-C1');
     this.pageSize = pageSize;
     this.cache = new ChunkCache(options.cacheBytes);
     this.segments = new SegmentFiles(device, LOG_NAME, segmentSize, salt);
     this.windows = new ReadWindows(this.segments);
-    // What an earlier process left.
-    for (const segment of this.segments.numbers()) this.segments.removeSync(segment);
-    const begin = options.firstAddress ?? FIRST_ADDRESS;
+    const { kept } = options;
+    this.keptFrom = kept?.begin;
+    // What an earlier process left, behind the checkpoint or before it.
+    for (const segment of this.segments.numbers())
+      if (!kept || !this.isKept(segment, kept)) this.segments.removeSync(segment);
+    if (kept) this.segments.cut(kept.tail);
+    const begin = kept?.begin ?? options.firstAddress ?? FIRST_ADDRESS;
     this.log = new HybridLog(this.segments, {
       pageSize,
       memoryBudget: () => (RING_PAGES + 1) * pageSize,
@@ -77,8 +96,40 @@ export class ChunkLog {
       giveAway: () => {},
       onWriteError,
       begin,
-      tail: begin,
+      // Addresses are not used again.
+      tail: kept ? this.segments.startOf(this.segments.segmentOf(kept.tail) + 1) : begin,
     });
+  }
+
+  /** Whether the files have all that a checkpoint needs, as far as their lengths tell. */
+  static has(device: Device, segmentSize: number, { begin, tail }: KeptChunks): boolean {
+    const segments = new SegmentFiles(device, LOG_NAME, segmentSize, 0);
+    try {
+      for (let segment = segments.segmentOf(begin); segments.startOf(segment) < tail; segment++) {
+        if (segments.sizeOf(segment) < Math.min(tail - segments.startOf(segment), segmentSize)) return false;
+      }
+      return true;
+    } finally {
+      segments.close();
+    }
+  }
+
+  /**
+   * Makes the log durable for a checkpoint. Nothing may be appended meanwhile.
+   * @throws KvDiskError
+   */
+  async persist(): Promise<KeptChunks> {
+    const { log } = this;
+    log.endPage();
+    await log.flushTo(log.tail);
+    await this.segments.sync();
+    return { begin: log.begin, tail: log.tail };
+  }
+
+  /** The checkpoint is there: segments that only the one before needed can go. */
+  async keepFrom(begin: LogAddress): Promise<void> {
+    this.keptFrom = begin;
+    await this.removeUnneeded();
   }
 
   /** Length of the log, garbage included. */
@@ -192,7 +243,9 @@ export class ChunkLog {
     visit: (chunk: ChunkView, words: Int32Array, at: number, place: number) => void,
   ): Promise<void> {
     const { segments, pageSize } = this;
-    const end = this.endOfOldest();
+    // It may end early: a log that is opened again goes on in a new segment.
+    const oldest = segments.segmentOf(this.log.begin);
+    const end = segments.startOf(oldest) + segments.sizeOf(oldest);
     const bytes = new Uint8Array(pageSize);
     const words = new Int32Array(bytes.buffer);
     const view = new ChunkView();
@@ -215,22 +268,33 @@ export class ChunkLog {
 
   /** Forgets the oldest segment: nothing may point into it. */
   async dropOldest(): Promise<void> {
-    const { log, segments } = this;
-    const oldest = segments.segmentOf(log.begin);
-    log.begin = this.endOfOldest();
-    await segments.remove(oldest);
+    this.log.begin = this.endOfOldest();
+    await this.removeUnneeded();
   }
 
-  /** Waits for writes, then closes and removes the files. */
+  /** Waits for writes, then closes the files, and removes them if no checkpoint needs them. */
   async close(): Promise<void> {
     // A failure was reported when it happened, and nobody needs these bytes any more.
     await this.written().catch(() => {});
     try {
-      for (const segment of this.segments.numbers()) await this.segments.remove(segment);
+      if (this.keptFrom === undefined) await this.removeBelow(Infinity);
     } catch {
       // The next opening removes them.
     }
     this.segments.close();
+  }
+
+  private isKept(segment: number, { begin, tail }: KeptChunks): boolean {
+    return segment >= this.segments.segmentOf(begin) && this.segments.startOf(segment) < tail;
+  }
+
+  private async removeUnneeded(): Promise<void> {
+    const { log, segments } = this;
+    await this.removeBelow(segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin)));
+  }
+
+  private async removeBelow(first: number): Promise<void> {
+    for (const segment of this.segments.numbers()) if (segment < first) await this.segments.remove(segment);
   }
 
   private endOfOldest(): LogAddress {
@@ -255,6 +319,7 @@ export class ChunkLog {
   }
 
   private damaged(address: LogAddress): KvCorruptionError {
+    this.onDamage();
     return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address);
   }
 }

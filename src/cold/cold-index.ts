@@ -7,15 +7,16 @@
  * key with the same 45 bits of its hash: whoever looks up compares keys. Nothing is ever deleted or replaced; an entry
  * whose address is below the begin of the cold log is garbage, ignored at once and dropped when its chunk is written again.
  *
- * Derived data: it is empty when it is opened, and fed with the whole cold log. Written by one compaction at a time.
+ * Derived data: it is opened as a checkpoint has it, or empty, and fed with what the cold log has besides. Written by one
+ * compaction at a time.
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
-import { ChunkDirectory, filterHigh, filterLow } from './chunk-directory.js';
-import { ChunkLog } from './chunk-log.js';
+import { ChunkDirectory, filterHigh, filterLow, type DirectoryShape } from './chunk-directory.js';
+import { ChunkLog, type KeptChunks } from './chunk-log.js';
 import {
   addressOf,
   CLASS_CODES,
@@ -56,8 +57,28 @@ export interface ColdIndexOptions {
   /** Where the cold log begins: entries below are garbage. */
   coldBegin: () => LogAddress;
   onWriteError: (error: unknown) => void;
+  /** Told when a chunk is damaged: the index has to be built anew. */
+  onDamage?: (() => void) | undefined;
+  /** What a checkpoint has of the index. */
+  image?: ColdIndexImage | undefined;
   /** Where the log of chunks begins, for tests of high addresses. */
   firstAddress?: LogAddress;
+}
+
+/** What has to be known beside directory and pending entries to have an index again. */
+export interface ColdIndexShape {
+  directory: DirectoryShape;
+  entries: number;
+  lastAddress: LogAddress;
+  superseded: number[];
+  chunks: KeptChunks;
+}
+
+/** The index as a checkpoint has it. */
+export interface ColdIndexImage {
+  shape: ColdIndexShape;
+  directory: ChunkDirectory;
+  pending: Int32Array;
 }
 
 /** Where records of a key may lie, newest first. */
@@ -94,7 +115,7 @@ export interface ColdIndexStats {
 export class ColdIndex {
   /** What has been superseded since the beginning, by size class: `min(class, 8) - 1`. An estimate, from tags. */
   readonly superseded = new Float64Array(CLASS_CODES);
-  private readonly directory = new ChunkDirectory();
+  readonly directory: ChunkDirectory;
   private readonly pending: PendingEntries;
   private readonly leastPending: number;
   private readonly chunks: ChunkLog;
@@ -111,7 +132,9 @@ export class ColdIndex {
   constructor(private readonly options: ColdIndexOptions) {
     this.leastPending = options.pendingEntries ?? PENDING_ENTRIES;
     this.pending = new PendingEntries(this.leastPending);
-    this.chunks = new ChunkLog(options);
+    const { image } = options;
+    this.directory = image?.directory ?? new ChunkDirectory();
+    this.chunks = new ChunkLog({ ...options, kept: image?.shape.chunks });
     this.merger = new IndexMerge({
       directory: this.directory,
       pending: this.pending,
@@ -121,6 +144,38 @@ export class ColdIndex {
       coldBegin: options.coldBegin,
       superseded: this.superseded,
     });
+    if (image) this.restore(image);
+  }
+
+  private restore({ shape, pending }: ColdIndexImage): void {
+    this.pending.restore(pending);
+    this.merger.entries = shape.entries;
+    this.lastAddress = shape.lastAddress;
+    this.superseded.set(shape.superseded);
+    this.limitPending();
+  }
+
+  /**
+   * Makes the log of chunks durable for a checkpoint, of which `directory` is the other part. Nothing may be put or
+   * flushed meanwhile.
+   * @throws KvDiskError
+   */
+  async persist(): Promise<{ shape: ColdIndexShape; pending: Int32Array }> {
+    const chunks = await this.chunks.persist();
+    const { directory, lastAddress, merger, pending, superseded } = this;
+    const shape = {
+      directory: directory.shape,
+      entries: merger.entries,
+      lastAddress,
+      superseded: [...superseded],
+      chunks,
+    };
+    return { shape, pending: pending.toWords() };
+  }
+
+  /** The checkpoint is there: what only the one before needed can go. */
+  async persisted({ chunks }: ColdIndexShape): Promise<void> {
+    await this.chunks.keepFrom(chunks.begin);
   }
 
   /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */
@@ -151,6 +206,10 @@ export class ColdIndex {
    */
   async flush(slices: Slices): Promise<void> {
     await this.merger.flush(slices);
+    this.limitPending();
+  }
+
+  private limitPending(): void {
     const { leastPending, pending, merger } = this;
     const share = Math.floor(merger.entries * PENDING_SHARE);
     pending.limit = Math.min(Math.max(share, leastPending), leastPending * MAX_PENDING_FACTOR);

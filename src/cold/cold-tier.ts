@@ -17,6 +17,15 @@ const BUCKETS_PER_OCTAVE = 8;
 /** Records that expire later than all buckets there is room for are not counted until they are met. */
 const MAX_EXPIRY_BUCKETS = 4096;
 
+/** What a checkpoint has of the tier, beside its index. */
+export interface ColdTierState {
+  garbageBytes: number;
+  appended: number[];
+  counts: number[];
+  supersededBefore: number[];
+  expiring: [bucket: number, bytes: number][];
+}
+
 export class ColdTier {
   private garbageBytes = 0;
   private readonly appended = new Float64Array(CLASSES);
@@ -43,6 +52,25 @@ export class ColdTier {
     private readonly now: () => number,
   ) {
     this.index = newIndex(() => (this.log ? this.log.log.begin : begin));
+  }
+
+  get state(): ColdTierState {
+    const { appended, counts, expiring, garbageBytes, supersededBefore } = this;
+    return {
+      garbageBytes,
+      appended: [...appended],
+      counts: [...counts],
+      supersededBefore: [...supersededBefore],
+      expiring: [...expiring],
+    };
+  }
+
+  restore({ appended, counts, expiring, garbageBytes, supersededBefore }: ColdTierState): void {
+    this.garbageBytes = garbageBytes;
+    this.appended.set(appended);
+    this.counts.set(counts);
+    this.supersededBefore.set(supersededBefore);
+    this.expiring = new Map(expiring);
   }
 
   /** Bytes of memory: pages and index. */

@@ -22,6 +22,8 @@ const BUCKETS = 1 << BUCKET_BITS;
 const BUCKET_MASK = BUCKETS - 1;
 const ENTRY_BYTES = 14;
 const FIRST_ENTRIES = 1024;
+/** As a checkpoint has it. */
+const WORDS_PER_ENTRY = 4;
 
 export class PendingEntries {
   count = 0;
@@ -48,20 +50,7 @@ export class PendingEntries {
 
   /** Hot path (`bench/micro/cold-index.mjs`). */
   put(hashLow: number, hashHigh: number, address: LogAddress, sizeClass: number): void {
-    let link = this.free;
-    if (link !== 0) this.free = this.next[link - 1];
-    else {
-      if (this.used === this.tags.length) this.grow();
-      link = ++this.used;
-    }
-    const at = link - 1;
-    const bucket = hashLow & BUCKET_MASK;
-    this.tags[at] = tagOf(hashLow, hashHigh);
-    this.lows[at] = address / 8;
-    this.highs[at] = packHigh(address, sizeClass);
-    this.next[at] = this.heads[bucket];
-    this.heads[bucket] = link;
-    this.count++;
+    this.add(hashLow & BUCKET_MASK, tagOf(hashLow, hashHigh), address / 8, packHigh(address, sizeClass));
   }
 
   /** Whether there is an entry of this hash. */
@@ -139,6 +128,44 @@ export class PendingEntries {
   /** `hashLow` of an entry. */
   hashLowAt(bucket: number, link: number): number {
     return hashLowOf(bucket, this.tags[link - 1]);
+  }
+
+  /** All entries for a checkpoint, in an order in which `restore` takes them. */
+  toWords(): Int32Array {
+    const words = new Int32Array(this.count * WORDS_PER_ENTRY);
+    let at = words.length;
+    for (let bucket = 0; bucket < BUCKETS && at > 0; bucket++) {
+      // Newest first, so the array is filled from its end.
+      for (let link = this.heads[bucket]; link !== 0; link = this.next[link - 1]) {
+        at -= WORDS_PER_ENTRY;
+        words[at] = bucket;
+        words[at + 1] = this.tags[link - 1];
+        words[at + 2] = this.lows[link - 1];
+        words[at + 3] = this.highs[link - 1];
+      }
+    }
+    return words;
+  }
+
+  restore(words: Int32Array): void {
+    for (let at = 0; at < words.length; at += WORDS_PER_ENTRY)
+      this.add(words[at] & BUCKET_MASK, words[at + 1], words[at + 2], words[at + 3]);
+  }
+
+  private add(bucket: number, tag: number, low: number, high: number): void {
+    let link = this.free;
+    if (link !== 0) this.free = this.next[link - 1];
+    else {
+      if (this.used === this.tags.length) this.grow();
+      link = ++this.used;
+    }
+    const at = link - 1;
+    this.tags[at] = tag;
+    this.lows[at] = low;
+    this.highs[at] = high;
+    this.next[at] = this.heads[bucket];
+    this.heads[bucket] = link;
+    this.count++;
   }
 
   private addTo(into: EntryList, at: number, begin: LogAddress): void {

@@ -18,6 +18,8 @@ import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 const WORDS_PER_BUCKET = 16;
 const LINK_WORD = 14;
 const LAST_ENTRY_WORD = 12;
+/** The last word of a chunk's first bucket: whether the chunk has changed since a checkpoint wrote it. */
+const CHANGED_WORD = 15;
 const BASE_BITS = 13;
 /** The hashes fall into so many parts, by their low bits, for whoever goes through all keys. */
 export const PARTITIONS = 1 << BASE_BITS;
@@ -42,7 +44,7 @@ const TWO_32 = 2 ** 32;
 
 /** Buckets in chunks of typed arrays. */
 class BucketStore {
-  readonly chunks: Uint32Array[] = [];
+  chunks: Uint32Array[] = [];
   count = 0;
 
   /** @param spare chunks that are used before new ones are allocated */
@@ -50,13 +52,31 @@ class BucketStore {
 
   add(): number {
     if ((this.count & CHUNK_MASK) === 0) {
-      this.chunks.push(this.spare.pop()?.fill(0) ?? new Uint32Array(CHUNK_BYTES >> 2));
+      const chunk = this.spare.pop()?.fill(0) ?? new Uint32Array(CHUNK_BYTES >> 2);
+      chunk[CHANGED_WORD] = 1;
+      this.chunks.push(chunk);
     }
     return this.count++;
   }
+
+  take(chunks: Uint32Array[], count: number): void {
+    this.chunks = chunks;
+    this.count = count;
+  }
+}
+
+/** What has to be known beside its chunks to have an index again. */
+export interface HashIndexShape {
+  level: number;
+  split: number;
+  primary: number;
+  overflow: number;
+  entries: number;
 }
 
 export class HashIndex {
+  /** Whether growth stands still, while a checkpoint writes chunk after chunk. */
+  frozen = false;
   /** Entries in use. */
   entries = 0;
   /** Chunks in waiting: memory that `adopt` took over. */
@@ -150,6 +170,7 @@ export class HashIndex {
       const units = address / 8;
       const chunk = this.foundChunk;
       const at = this.foundAt;
+      chunk[CHANGED_WORD] = 1;
       chunk[at] = units;
       chunk[at + 1] =
         (chunk[at + 1] & (TAG_MASK << TAG_SHIFT)) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32);
@@ -157,6 +178,7 @@ export class HashIndex {
     }
     this.insert(hashLow, address, sizeClass);
     this.entries++;
+    if (this.frozen) return;
     for (let i = 0; i < SPLITS_PER_INSERT && this.entries > this.primary.count * WANTED_LOAD; i++)
       this.splitNext();
   }
@@ -164,6 +186,7 @@ export class HashIndex {
   /** Removes the entry of a hash (none of the chain's records may be needed any more). */
   remove(hashLow: number): void {
     if (this.find(hashLow) === NO_ADDRESS) return;
+    this.foundChunk[CHANGED_WORD] = 1;
     this.foundChunk[this.foundAt] = 0;
     this.foundChunk[this.foundAt + 1] = 0;
     this.foundAt = -1;
@@ -179,6 +202,7 @@ export class HashIndex {
     for (let bucket = from; bucket < end; bucket++) {
       this.eachEntry(bucket, (chunk, at) => {
         if (addressOf(chunk, at) >= address) return;
+        chunk[CHANGED_WORD] = 1;
         chunk[at] = chunk[at + 1] = 0;
         this.entries--;
       });
@@ -210,6 +234,80 @@ export class HashIndex {
     }
   }
 
+  /**
+   * The memory of the index for a checkpoint, chunk by chunk, primary ones first. They may change while they are written
+   * one after the other, as long as growth is `frozen`: an entry that is newer than the checkpoint may be missing,
+   * because recovery puts it again, and overflow buckets come behind the primary ones that link to them.
+   */
+  chunkAt(number: number): Uint32Array | undefined {
+    const { chunks } = this.primary;
+    return number < chunks.length ? chunks[number] : this.overflow.chunks[number - chunks.length];
+  }
+
+  get shape(): HashIndexShape {
+    const { level, split, primary, overflow, entries } = this;
+    return { level, split, primary: primary.count, overflow: overflow.count, entries };
+  }
+
+  /** Whether a chunk has changed since it was last asked. */
+  static takeChanged(chunk: Uint32Array): boolean {
+    const changed = chunk[CHANGED_WORD] !== 0;
+    chunk[CHANGED_WORD] = 0;
+    return changed;
+  }
+
+  static readonly chunkBytes = CHUNK_BYTES;
+
+  /**
+   * An index as a checkpoint has it.
+   * @param shape as it was when the last chunk was written
+   * @param chunks of `chunkBytes` each; they belong to the index from now on
+   * @returns `undefined` when shape and chunks do not fit together
+   */
+  static from(shape: HashIndexShape, chunks: Uint32Array[]): HashIndex | undefined {
+    const { level, split, primary, overflow } = shape;
+    const primaryChunks = Math.ceil(primary / CHUNK_BUCKETS);
+    const fits =
+      primary === 2 ** level + split && chunks.length === primaryChunks + Math.ceil(overflow / CHUNK_BUCKETS);
+    if (!fits || level < BASE_BITS) return undefined;
+    const index = new HashIndex();
+    index.level = level;
+    index.split = split;
+    index.primary.take(chunks.slice(0, primaryChunks), primary);
+    index.overflow.take(chunks.slice(primaryChunks), overflow);
+    index.foundChunk = chunks[0];
+    return index.recount() ? index : undefined;
+  }
+
+  /** Counts entries, and finds the overflow buckets that no bucket links to. */
+  private recount(): boolean {
+    const { overflow, primary } = this;
+    const linked = new Uint8Array(overflow.count);
+    this.entries = 0;
+    for (let first = 0; first < primary.count; first++) {
+      let chunks = primary.chunks;
+      for (let bucket = first; ;) {
+        const chunk = chunks[bucket >>> CHUNK_BITS];
+        const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) if (chunk[at + 1] !== 0) this.entries++;
+        const link = chunk[base + LINK_WORD];
+        if (link === 0) break;
+        if (link > overflow.count || linked[link - 1] === 1) return false;
+        linked[link - 1] = 1;
+        bucket = link - 1;
+        chunks = overflow.chunks;
+      }
+    }
+    for (let bucket = 0; bucket < linked.length; bucket++) {
+      if (linked[bucket] === 1) continue;
+      const chunk = overflow.chunks[bucket >>> CHUNK_BITS];
+      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+      chunk.fill(0, base, base + LINK_WORD + 1);
+      this.freeOverflow.push(bucket);
+    }
+    return true;
+  }
+
   private bucketOf(hashLow: number): number {
     const bucket = hashLow & ((1 << this.level) - 1);
     return bucket < this.split ? hashLow & ((2 << this.level) - 1) : bucket;
@@ -229,6 +327,7 @@ export class HashIndex {
     for (;;) {
       for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
         if (chunk[at + 1] !== 0) continue;
+        chunk[CHANGED_WORD] = 1;
         chunk[at] = low;
         chunk[at + 1] = high;
         return;
@@ -236,6 +335,7 @@ export class HashIndex {
       let link = chunk[base + LINK_WORD];
       if (link === 0) {
         link = (this.freeOverflow.pop() ?? this.overflow.add()) + 1;
+        chunk[CHANGED_WORD] = 1;
         chunk[base + LINK_WORD] = link;
       }
       chunks = this.overflow.chunks;
@@ -263,6 +363,7 @@ export class HashIndex {
       }
       const link = chunk[base + LINK_WORD];
       chunk.fill(0, base, base + WORDS_PER_BUCKET);
+      chunk[CHANGED_WORD] = 1;
       if (chunks === this.overflow.chunks) this.freeOverflow.push(bucket);
       if (link === 0) break;
       bucket = link - 1;

@@ -300,13 +300,22 @@ export class HybridLog {
     return (Math.floor(address / this.pageSize) * this.pageSize) as LogAddress;
   }
 
+  /** Fills up the page of the tail, and makes everything immutable: so all of the log can be written. */
+  endPage(): void {
+    this.fillPage();
+    this.seal(this.tail);
+  }
+
+  private fillPage(): void {
+    if (this.tail === this.pageEnd) return;
+    const bytes = this.pageEnd - this.tail;
+    writeFiller(this.ring.wordsAt(this.tail), this.ring.wordOffset(this.tail), bytes, this.tail);
+    this.tail = this.pageEnd;
+  }
+
   /** Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks. */
   private turnPage(): void {
-    if (this.tail < this.pageEnd) {
-      const bytes = this.pageEnd - this.tail;
-      writeFiller(this.ring.wordsAt(this.tail), this.ring.wordOffset(this.tail), bytes, this.tail);
-      this.tail = this.pageEnd;
-    }
+    this.fillPage();
     // One page may be set aside for a write that is still reading it.
     const budget = this.options.memoryBudget() - this.pageSize;
     const pages = Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));

@@ -4,8 +4,8 @@
  */
 import { MAX_PAGE_SIZE } from '../limits.js';
 import type { LogAddress } from './address.js';
-import { looksLikeCommit, readCommit, type Commit } from './commit.js';
-import { isIntact, MIN_RECORD_BYTES, totalBytes } from './record.js';
+import { COMMIT_BYTES, looksLikeCommit, readCommit, type Commit } from './commit.js';
+import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
 import type { SegmentFiles } from './segment-files.js';
 
 const READ_BYTES = 1024 * 1024;
@@ -51,6 +51,18 @@ export async function scanSegment(
     buffer = new Uint8Array(Math.min(buffer.length * 2, MAX_PAGE_SIZE));
   }
   return Math.min(address, end) as LogAddress;
+}
+
+/** The commit whose record ends at an address; `undefined` when no intact one does. */
+export function commitBefore(segments: SegmentFiles, end: LogAddress): Commit | undefined {
+  const address = (end - COMMIT_BYTES) as LogAddress;
+  const segment = segments.segmentOf(address);
+  if (segments.sizeOf(segment) < end - segments.startOf(segment)) return undefined;
+  const bytes = new Uint8Array(COMMIT_BYTES);
+  const words = new Int32Array(bytes.buffer);
+  const available = segments.readSync(address, bytes, COMMIT_BYTES);
+  if (!isIntact(words, 0, available, address, segments.salt)) return undefined;
+  return (words[1] & KIND_MASK) === KIND_COMMIT ? readCommit(words, 0) : undefined;
 }
 
 /** Finds intact commit records anywhere from `from` to the end of its segment, whatever lies between them. */

@@ -6,6 +6,7 @@
  */
 import { KvOptionsError } from '../errors.js';
 import type {
+  KvCheckpointReport,
   KvCompactionReport,
   KvCompactOptions,
   KvDuration,
@@ -172,6 +173,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Moves what has cooled to the cold tier, and gives disk space back. See `KvStore.compact`. */
   compact(options?: KvCompactOptions): Promise<KvCompactionReport> {
     return this.store.compact(options);
+  }
+
+  /** Writes both indexes beside the logs, so that the next opening is fast. See `KvStore.checkpoint`. */
+  checkpoint(): Promise<KvCheckpointReport> {
+    return this.store.checkpoint();
   }
 
   /** Counters since the store was opened, and sizes as of now. See `KvStore.stats`. */

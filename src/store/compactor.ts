@@ -8,6 +8,7 @@
  *
  * A run ends early (signal, shutdown) at the next commit record, after these steps.
  */
+import type { Checkpointer } from './checkpointer.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
 import type { EnvClock } from '../device/env.js';
@@ -75,6 +76,7 @@ export interface KvCompactionReport {
 }
 
 export interface CompactorParts {
+  checkpointer: Checkpointer;
   options: ResolvedOptions;
   clock: EnvClock;
   manifest: ManifestFile;
@@ -121,6 +123,8 @@ export class Compactor {
   last: KvCompactionReport | undefined;
   /** Why a log cannot be compacted. */
   readonly damage: { hot?: KvCorruptionError; cold?: KvCorruptionError } = {};
+  /** What goes on between two runs. */
+  private pause: Promise<void> | undefined;
   private abort = new AbortController();
   private readonly slices: Slices;
   /** Used by one pass after the other. */
@@ -155,11 +159,30 @@ export class Compactor {
     return this.running;
   }
 
+  /** Does something between two runs: with nothing in the cold log that is not committed. */
+  async between<T>(work: () => Promise<T>): Promise<T> {
+    await this.ended();
+    const result = this.settle().then(work);
+    this.pause = result.then(
+      () => (this.pause = undefined),
+      () => (this.pause = undefined),
+    );
+    return result;
+  }
+
   /** Ends the run that is under way at its next safe point; resolves when it has ended. */
   async stop(): Promise<void> {
     this.abort.abort();
-    while (this.following ?? this.running) await (this.following ?? this.running)?.catch(() => undefined);
+    await this.ended();
     this.abort = new AbortController();
+  }
+
+  private async ended(): Promise<void> {
+    for (;;) {
+      const ends = this.following ?? this.running ?? this.pause;
+      if (!ends) return;
+      await ends.catch(() => undefined);
+    }
   }
 
   /** Commits what a run that failed left behind, so that it need not be told from a torn tail. */
@@ -172,6 +195,7 @@ export class Compactor {
     { full = false, signal }: KvCompactOptions,
   ): Promise<KvCompactionReport> {
     const { clock, cold, options, versions } = this.parts;
+    while (this.pause) await this.pause;
     const startMs = clock.tick();
     const bytesBefore = this.bytes();
     const copier = new RecordCopier(cold);
@@ -214,6 +238,7 @@ export class Compactor {
     } else {
       done = false;
     }
+    if (mayGoOn()) await this.checkpointIfDue();
     if (damage) throw damage;
     report.cold.droppedRecords =
       report.cold.records - copier.copiedRecords + report.hot.records - report.hot.droppedRecords;
@@ -347,6 +372,7 @@ export class Compactor {
     if (!run.passed) throw new InvariantError('INV-6');
     part.truncatedBytes += run.passed.end - from;
     await truncate(run.passed);
+    await this.checkpointIfDue();
   }
 
   private async truncateHot(passed: Boundary): Promise<void> {
@@ -378,6 +404,19 @@ export class Compactor {
     reads.truncations++;
     cold.dropped(bytes, versions.now());
     await this.removeSegments(cold.log.segments, end);
+  }
+
+  /** A disk that refuses the checkpoint may have room for what is compacted, and the one before stays in force. */
+  private async checkpointIfDue(): Promise<void> {
+    const { checkpointer } = this.parts;
+    if (!checkpointer.isDue) return;
+    await this.settle();
+    try {
+      await checkpointer.take();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
+    this.slices.restart();
   }
 
   private async commitCold(always: boolean): Promise<void> {

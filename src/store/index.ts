@@ -5,6 +5,7 @@ export type { KvScanOptions } from './scan.js';
 export type { KvSetOptions, KvTtlOptions } from './set-options.js';
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
 export { parseDuration } from './options.js';
+export type { KvCheckpointReport } from './checkpointer.js';
 export type {
   KvCompactionPart,
   KvCompactionReason,

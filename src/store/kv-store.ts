@@ -11,6 +11,7 @@ import { openStore, type StoreListeners } from './open-store.js';
 import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
+import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
@@ -34,6 +35,8 @@ export interface KvStoreEvents {
   error: Error;
   /** A compaction has ended that had something to do. */
   compaction: KvCompactionReport;
+  /** A checkpoint was taken. */
+  checkpoint: KvCheckpointReport;
 }
 
 /**
@@ -71,7 +74,7 @@ export class KvStore extends KeySpace {
 
   /** Like `open`, with the schedule of compaction still standing. @internal */
   static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
-    const listeners: StoreListeners = { error: new Set(), compaction: new Set() };
+    const listeners: StoreListeners = { error: new Set(), compaction: new Set(), checkpoint: new Set() };
     return new KvStore(await openStore(options, listeners), listeners);
   }
 
@@ -150,6 +153,26 @@ export class KvStore extends KeySpace {
     return compactor.run('manual', options);
   }
 
+  /**
+   * Writes both indexes beside the logs, so that the next opening reads them instead of the logs; and makes everything
+   * durable that was written before. Works beside reads and writes, in slices. Checkpoints are taken at close and by
+   * amount of log, too: a call is for whoever wants a fast restart after a crash at a certain moment.
+   *
+   * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
+   * @throws KvCorruptionError when the cold index is damaged; opening the store again rebuilds it
+   * @example
+   * const { bytes, tookMs } = await store.checkpoint();
+   */
+  async checkpoint(): Promise<KvCheckpointReport> {
+    this.core.assertWritable();
+    const { checkpointer, compactor } = this.core;
+    if (!checkpointer || !compactor)
+      throw new KvReadOnlyError(
+        "There is nothing to write a checkpoint on with the 'null' device: it forgets.",
+      );
+    return compactor.between(() => checkpointer.take());
+  }
+
   /** Counters since the store was opened, and sizes as of now. */
   stats(): KvStats {
     return statsOf(this.core);
@@ -180,6 +203,17 @@ export class KvStore extends KeySpace {
     await this.close();
   }
 
+  /** So that the next opening is fast. Nothing is lost without it. */
+  private async lastCheckpoint(): Promise<void> {
+    const { checkpointer, parts } = this.core;
+    if (!checkpointer?.isWorthIt) return;
+    try {
+      await checkpointer.take();
+    } catch (error) {
+      parts.onError(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
   private async shutDown(): Promise<void> {
     const { cold, commits, device, dictionary, manifest, segments } = this.core.parts;
     this.core.shut();
@@ -188,6 +222,7 @@ export class KvStore extends KeySpace {
       await this.core.reads.idle();
       const closed = await commits.close();
       await this.core.compactor?.settle();
+      await this.lastCheckpoint();
       await manifest.replace((current) => ({
         ...current,
         hot: { ...current.hot, closed },

@@ -38,6 +38,8 @@ export interface Manifest {
   hashKey: string;
   hot: LogManifest;
   cold: LogManifest;
+  /** Number of the last checkpoint. It need not be usable: it is derived data. */
+  checkpoint?: number;
 }
 
 /** A manifest for a new store. */

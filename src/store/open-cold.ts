@@ -3,25 +3,25 @@
  * the index of an earlier life are removed by the index itself.
  */
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import { ColdIndex } from '../cold/cold-index.js';
+import { ColdIndex, type ColdIndexImage } from '../cold/cold-index.js';
 import { ColdLog } from '../cold/cold-log.js';
-import { ColdTier } from '../cold/cold-tier.js';
+import { ColdTier, type ColdTierState } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { KvDiskError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
-import { SegmentFiles } from '../log/segment-files.js';
+import { type SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import type { Health } from './health.js';
 import type { LogManifest } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
-import { Recovery } from './recovery.js';
+import { Recovery, type RecoveryStart } from './recovery.js';
 import type { Spaces } from './spaces.js';
 import { StagedRecords, type StagedRecord } from './staged-records.js';
 
-const LOG_NAME = 'cold';
+export const COLD_LOG_NAME = 'cold';
 
 /** While a store is opened nobody else is waiting for it: longer slices than in operation. */
 const SLICE_MS = 10;
@@ -35,12 +35,16 @@ export interface ColdParts {
   spaces: Spaces;
   hash: KeyedHash;
   pacer: ReadPacer;
+  segments: SegmentFiles;
+  /** What a checkpoint has of the tier. */
+  from?: { index: ColdIndexImage; tier: ColdTierState; start: RecoveryStart | undefined } | undefined;
+  /** Told when a chunk of the index is damaged. */
+  onIndexDamage: () => void;
 }
 
 /** @throws KvCorruptionError, KvDiskError */
 export async function openCold(parts: ColdParts): Promise<ColdTier> {
-  const { options, env, device, state, health, spaces, hash, pacer } = parts;
-  const segments = new SegmentFiles(device, LOG_NAME, state.segmentSize, state.salt);
+  const { options, env, device, state, health, spaces, hash, pacer, segments, from, onIndexDamage } = parts;
   let tier: ColdTier | undefined;
   try {
     const pageSize = Math.min(options.cold.pageSize, state.segmentSize);
@@ -61,11 +65,15 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
         flushPacer: new ReadPacer(env.clock),
         coldBegin,
         onWriteError,
+        onDamage: onIndexDamage,
+        image: from?.index,
       });
     };
     tier = new ColdTier(state.begin, newIndex, () => env.clock.now());
+    if (from) tier.restore(from.tier);
     const enter = entering(tier, spaces, new Slices(env.clock, SLICE_MS));
-    const recovered = await new Recovery(segments, state, new StagedRecords(hash, spaces, enter)).run();
+    const sink = new StagedRecords(hash, spaces, enter);
+    const recovered = await new Recovery(segments, state, sink, from?.start).run();
     tier.log = new ColdLog(segments, {
       pageSize,
       pacer,
@@ -78,7 +86,6 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
     tier.recovered = recovered.report.records;
     return tier;
   } catch (error) {
-    segments.close();
     await tier?.index.close();
     throw error;
   }

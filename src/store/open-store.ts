@@ -3,6 +3,7 @@
  * fails gives back what was taken, and leaves a directory that is not ours as it was.
  */
 import { KeyedHash } from '../codec/keyed-hash.js';
+import type { ColdTier } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
 import type { Env } from '../device/env.js';
 import { FileDevice } from '../device/file-device.js';
@@ -16,12 +17,14 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
 import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { openCold } from './open-cold.js';
-import { enterHot, StagedRecords } from './staged-records.js';
+import { openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
+import { COLD_LOG_NAME, openCold } from './open-cold.js';
+import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
   isManifestName,
   ManifestFile,
@@ -29,9 +32,10 @@ import {
   newManifest,
   readManifest,
   writeManifest,
+  type Manifest,
 } from './manifest.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery } from './recovery.js';
+import { Recovery, type RecoveryStart } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -50,6 +54,7 @@ const LEAST_LOG_SHARE = 3 / 8;
 export interface StoreListeners {
   error: Set<(error: Error) => void>;
   compaction: Set<(report: KvCompactionReport) => void>;
+  checkpoint: Set<(report: KvCheckpointReport) => void>;
 }
 
 export async function openStore(options: KvStoreOptions, listeners: StoreListeners): Promise<StoreCore> {
@@ -126,19 +131,35 @@ async function recover(
   listeners: StoreListeners,
 ): Promise<StoreCore> {
   const health = new Health((error) => tellAll(listeners.error, error));
-  const index = new HashIndex(options.hot.expectedKeys);
+  const { current } = manifest;
   const spaces = new Spaces();
-  const hash = new KeyedHash(Buffer.from(manifest.current.hashKey, 'hex'));
+  const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
   const pacer = new ReadPacer(env.clock);
-  const cold = device.retains
-    ? await openCold({ options, env, device, state: manifest.current.cold, health, spaces, hash, pacer })
-    : undefined;
+  const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, current.cold.segmentSize, current.cold.salt);
+  let cold: ColdTier | undefined;
+  let core: StoreCore | undefined;
   try {
-    const recovered = await new Recovery(
-      segments,
-      manifest.current.hot,
-      new StagedRecords(hash, spaces, (record) => enterHot(record, index, spaces, cold)),
-    ).run();
+    const from = await usableCheckpoint(device, current, segments, coldSegments);
+    const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
+    if (from) spaces.restore(from.checkpoint.state.spaces);
+    cold = device.retains
+      ? await openCold({
+          options,
+          env,
+          device,
+          state: current.cold,
+          health,
+          spaces,
+          hash,
+          pacer,
+          segments: coldSegments,
+          from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
+          onIndexDamage: () => core?.checkpointer?.forget(),
+        })
+      : undefined;
+    const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
+    const sink = new StagedRecords(hash, spaces, enter);
+    const recovered = await new Recovery(segments, current.hot, sink, from?.hotStart).run();
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
@@ -177,7 +198,7 @@ async function recover(
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    return new StoreCore({
+    core = new StoreCore({
       options,
       device,
       clock: env.clock,
@@ -193,14 +214,37 @@ async function recover(
       spaces,
       health,
       commits,
+      checkpoint: from?.checkpoint,
       onCompaction: (report) => tellAll(listeners.compaction, report),
+      onCheckpoint: (report) => tellAll(listeners.checkpoint, report),
       onError: (error) => tellAll(listeners.error, error),
-      opened: { ...recovered.report, records: recovered.report.records + (cold?.recovered ?? 0) },
+      opened: {
+        ...recovered.report,
+        records: recovered.report.records + (cold?.recovered ?? 0),
+        checkpoint: from?.checkpoint.number,
+      },
     });
+    return core;
   } catch (error) {
-    await cold?.close();
+    await cold?.index.close();
+    coldSegments.close();
     throw error;
   }
+}
+
+/** The checkpoint, if it belongs to the logs as they are, and where they have to be replayed from. */
+async function usableCheckpoint(
+  device: Device,
+  manifest: Manifest,
+  hot: SegmentFiles,
+  cold: SegmentFiles,
+): Promise<(OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined> {
+  const opened = await openCheckpoint(device, manifest);
+  if (!opened) return undefined;
+  const { state } = opened.checkpoint;
+  const hotStart = recoveryStart(hot, manifest.hot, state.hot);
+  const coldStart = recoveryStart(cold, manifest.cold, state.cold);
+  return hotStart === false || coldStart === false ? undefined : { ...opened, hotStart, coldStart };
 }
 
 /** Listeners' own failures are their own affair: what happened is handled the same with and without them. */

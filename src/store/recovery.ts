@@ -20,8 +20,10 @@ export interface KvOpenReport {
   created: boolean;
   /** Whether the store had been closed in order. */
   clean: boolean;
-  /** Records (versions of entries, deletes included) that were read back. */
+  /** Records (versions of entries, deletes included) that were read back from the logs, behind the checkpoint. */
   records: number;
+  /** Number of the checkpoint that the indexes come from; missing when they were built from the logs. */
+  checkpoint?: number | undefined;
   /** Number of the last commit, which is the state that the store has now. */
   commit: number;
   /** Bytes of the torn tail of an unclean stop: written after the last complete commit, and dropped. */
@@ -40,6 +42,12 @@ export interface Recovered {
   lastEnd: LogAddress;
 }
 
+/** Where recovery begins, if not at the begin of the log: right behind a commit on stable storage. */
+export interface RecoveryStart {
+  commit: Commit;
+  end: LogAddress;
+}
+
 /** What recovery does with each record; called in the order of the log. */
 export interface RecoverySink {
   /** Takes a record up; it is not part of the state yet. `words` is only valid during the call. */
@@ -51,6 +59,7 @@ export interface RecoverySink {
 export class Recovery {
   private last: Commit | undefined;
   private lastEnd: LogAddress;
+  private readonly start: LogAddress;
   private rangeFrom: LogAddress;
   private rangeSum = 0;
   private staged = 0;
@@ -64,8 +73,10 @@ export class Recovery {
     private readonly segments: SegmentFiles,
     private readonly manifest: LogManifest,
     private readonly sink: RecoverySink,
+    from?: RecoveryStart,
   ) {
-    this.lastEnd = this.rangeFrom = manifest.begin;
+    this.last = from?.commit;
+    this.start = this.lastEnd = this.rangeFrom = from?.end ?? manifest.begin;
   }
 
   /** Reads the log, cuts off a torn tail, and makes sure that the rest is on stable storage. */
@@ -84,7 +95,7 @@ export class Recovery {
 
   /** Where the last commit ended that is known to be on stable storage. */
   private syncedEnd(): LogAddress {
-    return this.ends.find(({ number }) => number === this.last?.knownSynced)?.end ?? this.manifest.begin;
+    return this.ends.find(({ number }) => number === this.last?.knownSynced)?.end ?? this.start;
   }
 
   /** What a truncation that was interrupted left. */
@@ -95,7 +106,8 @@ export class Recovery {
 
   /** Applies commit after commit. Returns where the chain of commits ends. */
   private async replay(): Promise<LogAddress> {
-    const numbers = this.segments.numbers();
+    const first = this.segments.segmentOf(this.start);
+    const numbers = this.segments.numbers().filter((segment) => segment >= first);
     let stop = this.lastEnd;
     let previous = -1;
     for (const segment of numbers) {
@@ -109,8 +121,8 @@ export class Recovery {
         if (stop !== this.lastEnd) return stop;
         this.startRange(start);
       }
-      const from = Math.max(start, this.manifest.begin, FIRST_ADDRESS) as LogAddress;
-      if (previous < 0 && from !== this.manifest.begin) this.startRange(from);
+      const from = Math.max(start, this.start, FIRST_ADDRESS) as LogAddress;
+      if (previous < 0 && from !== this.start) this.startRange(from);
       const end = await scanSegment(this.segments, from, (words, at, address, bytes) => {
         return this.broken ? undefined : this.visit(words, at, address, bytes);
       });

@@ -18,6 +18,12 @@ export class Space {
   constructor(readonly id: number) {}
 }
 
+/** What a checkpoint has of the spaces. */
+export interface SpacesState {
+  allClearedBelow: number;
+  spaces: [id: number, clearedBelow: number, keys: number][];
+}
+
 export class Spaces {
   private readonly spaces = new Map<number, Space>();
   private allClearedBelow = 0;
@@ -36,8 +42,10 @@ export class Spaces {
 
   /** Everything older than `version` is dead: in one space, or in all of them. */
   clear(id: number | undefined, version: number): void {
-    if (id === undefined) this.allClearedBelow = version;
+    if (id === undefined && version > this.allClearedBelow) this.allClearedBelow = version;
     for (const space of id === undefined ? this.spaces.values() : [this.get(id)]) {
+      // Recovery may meet a mark that the checkpoint knows.
+      if (version <= space.clearedBelow) continue;
       space.clearedBelow = version;
       space.keys = 0;
       this.clearedColdBytes += space.coldBytes;
@@ -49,6 +57,19 @@ export class Spaces {
   /** The version below which the entries of one space, or of all, are dead. */
   clearedBelow(id: number | undefined): number {
     return id === undefined ? this.allClearedBelow : this.get(id).clearedBelow;
+  }
+
+  get state(): SpacesState {
+    const { allClearedBelow } = this;
+    return {
+      allClearedBelow,
+      spaces: [...this.spaces.values()].map(({ id, clearedBelow, keys }) => [id, clearedBelow, keys]),
+    };
+  }
+
+  restore({ allClearedBelow, spaces }: SpacesState): void {
+    this.allClearedBelow = allClearedBelow;
+    for (const [id, clearedBelow, keys] of spaces) Object.assign(this.get(id), { clearedBelow, keys });
   }
 
   keys(): number {

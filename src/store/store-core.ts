@@ -15,6 +15,8 @@ import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { ReadCache } from '../hot/read-cache.js';
 import type { SegmentFiles } from '../log/segment-files.js';
+import type { Checkpoint } from './checkpoint-file.js';
+import { Checkpointer, type CheckpointState, type KvCheckpointReport } from './checkpointer.js';
 import { CompactionScheduler } from './compaction-scheduler.js';
 import { Compactor, type KvCompactionReport } from './compactor.js';
 import type { Dictionary } from './dictionary.js';
@@ -46,7 +48,10 @@ export interface StoreParts {
   health: Health;
   commits: GroupCommit;
   opened: KvOpenReport;
+  /** The checkpoint that the store was opened with. */
+  checkpoint: Checkpoint<CheckpointState> | undefined;
   onCompaction: (report: KvCompactionReport) => void;
+  onCheckpoint: (report: KvCheckpointReport) => void;
   onError: (error: Error) => void;
 }
 
@@ -59,6 +64,7 @@ export class StoreCore {
   /** Missing on a device that cannot be read back, which forgets instead. */
   readonly compactor: Compactor | undefined;
   readonly schedule: CompactionScheduler | undefined;
+  readonly checkpointer: Checkpointer | undefined;
   /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
   stamp = 0;
   private readonly keys = new KeyCodec();
@@ -74,9 +80,15 @@ export class StoreCore {
     this.writes = new WritePath(index, log, this.reads, versions);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
     if (!cold) return;
+    this.checkpointer = new Checkpointer(
+      { ...parts, cold, sliceMs: parts.options.compaction.sliceMs },
+      parts.checkpoint,
+    );
+    this.checkpointer.onDone = parts.onCheckpoint;
     this.compactor = new Compactor({
       ...parts,
       cold,
+      checkpointer: this.checkpointer,
       reads: this.reads,
       // Its own, because it hashes between two looks of a caller at his key's hash.
       hash: hash.copy(),

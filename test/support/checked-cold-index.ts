@@ -1,7 +1,14 @@
 /**
  * A cold index beside a list of everything that was put into it, which says what it should answer.
  */
-import { ColdIndex, type Candidates, type ColdIndexOptions } from '../../src/cold/cold-index.js';
+import { ChunkDirectory } from '../../src/cold/chunk-directory.js';
+import {
+  ColdIndex,
+  type Candidates,
+  type ColdIndexImage,
+  type ColdIndexOptions,
+  type ColdIndexShape,
+} from '../../src/cold/cold-index.js';
 import type { Device, DeviceFile } from '../../src/device/device.js';
 import { MemoryDevice } from '../../src/device/memory-device.js';
 import { diskError } from '../../src/device/system-error.js';
@@ -42,12 +49,20 @@ function foundClassAt(address: number): number {
   return sizeClass > 7 ? LARGEST_SIZE_CLASS : sizeClass;
 }
 
+/** An index as it lies on disk. */
+export interface WrittenImage {
+  shape: ColdIndexShape;
+  blocks: Uint32Array[];
+  pending: Int32Array;
+}
+
 export class CheckedColdIndex {
   readonly keys: Key[] = [];
   private readonly known = new Map<number, Key>();
   readonly clock = new SimulatedClock();
   readonly random: SeededRandom;
-  readonly index: ColdIndex;
+  index: ColdIndex;
+  private readonly device: Device;
   readonly writeErrors: unknown[] = [];
   readonly segmentSize: number;
   begin: number = FIRST_ADDRESS;
@@ -56,8 +71,14 @@ export class CheckedColdIndex {
   constructor(readonly options: CheckedOptions = {}) {
     this.random = new SeededRandom(options.seed ?? 1);
     this.segmentSize = options.segmentSize ?? 256 * KIB;
-    this.index = new ColdIndex({
-      device: new MemoryDevice(512 * MIB),
+    this.device = options.device ?? new MemoryDevice(512 * MIB);
+    this.index = this.open();
+  }
+
+  private open(image?: ColdIndexImage): ColdIndex {
+    const { options } = this;
+    return new ColdIndex({
+      device: this.device,
       pageSize: 64 * KIB,
       segmentSize: this.segmentSize,
       salt: 77,
@@ -66,8 +87,34 @@ export class CheckedColdIndex {
       pacer: this.pacer(options.sync ?? 'none'),
       coldBegin: () => this.begin as LogAddress,
       onWriteError: (error) => this.writeErrors.push(error),
+      image,
       ...options,
     });
+  }
+
+  /** What a checkpoint would write. */
+  async image(): Promise<WrittenImage> {
+    const { shape, pending } = await this.index.persist();
+    const blocks: Uint32Array[] = [];
+    for (let i = 0, block; (block = this.index.directory.blockAt(i)); i++) blocks.push(block.slice());
+    await this.index.persisted(shape);
+    return { shape: JSON.parse(JSON.stringify(shape)) as ColdIndexShape, blocks, pending };
+  }
+
+  /** Another process opens the index as a checkpoint has it, and is fed with what was put since. */
+  reopen(image: WrittenImage): void {
+    const { shape, pending } = image;
+    const blocks = image.blocks.map((block) => block.slice());
+    const directory = ChunkDirectory.from(shape.directory, blocks) as ChunkDirectory;
+    this.index = this.open({ shape, directory, pending });
+    const since = this.keys.flatMap((key) =>
+      key.addresses
+        .filter((address) => address > image.shape.lastAddress)
+        .map((address) => ({ key, address })),
+    );
+    since.sort((a, b) => a.address - b.address);
+    for (const { key, address } of since)
+      this.index.put(key.low, key.high, address as LogAddress, sizeClassAt(address));
   }
 
   private pacer(sync: 'none' | 'paced' | 'all'): ReadPacer | undefined {

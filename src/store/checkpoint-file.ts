@@ -1,0 +1,222 @@
+/**
+ * A checkpoint on disk: blocks of memory one behind the other, then a table that says what they are, then a footer that
+ * says where the table is. A block that has not changed since the checkpoint before is not written again: the table
+ * names the file that has it.
+ *
+ *   blocks · table (JSON) · length of the table · its CRC-32 · magic
+ *
+ * Every block and the table have a CRC-32. What cannot be read, or is not what it should be, is no checkpoint: the log
+ * has it all.
+ */
+import { crc32 } from 'node:zlib';
+import type { Device, DeviceFile } from '../device/device.js';
+
+const PREFIX = 'checkpoint-';
+const NAME = /^checkpoint-[0-9a-f]{8,}\.dat$/;
+const FOOTER_BYTES = 16;
+const MAGIC = 0x4b_43_43_48;
+const FORMAT = 1;
+
+/** Blocks are gathered, and written so many bytes at a time. */
+const WRITE_BYTES = 512 * 1024;
+
+/** Blocks may lie in so many files; then all are written again. */
+const MAX_FILES = 4;
+
+/** Where a block lies: checkpoint number, position, length, CRC-32. */
+type Place = [checkpoint: number, position: number, length: number, checksum: number];
+
+interface Table {
+  storeId: string;
+  state: unknown;
+  sections: Record<string, Place[]>;
+}
+
+export function checkpointName(number: number): string {
+  return `${PREFIX}${number.toString(16).padStart(8, '0')}.dat`;
+}
+
+export function isCheckpointName(name: string): boolean {
+  return NAME.test(name);
+}
+
+/** Removes the files of all checkpoints but those that `needed` names. */
+export async function removeCheckpoints(device: Device, needed: ReadonlySet<string>): Promise<void> {
+  for (const name of device.list())
+    if (isCheckpointName(name) && !needed.has(name)) await device.remove(name);
+}
+
+/** A checkpoint that was written, or found at opening. */
+export class Checkpoint<S = unknown> {
+  constructor(
+    private readonly device: Device,
+    readonly number: number,
+    private readonly table: Table,
+    /** Bytes that were written for it. */
+    readonly bytes: number,
+  ) {}
+
+  /**
+   * Reads the table of a checkpoint.
+   * @returns `undefined` when there is none that is intact, and of this store
+   * @throws KvDiskError
+   */
+  static read<S>(device: Device, number: number, storeId: string): Checkpoint<S> | undefined {
+    if (!device.list().includes(checkpointName(number))) return undefined;
+    const file = device.open(checkpointName(number), { create: false });
+    try {
+      const size = file.size();
+      const footer = bytesAt(file, size - FOOTER_BYTES, FOOTER_BYTES);
+      if (footer?.readUInt32LE(8) !== MAGIC || footer.readUInt32LE(12) !== FORMAT) return undefined;
+      const length = footer.readUInt32LE(0);
+      const json = bytesAt(file, size - FOOTER_BYTES - length, length);
+      if (!json || crc32(json) !== footer.readUInt32LE(4)) return undefined;
+      const table = JSON.parse(json.toString()) as Table;
+      return table.storeId === storeId ? new Checkpoint(device, number, table, size) : undefined;
+    } finally {
+      file.close();
+    }
+  }
+
+  get state(): S {
+    return this.table.state as S;
+  }
+
+  /** Names of all files that have a block of it. */
+  get files(): Set<string> {
+    return new Set([this.number, ...this.numbers()].map(checkpointName));
+  }
+
+  placeOf(section: string, block: number): Place | undefined {
+    return this.table.sections[section]?.[block];
+  }
+
+  /** Numbers of the checkpoints whose files have its blocks. */
+  numbers(): Set<number> {
+    return new Set(Object.values(this.table.sections).flatMap((places) => places.map(([number]) => number)));
+  }
+
+  /**
+   * Reads the blocks of a section.
+   * @returns `undefined` when one of them is missing or damaged
+   * @throws KvDiskError
+   */
+  section(name: string): Uint8Array[] | undefined {
+    const files = new Map<number, DeviceFile>();
+    const names = new Set(this.device.list());
+    const blocks: Uint8Array[] = [];
+    try {
+      for (const [number, position, length, checksum] of this.table.sections[name] ?? []) {
+        let file = files.get(number);
+        if (!file) {
+          if (!names.has(checkpointName(number))) return undefined;
+          file = this.device.open(checkpointName(number), { create: false });
+          files.set(number, file);
+        }
+        const block = bytesAt(file, position, length);
+        if (!block || crc32(block) !== checksum) return undefined;
+        blocks.push(block);
+      }
+      return blocks;
+    } finally {
+      for (const file of files.values()) file.close();
+    }
+  }
+}
+
+/** Writes a checkpoint. It is none before `finish` has resolved. */
+export class CheckpointWriter<S> {
+  private readonly file: DeviceFile;
+  private readonly sections: Record<string, Place[]> = {};
+  private readonly buffer = new Uint8Array(WRITE_BYTES);
+  private buffered = 0;
+  private position = 0;
+  /** The checkpoint before, if its files may be needed on. */
+  private readonly previous: Checkpoint | undefined;
+
+  constructor(
+    private readonly device: Device,
+    readonly number: number,
+    private readonly storeId: string,
+    previous: Checkpoint | undefined,
+  ) {
+    if (previous && previous.numbers().size < MAX_FILES) this.previous = previous;
+    this.file = device.open(checkpointName(number), { create: true });
+    this.file.truncate(0);
+  }
+
+  /** Whether blocks that have not changed need not be written. */
+  get isIncremental(): boolean {
+    return this.previous !== undefined;
+  }
+
+  /**
+   * Adds a block to a section, as it is now.
+   * @param changed since the checkpoint before
+   * @throws KvDiskError
+   */
+  async add(section: string, block: Uint8Array, changed: boolean): Promise<void> {
+    const places = (this.sections[section] ??= []);
+    const kept = changed ? undefined : this.previous?.placeOf(section, places.length);
+    if (kept) {
+      places.push(kept);
+      return;
+    }
+    // A block in memory may change at each wait, so it is copied at once; a longer one is nobody else's.
+    if (block.length > this.buffer.length - this.buffered) await this.write();
+    places.push([this.number, this.position + this.buffered, block.length, crc32(block)]);
+    if (block.length <= this.buffer.length) {
+      this.buffer.set(block, this.buffered);
+      this.buffered += block.length;
+    } else {
+      await this.file.write(block, 0, block.length, this.position);
+      this.position += block.length;
+    }
+  }
+
+  /**
+   * Closes the checkpoint with its table, and makes it durable.
+   * @throws KvDiskError
+   */
+  async finish(state: S): Promise<Checkpoint<S>> {
+    const table: Table = { storeId: this.storeId, state, sections: this.sections };
+    const json = Buffer.from(JSON.stringify(table));
+    const footer = Buffer.alloc(FOOTER_BYTES);
+    footer.writeUInt32LE(json.length, 0);
+    footer.writeUInt32LE(crc32(json), 4);
+    footer.writeUInt32LE(MAGIC, 8);
+    footer.writeUInt32LE(FORMAT, 12);
+    await this.write();
+    await this.file.write(json, 0, json.length, this.position);
+    await this.file.write(footer, 0, FOOTER_BYTES, this.position + json.length);
+    await this.file.sync();
+    this.file.close();
+    await this.device.syncDirectory();
+    const bytes = this.position + json.length + FOOTER_BYTES;
+    return new Checkpoint<S>(this.device, this.number, table, bytes);
+  }
+
+  /** Gives up. What was written is removed here, or by the next opening. */
+  abandon(): void {
+    this.file.close();
+    try {
+      this.device.removeSync(checkpointName(this.number));
+    } catch {
+      // The disk has failed already.
+    }
+  }
+
+  private async write(): Promise<void> {
+    if (this.buffered === 0) return;
+    await this.file.write(this.buffer, 0, this.buffered, this.position);
+    this.position += this.buffered;
+    this.buffered = 0;
+  }
+}
+
+/** Bytes of a file, in memory of their own; `undefined` when it has not so many. */
+function bytesAt(file: DeviceFile, position: number, length: number): Buffer | undefined {
+  if (position < 0) return undefined;
+  const bytes = Buffer.allocUnsafeSlow(length);
+  return file.readSync(bytes, 0, length, position) === length ? bytes : undefined;
+}

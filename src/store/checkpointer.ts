@@ -1,0 +1,212 @@
+/**
+ * When and how checkpoints are taken: both indexes beside the logs, so that opening reads them instead of the logs. An
+ * index is derived data: without a checkpoint, or with a damaged one, all of it comes from the logs.
+ *
+ * A checkpoint begins at a commit of each log that is on stable storage; recovery replays what lies behind. While the
+ * hot index is written, block after block in slices, writes go on: what is newer than the beginning may be in it or not,
+ * because it is replayed anyway (FASTER's fuzzy checkpoint, SIGMOD 2018, section 6.5). So the checkpoint counts only
+ * once another commit has made durable whatever may be in it, and the manifest names it. Nothing is put into the cold
+ * index meanwhile: a checkpoint is taken between compactions, or by one between two portions.
+ */
+import type { ColdIndexShape } from '../cold/cold-index.js';
+import type { ColdTier, ColdTierState } from '../cold/cold-tier.js';
+import type { Device } from '../device/device.js';
+import { KvCorruptionError } from '../errors.js';
+import type { EnvClock } from '../device/env.js';
+import { HashIndex, type HashIndexShape } from '../hot/hash-index.js';
+import type { LogAddress } from '../log/address.js';
+import type { HybridLog } from '../log/hybrid-log.js';
+import { Slices } from '../log/slices.js';
+import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } from './checkpoint-file.js';
+import type { GroupCommit } from './group-commit.js';
+import type { ManifestFile } from './manifest.js';
+import type { Spaces, SpacesState } from './spaces.js';
+
+/** A checkpoint is due after so many bytes of both logs: half a second of replay at the most. */
+const DUE_BYTES = 256 * 1024 * 1024;
+
+/** Less is replayed sooner than a checkpoint of it is written. */
+const WORTH_BYTES = 64 * 1024;
+
+/** Names of its sections. */
+export const HOT_INDEX = 'hotIndex';
+export const DIRECTORY = 'directory';
+export const PENDING = 'pending';
+
+/** A commit on stable storage: its number, and where it ended. */
+export interface LogPoint {
+  commit: number;
+  end: LogAddress;
+}
+
+/** What a checkpoint has beside its blocks. */
+export interface CheckpointState {
+  hot: LogPoint;
+  cold: LogPoint;
+  spaces: SpacesState;
+  hotIndex: HashIndexShape;
+  coldIndex: ColdIndexShape;
+  tier: ColdTierState;
+}
+
+/** What `checkpoint()` did. */
+export interface KvCheckpointReport {
+  /** Number of the checkpoint, from 1. */
+  checkpoint: number;
+  /** Bytes that were written: blocks that had not changed since the last one are not. */
+  bytes: number;
+  /** Whether blocks of earlier checkpoints are part of it. */
+  incremental: boolean;
+  tookMs: number;
+}
+
+export interface CheckpointParts {
+  device: Device;
+  clock: EnvClock;
+  manifest: ManifestFile;
+  index: HashIndex;
+  log: HybridLog;
+  cold: ColdTier;
+  commits: GroupCommit;
+  spaces: Spaces;
+  sliceMs: number;
+}
+
+export class Checkpointer {
+  /** Told of each checkpoint. */
+  onDone: (report: KvCheckpointReport) => void = () => undefined;
+  private running: Promise<KvCheckpointReport> | undefined;
+  /** Whether the cold index is damaged, so that it has to be built anew. */
+  private useless = false;
+  /** After a failure, bytes after which it is tried again. */
+  private notBefore = 0;
+  private readonly slices: Slices;
+  /** Up to where the logs are in the last checkpoint. */
+  private hotEnd: number;
+  private coldEnd: number;
+
+  constructor(
+    private readonly parts: CheckpointParts,
+    /** The one that the store was opened with. */
+    private last: Checkpoint<CheckpointState> | undefined,
+  ) {
+    this.slices = new Slices(parts.clock, parts.sliceMs);
+    this.hotEnd = last?.state.hot.end ?? parts.log.begin;
+    this.coldEnd = last?.state.cold.end ?? parts.cold.log.log.begin;
+  }
+
+  /** Whether so much was written since the last one that opening would take long. */
+  get isDue(): boolean {
+    if (this.useless) return false;
+    // A large index takes longer to write than its log takes to be read.
+    return this.uncoveredBytes > Math.max(DUE_BYTES, 4 * (this.last?.bytes ?? 0), this.notBefore);
+  }
+
+  /** Whether opening is faster with another one. */
+  get isWorthIt(): boolean {
+    return !this.useless && this.uncoveredBytes > WORTH_BYTES;
+  }
+
+  private get uncoveredBytes(): number {
+    const { cold, log } = this.parts;
+    return log.tail - this.hotEnd + (cold.log.log.tail - this.coldEnd);
+  }
+
+  /**
+   * Takes a checkpoint, or joins the one that is being taken. Nothing may be appended to the cold log meanwhile, and what
+   * is there has to be committed.
+   * @throws KvDiskError when the disk refused: the checkpoint before stays in force
+   */
+  take(): Promise<KvCheckpointReport> {
+    return (this.running ??= this.write().finally(() => (this.running = undefined)));
+  }
+
+  /** A chunk is damaged: the next opening builds the indexes from the logs. */
+  forget(): void {
+    const { device, manifest } = this.parts;
+    this.useless = true;
+    this.last = undefined;
+    const name = checkpointName(manifest.current.checkpoint ?? 0);
+    if (device.list().includes(name)) device.removeSync(name);
+  }
+
+  private async write(): Promise<KvCheckpointReport> {
+    if (this.useless)
+      throw new KvCorruptionError(
+        'The cold index is damaged; opening the store again rebuilds it',
+        'index',
+        0,
+      );
+    const { clock, cold, commits, device, index, manifest, spaces } = this.parts;
+    const startMs = clock.tick();
+    await commits.commit();
+    const hot = { commit: commits.synced, end: commits.syncedEnd };
+    const coldPoint = { commit: cold.log.synced.commit, end: cold.log.synced.tail };
+    const spacesState = spaces.state;
+    const { current } = manifest;
+    const number = (current.checkpoint ?? 0) + 1;
+    const writer = new CheckpointWriter<CheckpointState>(device, number, current.storeId, this.last);
+    let checkpoint: Checkpoint<CheckpointState>;
+    try {
+      const coldIndex = await cold.index.persist();
+      await this.writeHotIndex(writer);
+      await this.writeDirectory(writer);
+      await writer.add(PENDING, bytesOf(coldIndex.pending), true);
+      await commits.commit();
+      checkpoint = await writer.finish({
+        hot,
+        cold: coldPoint,
+        spaces: spacesState,
+        hotIndex: index.shape,
+        coldIndex: coldIndex.shape,
+        tier: cold.state,
+      });
+      if (!this.useless) await manifest.replace((manifestNow) => ({ ...manifestNow, checkpoint: number }));
+    } catch (error) {
+      // Blocks that were taken for written are not.
+      this.last = undefined;
+      this.notBefore = this.uncoveredBytes + DUE_BYTES / 4;
+      writer.abandon();
+      throw error;
+    } finally {
+      index.frozen = false;
+    }
+    const incremental = checkpoint.numbers().size > 1;
+    this.last = checkpoint;
+    this.notBefore = 0;
+    this.hotEnd = hot.end;
+    this.coldEnd = coldPoint.end;
+    await cold.index.persisted(checkpoint.state.coldIndex);
+    await removeCheckpoints(device, checkpoint.files);
+    const report = {
+      checkpoint: number,
+      bytes: checkpoint.bytes,
+      incremental,
+      tookMs: clock.tick() - startMs,
+    };
+    this.onDone(report);
+    return report;
+  }
+
+  private async writeHotIndex(writer: CheckpointWriter<CheckpointState>): Promise<void> {
+    const { index } = this.parts;
+    index.frozen = true;
+    this.slices.restart();
+    for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+      await writer.add(HOT_INDEX, bytesOf(chunk), HashIndex.takeChanged(chunk));
+      if (this.slices.over) await this.slices.next();
+    }
+  }
+
+  private async writeDirectory(writer: CheckpointWriter<CheckpointState>): Promise<void> {
+    const { directory } = this.parts.cold.index;
+    for (let i = 0, block; (block = directory.blockAt(i)); i++) {
+      await writer.add(DIRECTORY, bytesOf(block), directory.takeChanged(i));
+      if (this.slices.over) await this.slices.next();
+    }
+  }
+}
+
+function bytesOf(words: Int32Array | Uint32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
