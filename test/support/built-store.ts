@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { transformSync } from '@swc/core';
+import { plant } from '../planted/plant.mjs';
 import { tempDirectory } from './temp-directory.js';
 
 const ROOT = join(__dirname, '..', '..');
@@ -22,7 +23,8 @@ function build(): string {
     for (const name of namesIn(source)) {
       if (!name.endsWith('.ts') || name.endsWith('.spec.ts') || (floor === '' && name === 'index.ts'))
         continue;
-      const { code } = transformSync(readFileSync(join(source, name), 'utf8'), {
+      const path = join(source, name);
+      const { code } = transformSync(plant(path, readFileSync(path, 'utf8')), {
         filename: name,
         module: { type: 'es6' },
         jsc: { target: 'es2022', parser: { syntax: 'typescript' } },
