@@ -56,6 +56,37 @@ describe('a checkpoint that is taken while writes go on', () => {
   });
 });
 
+describe('a checkpoint of a store that is opened with other pages', () => {
+  it.each([
+    ['256kb', '64kb'],
+    ['64kb', '256kb'],
+  ])('of %s before, of %s then, serves the cold index as before', async (before, then) => {
+    const disk = new SimulatedDisk();
+    const optionsWith = (pageSize: string): KvStoreOptions => ({
+      ...optionsOn(disk),
+      hot: { memory: '8mb', pageSize, segmentSize: '1mb' },
+    });
+    const rounds = async (store: KvStore, from: number, to: number) => {
+      for (let round = from; round < to; round++) {
+        for (let i = 0; i < 6000; i++) await store.set(i, round);
+        await store.compact({ full: true });
+      }
+    };
+    let store = await KvStore.open(optionsWith(before));
+    await rounds(store, 0, 2);
+    await store.checkpoint();
+    disk.kill();
+    store = await KvStore.open(optionsWith(then));
+    expect(store.opened.checkpoint).toBe(1);
+    // So much garbage in the log of chunks that its oldest part is gone through.
+    await rounds(store, 2, 12);
+    for (let i = 0; i < 6000; i += 100) expect(await store.get(i)).toBe(11);
+    await store.checkpoint();
+    expect(disk.paths()).not.toContain(`${PATH}/index-00000000.log`);
+    await store.close();
+  });
+});
+
 describe('a checkpoint with a flipped bit', () => {
   const KEYS = 300;
   let intact: SimulatedDisk;
