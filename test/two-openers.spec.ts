@@ -1,46 +1,76 @@
 /** Two who want one directory: exactly one gets it, the other is told who has it; a killed holder leaves no lock. */
 import { KvLockedError, KvStore } from 'nestjs-hotcold/store';
 import { startChild } from './support/built-store.js';
+import { RUNS, tally } from './support/tally.js';
 import { missingPath } from './support/temp-directory.js';
 
-const RACES = 20;
-/** How long a child takes to start, at most; they wait for the same moment. */
-const HEAD_START_MS = 700;
+const RACES = 100 * RUNS;
+/** How long a line takes to reach a child, at most; they wait for the same moment. */
+const HEAD_START_MS = 10;
 
-const outcome = (line: string) => !line.startsWith('ready');
+/** A process that opens directories. */
+class Opener {
+  readonly child = startChild('opener', {});
+  private answers = 1;
+
+  get pid(): number | undefined {
+    return this.child.process.pid;
+  }
+
+  /** The answer to a request. */
+  ask(request: object | 'close'): Promise<string> {
+    const number = this.answers++;
+    this.child.process.stdin?.write(`${request === 'close' ? request : JSON.stringify(request)}\n`);
+    return this.child.lineAt(number);
+  }
+
+  async end(): Promise<void> {
+    this.child.process.stdin?.end();
+    expect(await this.child.ended).toBe(0);
+  }
+}
 
 describe('two processes', () => {
-  it(`race for one directory ${RACES} times: one winner, and the other gets its pid`, async () => {
-    const race = async (path: string) => {
-      const atMs = Date.now() + HEAD_START_MS;
-      const children = [0, 1].map(() => startChild('opener', { path, atMs }));
-      const results = await Promise.all(children.map((child) => child.line(outcome)));
-      const winner = results.indexOf('open');
-      const pid = children[winner]?.process.pid;
-      expect(results.toSorted()).toEqual([`locked ${pid}`, 'open']);
-      for (const child of children) child.process.stdin?.end();
-      expect(await Promise.all(children.map((child) => child.ended))).toEqual([0, 0]);
-    };
-    // Half of them for a directory that is new, half for the same one again.
-    const path = missingPath();
-    for (let i = 0; i < RACES / 2; i++) await Promise.all([race(path), race(missingPath())]);
-    const store = await KvStore.open({ path });
-    expect(await store.get('opened')).toBe(RACES / 2);
-    await store.close();
-  }, 90_000);
+  it(
+    `race for one directory ${RACES} times: one winner, and the other gets its pid`,
+    async () => {
+      const openers = [new Opener(), new Opener()];
+      await Promise.all(openers.map(({ child }) => child.line((line) => line === 'ready')));
+      const race = async (path: string) => {
+        const atMs = Date.now() + HEAD_START_MS;
+        const results = await Promise.all(openers.map((opener) => opener.ask({ path, atMs })));
+        const winner = results.indexOf('open');
+        expect(results.toSorted()).toEqual([`locked ${openers[winner]?.pid}`, 'open']);
+        await Promise.all(openers.map((opener) => opener.ask('close')));
+      };
+      // Half of them for a directory that is new, half for the same one again.
+      const path = missingPath();
+      for (let i = 0; i < RACES / 2; i++) {
+        await race(path);
+        await race(missingPath());
+      }
+      await Promise.all(openers.map((opener) => opener.end()));
+      const store = await KvStore.open({ path });
+      expect(await store.get('opened')).toBe(RACES / 2);
+      await store.close();
+      tally({ races: RACES });
+    },
+    90_000 * RUNS,
+  );
 
   it('follow each other at once, when the first is killed', async () => {
     const path = missingPath();
     for (let i = 1; i <= 5; i++) {
-      const child = startChild('opener', { path, atMs: 0 });
-      await child.line((line) => line === 'open');
+      const opener = new Opener();
+      await opener.child.line((line) => line === 'ready');
+      expect(await opener.ask({ path, atMs: 0 })).toBe('open');
       await expect(KvStore.open({ path })).rejects.toMatchObject({
         code: 'KV_LOCKED',
         path,
-        holder: { pid: child.process.pid },
+        holder: { pid: opener.pid },
       });
-      child.process.kill('SIGKILL');
-      await child.ended;
+      opener.child.process.kill('SIGKILL');
+      await opener.child.ended;
       const begun = Date.now();
       const store = await KvStore.open({ path });
       expect(Date.now() - begun).toBeLessThan(1000);

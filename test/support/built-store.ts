@@ -54,16 +54,22 @@ export interface Child {
   lines: string[];
   /** Resolves at its first line that passes. */
   line(passes: (line: string) => boolean): Promise<string>;
+  /** Resolves to its n-th line, from 0. */
+  lineAt(number: number): Promise<string>;
   /** Resolves when it has ended and everything it printed was read: to its exit code, or its signal. */
   ended: Promise<number | NodeJS.Signals | null>;
 }
 
+/** How `test/children/<name>.mjs` is started with options as JSON. */
+export function builtChild(name: string, options: object): { command: string; args: string[] } {
+  const script = join(build(), 'children', `${name}.mjs`);
+  return { command: process.execPath, args: [script, JSON.stringify(options)] };
+}
+
 /** Starts `test/children/<name>.mjs` with options as JSON. */
 export function startChild(name: string, options: object, nodeOptions: string[] = []): Child {
-  const script = join(build(), 'children', `${name}.mjs`);
-  const child = spawn(process.execPath, [...nodeOptions, script, JSON.stringify(options)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const { command, args } = builtChild(name, options);
+  const child = spawn(command, [...nodeOptions, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines: string[] = [];
   let waiting: { passes: (line: string) => boolean; resolve: (line: string) => void }[] = [];
   let rest = '';
@@ -92,5 +98,9 @@ export function startChild(name: string, options: object, nodeOptions: string[] 
       );
     });
   };
-  return { process: child, lines, line, ended };
+  const lineAt = async (number: number) => {
+    await line(() => lines.length > number);
+    return lines[number];
+  };
+  return { process: child, lines, line, lineAt, ended };
 }

@@ -52,15 +52,14 @@ export class Script {
     for (let i = 1; i <= operations; i++) {
       const { store } = this;
       await this.in('writing', async () => {
-        await history.any(store as KvStore);
+        await history.any(store);
         if (this.level === 'always') history.durable = history.states.length - 1;
       });
-      if (i % 8 === 0) await attempt(() => this.in('writing', () => history.flush(store as KvStore)));
+      if (i % 8 === 0) await attempt(() => this.in('writing', () => history.flush(store)));
       if (i % part !== 0) continue;
       if ((i / part) % 3 === 0)
-        await attempt(() => this.in('compaction', () => (store as KvStore).compact({ full: true })));
-      if ((i / part) % 4 === 0)
-        await attempt(() => this.in('checkpoint', () => (store as KvStore).checkpoint()));
+        await attempt(() => this.in('compaction', () => store.compact({ full: true })));
+      if ((i / part) % 4 === 0) await attempt(() => this.in('checkpoint', () => store.checkpoint()));
       if (i / part === 7) await this.reopen(env);
     }
     await this.close();
