@@ -58,7 +58,7 @@ export class Dictionary {
   }
 
   /**
-   * Checks that everything the log relies on is there, and drops what was torn off behind it.
+   * Checks that everything the log relies on is there, drops what was torn off behind it, and makes the rest safe.
    * @throws KvCorruptionError
    */
   require(entries: number): void {
@@ -69,10 +69,20 @@ export class Dictionary {
         this.end,
       );
     }
-    if (this.device.retains && this.file.size() > this.end) {
-      this.file.truncate(this.end);
-      this.file.syncSync();
-    }
+    if (!this.device.retains) return;
+    const isTorn = this.file.size() > this.end;
+    if (isTorn) this.file.truncate(this.end);
+    if (isTorn || this.entries > entries) this.harden();
+  }
+
+  /**
+   * Entries that no commit relies on may never have been synced, or in vain. They are written again, because after a failed
+   * sync the operating system takes its pages for written.
+   */
+  private harden(): void {
+    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    this.file.writeSync(bytes, 0, bytes.length, 0);
+    this.file.syncSync();
   }
 
   close(): void {

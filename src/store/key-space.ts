@@ -171,8 +171,8 @@ export class KeySpace<V = unknown> {
       version = this.put(key, value, this.expiry(options?.ttl));
     }
     const durable = core.acknowledge();
-    if (durable) await durable;
-    return version;
+    if (!durable) return version;
+    return waitFor(durable, version);
   }
 
   /**
@@ -483,6 +483,12 @@ function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8A
   const value = new Uint8Array((source.length + 3) & ~3);
   value.set(source);
   return { value, length: source.length };
+}
+
+/** Apart from the call that has the value, so that the values of many who wait do not stay in memory with them. */
+async function waitFor(durable: Promise<void>, version: number): Promise<number> {
+  await durable;
+  return version;
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
