@@ -6,6 +6,7 @@
  */
 import { KvStore } from 'nestjs-hotcold/store';
 import { SeededRandom, SimulatedDisk, type CrashMode, type DiskOperation } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 import { History, tieredOptions } from './support/tiered-store.js';
 import { CHANGES, watched } from './support/watched-fs.js';
 
@@ -158,6 +159,7 @@ describe.each([
           });
         }
       }
+      tally({ states });
       if (process.env.TALLY) console.log(states, all.length, JSON.stringify([...hits]));
       expect(states).toBeGreaterThanOrEqual(450);
       for (const phase of PHASES) expect([phase, hits.get(phase) ?? 0]).not.toEqual([phase, 0]);

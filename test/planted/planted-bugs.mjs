@@ -121,6 +121,33 @@ export const PLANTED_BUGS = [
     caughtBy: [{ spec: 'test/disk-failures.spec.ts' }],
   },
 
+  {
+    name: 'recovered-dictionary-not-hardened',
+    file: 'src/store/dictionary.ts',
+    find: 'if (isTorn || this.entries > entries) this.harden();',
+    replace: 'if (isTorn) this.file.syncSync();',
+    why: 'An entry that was read back after a kill is relied on, and only in the memory of the operating system.',
+    caughtBy: [{ spec: 'test/disk-failures.spec.ts', test: 'a dictionary that was written' }],
+  },
+  {
+    name: 'writers-pile-up',
+    file: 'src/store/compaction-scheduler.ts',
+    find: 'if (this.waiters === MAX_WAITING) return undefined;',
+    replace: '',
+    why: 'Callers who do not await fill the memory with promises while compaction is behind.',
+    caughtBy: [{ spec: 'test/memory.spec.ts', test: 'disk budget of 8mb' }],
+  },
+  {
+    name: 'chunks-followed-page-by-page',
+    file: 'src/cold/chunk-log.ts',
+    find: 'const stop = await scanSegment(segments, log.begin, (words, at, address) => {',
+    replace: `const stop = await scanSegment(segments, log.begin, (words, at, address) => {
+      if (Math.floor(address / this.pageSize) < Math.floor((address + totalBytes(words, at) - 1) / this.pageSize))
+        throw this.damaged(address);`,
+    why: 'A store that is opened with pages of another size takes its own checkpoint for damaged.',
+    caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'other pages' }],
+  },
+
   // ── Failures of the disk ──
   {
     name: 'failed-sync-swallowed',
