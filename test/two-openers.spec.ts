@@ -1,4 +1,6 @@
 /** Two who want one directory: exactly one gets it, the other is told who has it; a killed holder leaves no lock. */
+import { writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { KvLockedError, KvStore } from 'nestjs-hotcold/store';
 import { startChild } from './support/built-store.js';
 import { RUNS, tally } from './support/tally.js';
@@ -78,6 +80,29 @@ describe('two processes', () => {
       await store.close();
     }
   }, 60_000);
+});
+
+describe('a cluster', () => {
+  it('lets one of its workers have the directory, and tells the others which', async () => {
+    const path = missingPath();
+    const child = startChild('cluster', { path });
+    expect(await child.ended).toBe(0);
+    const [pid] = child.lines.filter((line) => line.startsWith('open')).map((line) => line.split(' ')[1]);
+    expect(child.lines.toSorted()).toEqual([`locked ${pid}`, `locked ${pid}`, `open ${pid}`]);
+    await (await KvStore.open({ path })).close();
+  });
+});
+
+describe('a lock file', () => {
+  it('keeps nobody out by itself, although the pid in it is that of a process (it was given again)', async () => {
+    const path = missingPath();
+    await (await KvStore.open({ path })).close();
+    const holder = { pid: process.ppid, hostname: hostname(), openedAt: new Date().toISOString() };
+    writeFileSync(`${path}/LOCK`, JSON.stringify(holder));
+    const store = await KvStore.open({ path });
+    await store.set('k', 1);
+    await store.close();
+  });
 });
 
 describe('one process', () => {
