@@ -359,4 +359,23 @@ describe('writers', () => {
     await Promise.all(waiting);
     await settled();
   });
+
+  it('that do not wait do not pile up, however long compaction takes', async () => {
+    held = new HeldReads(disk);
+    await open({ ...SCHEDULED, env: held.env });
+    held.hold('before');
+    for (let i = 0; held.held === 0; i++) await Promise.race([put(`k${i}`, 0), turns(20)]);
+    let waiting = 0;
+    for (let i = 0; i < 20_000; i++) {
+      waiting++;
+      void store.set(i, i).then(() => waiting--);
+      if (i % 1000 === 0) await turns(1);
+    }
+    await turns(20);
+    expect(waiting).toBeGreaterThan(1000);
+    expect(waiting).toBeLessThan(5000);
+    held.release();
+    await settled();
+    expect(waiting).toBe(0);
+  });
 });

@@ -32,7 +32,7 @@ const HURRY = 4;
  * So many writers wait at the most: who has more in flight than that does not await them, and each would keep its promise
  * in memory.
  */
-const MAX_WAITING = 8192;
+const MAX_WAITING = 4096;
 
 /** Shortest record: so many entries more need at least so many bytes more of log. */
 const LEAST_BYTES_PER_ENTRY = 32;

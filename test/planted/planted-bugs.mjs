@@ -135,7 +135,7 @@ export const PLANTED_BUGS = [
     find: 'if (this.waiters === MAX_WAITING) return undefined;',
     replace: '',
     why: 'Callers who do not await fill the memory with promises while compaction is behind.',
-    caughtBy: [{ spec: 'test/memory.spec.ts', test: 'disk budget of 8mb' }],
+    caughtBy: [{ spec: 'test/compaction-schedule.spec.ts', test: 'do not pile up' }],
   },
   {
     name: 'chunks-followed-page-by-page',
