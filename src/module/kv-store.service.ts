@@ -6,6 +6,7 @@
  */
 import { KvOptionsError } from '../errors.js';
 import type {
+  KvBatch,
   KvCheckpointReport,
   KvCompactionReport,
   KvCompactOptions,
@@ -25,7 +26,7 @@ import type {
 import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
-type NotPassedOn = 'close' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
+type NotPassedOn = 'close' | 'asTarget' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of
@@ -130,6 +131,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** How long an entry still lives, in milliseconds. See `KvStore.ttl`. */
   ttl(key: KvKey): Promise<number | undefined> {
     return this.store.ttl(key);
+  }
+
+  /** Several writes as one, all or nothing. See `KvStore.batch`. */
+  batch(build: (batch: KvBatch) => unknown): Promise<(number | undefined)[]> {
+    return this.store.batch(build);
   }
 
   /** Deletes every key of the store, those of all namespaces included. See `KvStore.clear`. */

@@ -1,6 +1,7 @@
 /** `nestjs-hotcold/store`: the engine, without Nest. */
 export { KvNamespace, KvStore, type KvStoreEvents } from './kv-store.js';
 export { KeySpace, type KvEntry } from './key-space.js';
+export type { KvBatch } from './batch.js';
 export type { KvScanOptions } from './scan.js';
 export type { KvSetOptions, KvTtlOptions } from './set-options.js';
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
