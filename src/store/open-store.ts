@@ -158,7 +158,7 @@ async function recover(
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
-    const sink = new StagedRecords(hash, spaces, enter);
+    const sink = new StagedRecords(hash, spaces, enter, (low) => index.touch(low));
     const recovered = await new Recovery(segments, current.hot, sink, from?.hotStart).run();
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
