@@ -24,6 +24,7 @@ const { values: options } = parseArgs({
     name: { type: 'string' },
   },
 });
+const LEVELS = ['always', 'interval', 'checkpoint'];
 const rounds = Number(options.rounds);
 const few = Number(options.few);
 const many = Number(options.many);
@@ -56,6 +57,7 @@ function bytesOf(name) {
 }
 
 const medians = {};
+/** A measurement for each of them in turn, round after round. Resolves to the medians. */
 async function inTurn(title, peers, measure) {
   process.stderr.write(`${title} …\n`);
   const seen = Object.fromEntries(peers.map((peer) => [peer, []]));
@@ -72,6 +74,15 @@ async function measureAll() {
     rmSync(join(directory, name), { recursive: true, force: true });
     return writesPerSecond;
   });
+  const levels = {};
+  for (const writers of [1, 64]) {
+    levels[writers] = await inTurn(`writes/s, ${writers} in flight`, LEVELS, async (level, round) => {
+      const name = `level-${level}-${round}`;
+      const { writesPerSecond } = await run('write', 'ours', name, { level, writers });
+      rmSync(join(directory, name), { recursive: true, force: true });
+      return writesPerSecond;
+    });
+  }
   for (const peer of ['ours', 'lmdb']) await run('make', peer, `few-${peer}`, { keys: few });
   const first = await inTurn(`first read of ${few} keys, ms`, ['empty', 'ours', 'lmdb'], async (peer) => {
     return (await run('read', peer, `few-${peer}`, { keys: few })).ms;
@@ -94,7 +105,7 @@ async function measureAll() {
     replays.push({ keys, bytes, ms, secondsPerGib: (ms - first.empty) / 1000 / (bytes / GIB) });
     rmSync(join(directory, name), { recursive: true, force: true });
   }
-  return { writes, first, firstOfMany, closeMs, replays };
+  return { writes, levels, first, firstOfMany, closeMs, replays };
 }
 
 let result;
@@ -103,7 +114,7 @@ try {
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }
-const { writes, first, firstOfMany, closeMs, replays } = result;
+const { writes, levels, first, firstOfMany, closeMs, replays } = result;
 const shown = [
   ['durable writes, 64 writers: ours / bare append and fdatasync', writes.ours / writes.bare, '≥', 0.8],
   ['durable writes, 64 writers: ours / lmdb', writes.ours / writes.lmdb, '≥', 1],
@@ -136,13 +147,23 @@ const report = `${[
   '## Medians',
   markdownTable([
     ['', 'ours', 'lmdb', 'bare', 'empty'],
-    ...Object.entries(medians).map(([title, of]) => [
-      title,
-      ...['ours', 'lmdb', 'bare', 'empty'].map((peer) =>
-        peer in of ? Math.round(of[peer]).toLocaleString('en') : '',
-      ),
-    ]),
+    ...Object.entries(medians)
+      .filter(([, of]) => 'ours' in of)
+      .map(([title, of]) => [
+        title,
+        ...['ours', 'lmdb', 'bare', 'empty'].map((peer) =>
+          peer in of ? Math.round(of[peer]).toLocaleString('en') : '',
+        ),
+      ]),
     [`close of ${many} keys just loaded, ms`, Math.round(closeMs).toLocaleString('en'), '', '', ''],
+  ]),
+  '## Writes a second by durability level, medians',
+  markdownTable([
+    ['in flight', ...LEVELS],
+    ...Object.entries(levels).map(([writers, of]) => [
+      writers,
+      ...LEVELS.map((level) => Math.round(of[level]).toLocaleString('en')),
+    ]),
   ]),
 ].join('\n\n')}\n`;
 const base = fileURLToPath(new URL(`./results/${options.name ?? `${date}-durability`}`, import.meta.url));
