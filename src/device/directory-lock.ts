@@ -16,8 +16,8 @@ import { attempt, diskError, hasCode } from './system-error.js';
 /** A holder's line has three short fields; more than this is not one. */
 const MAX_HOLDER_BYTES = 4096;
 
-/** How often to look for the name of a holder that has the lock but has not written its name yet: some 50 ms. */
-const HOLDER_ATTEMPTS = 1000;
+/** How often to look for the name of a holder that has the lock but has not written its name yet: some 200 ms. */
+const HOLDER_ATTEMPTS = 4000;
 
 /** How often to start over because the file was removed or created meanwhile. */
 const LOCK_ATTEMPTS = 20;

@@ -10,7 +10,8 @@ import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const MANIFEST_NAME = 'MANIFEST';
-const TEMPORARY_NAME = 'MANIFEST.tmp';
+/** Its name until a replacement is whole. */
+export const TEMPORARY_NAME = 'MANIFEST.tmp';
 
 /** Its name while the files of its store are being removed. */
 export const DELETED_NAME = 'MANIFEST.deleted';

@@ -38,7 +38,7 @@ import {
   writeManifest,
   type Manifest,
 } from './manifest.js';
-import { finishRemoval, isOwnName } from './own-files.js';
+import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery, type RecoveryStart } from './recovery.js';
 import { Spaces } from './spaces.js';
@@ -72,7 +72,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
   let segments: SegmentFiles | undefined;
   try {
     requireOurs(device, resolved.readOnly);
-    await finishRemoval(device);
+    await removeLeftovers(device);
     const existing = readManifest(device);
     const { hot, cold } = resolved;
     const current =

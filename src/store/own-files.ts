@@ -6,7 +6,7 @@ import type { Device } from '../device/device.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { isCheckpointName } from './checkpoint-file.js';
 import { DICTIONARY_NAME } from './dictionary.js';
-import { DELETED_NAME, isManifestName, MANIFEST_NAME } from './manifest.js';
+import { DELETED_NAME, isManifestName, MANIFEST_NAME, TEMPORARY_NAME } from './manifest.js';
 
 /** Names of the three logs, with which those of their segments begin. */
 const LOGS: readonly string[] = ['hot', 'cold', 'index'];
@@ -24,16 +24,18 @@ export function isOwnName(name: string): boolean {
 export async function removeStore(device: Device): Promise<void> {
   device.rename(MANIFEST_NAME, DELETED_NAME);
   await device.syncDirectory();
-  await finishRemoval(device);
+  await removeLeftovers(device);
 }
 
-/** Goes on with a removal that was interrupted, if there was one. */
-export async function finishRemoval(device: Device): Promise<void> {
+/** Removes what an interrupted replacement of the manifest left, and goes on with a removal that was interrupted. */
+export async function removeLeftovers(device: Device): Promise<void> {
   const names = device.list();
+  if (names.includes(TEMPORARY_NAME)) await device.remove(TEMPORARY_NAME);
   if (!names.includes(DELETED_NAME)) return;
   // With a manifest there is a new store already, and this name only has come back by a power cut.
   if (!names.includes(MANIFEST_NAME)) {
-    for (const name of names) if (isOwnName(name) && name !== DELETED_NAME) await device.remove(name);
+    const others = names.filter((name) => isOwnName(name) && ![DELETED_NAME, TEMPORARY_NAME].includes(name));
+    for (const name of others) await device.remove(name);
     await device.syncDirectory();
   }
   await device.remove(DELETED_NAME);
