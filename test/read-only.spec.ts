@@ -189,7 +189,7 @@ describe('a store that is opened with readOnly', () => {
     const store = await KvStore.open({ ...options, env: disk.env(), readOnly: true });
     store.startCompaction();
     for (let key = 0; key < 2000; key++) expect(await store.get(key)).toBe(valueOf(key));
-    await disk.clock.advance(120_000);
+    disk.clock.advance(120_000);
     await store.flush();
     await store.close();
     expect(new Set(disk.trace.slice(from).map(({ operation }) => operation))).toEqual(
