@@ -108,6 +108,7 @@ export class SegmentFiles {
    * the system takes the pages for written.
    */
   async harden(from: LogAddress, to: LogAddress): Promise<void> {
+    if (this.device.volatile) return;
     for (let address = from; address < to;) {
       const segmentEnd = this.startOf(this.segmentOf(address) + 1);
       const buffer = new Uint8Array(Math.min(HARDEN_BYTES, to - address, segmentEnd - address));

@@ -125,6 +125,8 @@ export class Compactor {
   readonly damage: { hot?: KvCorruptionError; cold?: KvCorruptionError } = {};
   /** What goes on between two runs. */
   private pause: Promise<void> | undefined;
+  /** What goes on or waits to go on between two runs. */
+  private readonly pauses = new Set<Promise<unknown>>();
   private abort = new AbortController();
   private readonly slices: Slices;
   /** Used by one pass after the other. */
@@ -161,6 +163,16 @@ export class Compactor {
 
   /** Does something between two runs: with nothing in the cold log that is not committed. */
   async between<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.pausedFor(work);
+    this.pauses.add(result);
+    try {
+      return await result;
+    } finally {
+      this.pauses.delete(result);
+    }
+  }
+
+  private async pausedFor<T>(work: () => Promise<T>): Promise<T> {
     await this.ended();
     const result = this.settle().then(work);
     this.pause = result.then(
@@ -170,10 +182,11 @@ export class Compactor {
     return result;
   }
 
-  /** Ends the run that is under way at its next safe point; resolves when it has ended. */
+  /** Ends the run that is under way at its next safe point; resolves when it has ended, and what waited for that as well. */
   async stop(): Promise<void> {
     this.abort.abort();
     await this.ended();
+    await Promise.allSettled(this.pauses);
     this.abort = new AbortController();
   }
 

@@ -8,6 +8,7 @@ import { checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore, type StoreListeners } from './open-store.js';
+import { removeStore } from './own-files.js';
 import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
@@ -58,13 +59,13 @@ export class KvStore extends KeySpace {
   }
 
   /**
-   * Opens a store; a missing directory is created.
+   * Opens a store; a missing directory is created, unless it is opened with `readOnly`.
    *
    * @throws KvOptionsError when the options are not usable, with every problem
-   * @throws KvLockedError when the directory is open already
+   * @throws KvLockedError when the directory is open already (several may have it open with `readOnly`)
    * @throws KvFormatError when it holds another program's files or a later format
    * @throws KvCorruptionError when bytes that were safely stored are damaged
-   * @throws KvDiskError when the directory cannot be created, read or written
+   * @throws KvDiskError when the directory cannot be created, read or written, or there is none to be read
    */
   static async open(options: KvStoreOptions = {}): Promise<KvStore> {
     const store = await KvStore.openIdle(options);
@@ -188,11 +189,12 @@ export class KvStore extends KeySpace {
   }
 
   /**
-   * Commits what was written, and gives the directory back. Reads under way finish; later calls, and
-   * changes that still wait for a read from disk, reject with `KvClosedError`.
+   * Commits what was written, and gives the directory back; with the option `deleteOnClose`, empty. Reads under way finish;
+   * later calls, and changes that still wait for a read from disk, reject with `KvClosedError`.
    * Closing again is harmless.
    *
-   * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable; the store is closed all the same
+   * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable, or files not be removed; the store
+   *   is closed all the same
    */
   close(): Promise<void> {
     return (this.closing ??= this.shutDown());
@@ -215,24 +217,37 @@ export class KvStore extends KeySpace {
   }
 
   private async shutDown(): Promise<void> {
-    const { cold, commits, device, dictionary, manifest, segments } = this.core.parts;
+    const { cold, commits, device, dictionary, options, segments } = this.core.parts;
+    const { deleteOnClose, readOnly } = options;
     this.core.shut();
     try {
       await this.core.schedule?.stop();
       await this.core.reads.idle();
-      const closed = await commits.close();
-      await this.core.compactor?.settle();
-      await this.lastCheckpoint();
-      await manifest.replace((current) => ({
-        ...current,
-        hot: { ...current.hot, closed },
-        cold: cold ? { ...current.cold, closed: cold.log.synced } : current.cold,
-      }));
+      // Whoever waits for a commit gets an answer; that it failed is nobody's concern where nothing is kept.
+      if (deleteOnClose) await commits.close().catch(() => undefined);
+      else if (!readOnly) await this.keep();
     } finally {
       segments.close();
       await cold?.close();
       dictionary.close();
-      device.close();
+      try {
+        if (deleteOnClose) await removeStore(device);
+      } finally {
+        device.close({ remove: deleteOnClose });
+      }
     }
+  }
+
+  /** Makes the last writes durable, and says in the manifest that they are. */
+  private async keep(): Promise<void> {
+    const { cold, commits, manifest } = this.core.parts;
+    const closed = await commits.close();
+    await this.core.compactor?.settle();
+    await this.lastCheckpoint();
+    await manifest.replace((current) => ({
+      ...current,
+      hot: { ...current.hot, closed },
+      cold: cold ? { ...current.cold, closed: cold.log.synced } : current.cold,
+    }));
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Opening a store, step by step: options → device → lock → manifest → dictionary → log scan → index → ready. Whatever
- * fails gives back what was taken, and leaves a directory that is not ours as it was.
+ * fails gives back what was taken, and leaves a directory that is not ours as it was. A store that is opened to be read
+ * goes the same way on an overlay, which keeps from the directory whatever recovery changes.
  */
 import { KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
@@ -9,8 +10,10 @@ import type { Env } from '../device/env.js';
 import { FileDevice } from '../device/file-device.js';
 import { MemoryDevice } from '../device/memory-device.js';
 import { nodeEnv } from '../device/node-env.js';
+import { systemError } from '../device/system-error.js';
 import { NullDevice } from '../device/null-device.js';
-import { KvCorruptionError, KvFormatError } from '../errors.js';
+import { OverlayDevice } from '../device/overlay-device.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
 import { ReadCache } from '../hot/read-cache.js';
 import { NO_ADDRESS } from '../log/address.js';
@@ -19,13 +22,14 @@ import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
-import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
+import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
 import { openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
+  DELETED_NAME,
   isManifestName,
   ManifestFile,
   MANIFEST_NAME,
@@ -34,6 +38,7 @@ import {
   writeManifest,
   type Manifest,
 } from './manifest.js';
+import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery, type RecoveryStart } from './recovery.js';
 import { Spaces } from './spaces.js';
@@ -61,12 +66,13 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
   const resolved = resolveOptions(options);
   const env = options.env ?? nodeEnv;
   const device = deviceFor(resolved, env);
-  requireOurs(device);
+  requireOurs(device, resolved.readOnly);
   await device.lock();
   let dictionary: Dictionary | undefined;
   let segments: SegmentFiles | undefined;
   try {
-    requireOurs(device);
+    requireOurs(device, resolved.readOnly);
+    await removeLeftovers(device);
     const existing = readManifest(device);
     const { hot, cold } = resolved;
     const current =
@@ -92,6 +98,11 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
 }
 
 function deviceFor(options: ResolvedOptions, env: Env): Device {
+  const device = ownDeviceFor(options, env);
+  return options.readOnly ? new OverlayDevice(device) : device;
+}
+
+function ownDeviceFor(options: ResolvedOptions, env: Env): Device {
   if (typeof options.device === 'object') return options.device;
   if (options.device === 'memory') return new MemoryDevice(options.memoryLimitBytes);
   if (options.device === 'null') return new NullDevice();
@@ -102,22 +113,40 @@ function deviceFor(options: ResolvedOptions, env: Env): Device {
  * A directory is ours when it is empty or has our manifest. Names that start with a dot and `lost+found` belong to the
  * file system and those who look after it.
  */
-function requireOurs(device: Device): void {
+function requireOurs(device: Device, readOnly: boolean): void {
   const names = device.list().filter((name) => !name.startsWith('.') && name !== 'lost+found');
   if (names.includes(MANIFEST_NAME)) {
     // It may be another program's: nothing is created beside it, not even a lock, before it was read.
     readManifest(device);
     return;
   }
+  // What an interrupted removal has left is no store any more.
+  if (readManifest(device, DELETED_NAME)) {
+    if (readOnly) throw nothingToRead(device);
+    return;
+  }
   // A temporary manifest alone is what an interrupted first opening leaves.
   const others = names.filter((name) => !isManifestName(name));
-  if (others.length === 0) return;
-  if (others.every((name) => name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name))) {
+  if (others.length === 0) {
+    if (readOnly) throw nothingToRead(device);
+    return;
+  }
+  if (others.every(isOwnName)) {
     throw new KvCorruptionError('The manifest is missing', MANIFEST_NAME, 0);
   }
   throw new KvFormatError(
     `${device.location} is not a store of nestjs-hotcold and not empty (it holds "${others[0]}"). Choose an empty ` +
       `or missing directory.`,
+  );
+}
+
+function nothingToRead({ location }: Device): KvDiskError {
+  const hint = 'With readOnly a store has to be there: check the path, or open it without readOnly once';
+  return new KvDiskError(
+    'open',
+    location,
+    systemError('ENOENT', 'open', `${location}/${MANIFEST_NAME}`),
+    hint,
   );
 }
 
@@ -130,7 +159,7 @@ async function recover(
   segments: SegmentFiles,
   listeners: StoreListeners,
 ): Promise<StoreCore> {
-  const health = new Health((error) => tellAll(listeners.error, error));
+  const health = new Health((error) => tellAll(listeners.error, error), options.readOnly);
   const { current } = manifest;
   const spaces = new Spaces();
   const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
