@@ -17,12 +17,13 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import { isCheckpointName } from './checkpoint-file.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
 import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
@@ -32,10 +33,9 @@ import {
   newManifest,
   readManifest,
   writeManifest,
-  type Manifest,
 } from './manifest.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery, type RecoveryStart } from './recovery.js';
+import { Recovery } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -75,7 +75,8 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
-    const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
+    const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
+    const core = await recoverOrRebuild(opening);
     const closed = await core.parts.commits.open();
     if (!existing) {
       core.parts.opened.created = true;
@@ -112,7 +113,9 @@ function requireOurs(device: Device): void {
   // A temporary manifest alone is what an interrupted first opening leaves.
   const others = names.filter((name) => !isManifestName(name));
   if (others.length === 0) return;
-  if (others.every((name) => name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name))) {
+  const isOurs = (name: string) =>
+    name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name) || isCheckpointName(name);
+  if (others.every(isOurs)) {
     throw new KvCorruptionError('The manifest is missing', MANIFEST_NAME, 0);
   }
   throw new KvFormatError(
@@ -121,15 +124,31 @@ function requireOurs(device: Device): void {
   );
 }
 
-async function recover(
-  options: ResolvedOptions,
-  env: Env,
-  device: Device,
-  manifest: ManifestFile,
-  dictionary: Dictionary,
-  segments: SegmentFiles,
-  listeners: StoreListeners,
-): Promise<StoreCore> {
+interface OpeningParts {
+  options: ResolvedOptions;
+  env: Env;
+  device: Device;
+  manifest: ManifestFile;
+  dictionary: Dictionary;
+  segments: SegmentFiles;
+  listeners: StoreListeners;
+}
+
+/** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
+async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
+  const { device } = parts;
+  let damaged = false;
+  try {
+    return await recover(parts, () => (damaged = true));
+  } catch (error) {
+    if (!damaged) throw error;
+    await forgetCheckpoint(device);
+    return recover(parts, () => undefined);
+  }
+}
+
+async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
+  const { options, env, device, manifest, dictionary, segments, listeners } = parts;
   const health = new Health((error) => tellAll(listeners.error, error));
   const { current } = manifest;
   const spaces = new Spaces();
@@ -139,7 +158,7 @@ async function recover(
   let cold: ColdTier | undefined;
   let core: StoreCore | undefined;
   try {
-    const from = await usableCheckpoint(device, current, segments, coldSegments);
+    const from = await openCheckpoint(device, current, segments, coldSegments);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
@@ -154,7 +173,10 @@ async function recover(
           pacer,
           segments: coldSegments,
           from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
-          onIndexDamage: () => core?.checkpointer?.forget(),
+          onIndexDamage: () => {
+            onIndexDamage();
+            core?.checkpointer?.forget();
+          },
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
@@ -230,21 +252,6 @@ async function recover(
     coldSegments.close();
     throw error;
   }
-}
-
-/** The checkpoint, if it belongs to the logs as they are, and where they have to be replayed from. */
-async function usableCheckpoint(
-  device: Device,
-  manifest: Manifest,
-  hot: SegmentFiles,
-  cold: SegmentFiles,
-): Promise<(OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined> {
-  const opened = await openCheckpoint(device, manifest);
-  if (!opened) return undefined;
-  const { state } = opened.checkpoint;
-  const hotStart = recoveryStart(hot, manifest.hot, state.hot);
-  const coldStart = recoveryStart(cold, manifest.cold, state.cold);
-  return hotStart === false || coldStart === false ? undefined : { ...opened, hotStart, coldStart };
 }
 
 /** Listeners' own failures are their own affair: what happened is handled the same with and without them. */
