@@ -191,6 +191,7 @@ export class Checkpointer {
       manifest.current.storeId,
       this.last,
     );
+    let named = false;
     try {
       const coldIndex = await cold.index.persist();
       this.slices.restart();
@@ -208,6 +209,7 @@ export class Checkpointer {
         tier: cold.state,
       });
       this.assertUseful();
+      named = true;
       await manifest.replace((current) => ({
         ...current,
         hot: { ...current.hot, synced: commits.synced },
@@ -218,7 +220,8 @@ export class Checkpointer {
       this.assertUseful();
       return checkpoint;
     } catch (error) {
-      writer.abandon();
+      // A replacement that failed may still have put the manifest there: it finds the one or the other.
+      if (!named || this.useless) writer.abandon();
       throw error;
     }
   }

@@ -43,7 +43,7 @@ export async function openCheckpoint(
 ): Promise<OpenedCheckpoint | undefined> {
   const image = readCheckpoint(device, manifest);
   if (!image) {
-    if (manifest.checkpoint !== undefined) await forgetCheckpoint(device);
+    await forgetCheckpoint(device, manifest);
     return undefined;
   }
   const { state, files } = image.checkpoint;
@@ -54,12 +54,13 @@ export async function openCheckpoint(
 }
 
 /**
- * Removes a checkpoint that is of no use, durably: the chunks that are written from now on may be taken for its own.
+ * Removes a checkpoint that is of no use, and what others left. Durably, if the manifest names it: chunks that are
+ * written from now on could be taken for its own.
  * @throws KvDiskError
  */
-export async function forgetCheckpoint(device: Device): Promise<void> {
+export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest): Promise<void> {
   await removeCheckpoints(device, new Set());
-  await device.syncDirectory();
+  if (checkpoint !== undefined) await device.syncDirectory();
 }
 
 function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {

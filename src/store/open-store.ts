@@ -136,13 +136,13 @@ interface OpeningParts {
 
 /** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
 async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
-  const { device } = parts;
+  const { device, manifest } = parts;
   let damaged = false;
   try {
     return await recover(parts, () => (damaged = true));
   } catch (error) {
     if (!damaged) throw error;
-    await forgetCheckpoint(device);
+    await forgetCheckpoint(device, manifest.current);
     return recover(parts, () => undefined);
   }
 }
