@@ -190,7 +190,8 @@ describe('openings, cut off at every call', () => {
   it('lose nothing where the manifest that truncates a log was in its place, but not durably', async () => {
     const phases = new Phases();
     const { history, found, store } = await prepare(SEED + 2);
-    await history.rewrite(store);
+    // So much that whole segments are removed.
+    for (let i = 0; i < 8; i++) await history.fill(store);
     found.on = true;
     await store.compact({ full: true });
     found.on = false;

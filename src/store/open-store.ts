@@ -71,7 +71,10 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const { hot, cold } = resolved;
     const current =
       existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
-    if (!existing) await writeManifest(device, current);
+    // A process that was killed may have put it there without making that durable: before files are removed that only
+    // an older one needs, it has to be the one that stays.
+    if (existing) await device.syncDirectory();
+    else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
