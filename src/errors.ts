@@ -100,9 +100,9 @@ export class KvCorruptionError extends KvError {
     readonly file: string,
     /** Logical address of the damage in the log, or byte position in the file. */
     readonly address: number,
-    options?: { cause?: unknown },
+    { remedy = 'Restore a backup of the directory.', ...options }: { cause?: unknown; remedy?: string } = {},
   ) {
-    super(`${message} (file ${file}, address ${address}). Restore a backup of the directory.`, options);
+    super(`${message} (file ${file}, address ${address}). ${remedy}`, options);
   }
 }
 

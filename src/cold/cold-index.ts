@@ -12,6 +12,7 @@
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
+import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
@@ -205,7 +206,11 @@ export class ColdIndex {
    * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending, and is found as before
    */
   async flush(slices: Slices): Promise<void> {
-    await this.merger.flush(slices);
+    try {
+      await this.merger.flush(slices);
+    } catch (error) {
+      throw this.told(error);
+    }
     this.limitPending();
   }
 
@@ -230,7 +235,11 @@ export class ColdIndex {
       const address = chunks.addressOf(directory.placeOf(slot));
       let chunk = chunks.inMemory(address);
       if (!chunk) {
-        chunk = chunks.atOnce(address, this.options.pacer);
+        try {
+          chunk = chunks.atOnce(address, this.options.pacer);
+        } catch (error) {
+          throw this.told(error);
+        }
         if (!chunk) return undefined;
         chunks.cache.put(address, chunk);
       }
@@ -310,6 +319,20 @@ export class ColdIndex {
     await this.chunks.close();
   }
 
+  private readInOrder(address: LogAddress): ChunkView | undefined {
+    try {
+      return this.chunks.inOrder(address, this.options.pacer, true);
+    } catch (error) {
+      throw this.told(error);
+    }
+  }
+
+  /** Damage that somebody is told of is also told to whoever can have the index built anew. */
+  private told(error: unknown): unknown {
+    if (error instanceof KvCorruptionError) this.options.onDamage?.();
+    return error;
+  }
+
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
   private async readPlace(hashLow: number, place: number): Promise<ChunkView | undefined> {
     const { directory, chunks } = this;
@@ -322,7 +345,7 @@ export class ColdIndex {
     }
     // Merged or collected meanwhile: its file may even be gone.
     if (directory.placeOf(directory.slotOf(hashLow)) !== place) return undefined;
-    if (failure) throw failure.error;
+    if (failure) throw this.told(failure.error);
     return chunk;
   }
 
@@ -380,10 +403,7 @@ export class ColdIndex {
       let chunk: ChunkView | undefined;
       if (place !== 0) {
         const address = chunks.addressOf(place);
-        chunk =
-          chunks.inMemory(address) ??
-          chunks.inOrder(address, this.options.pacer, true) ??
-          (await this.readPlace(slot, place));
+        chunk = chunks.inMemory(address) ?? this.readInOrder(address) ?? (await this.readPlace(slot, place));
         if (!chunk) continue;
       }
       const width = directory.widthOf(slot);

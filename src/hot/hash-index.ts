@@ -271,9 +271,14 @@ export class HashIndex {
    * An index as a checkpoint has it.
    * @param shape as it was when the last chunk was written
    * @param chunks of `chunkBytes` each; they belong to the index from now on
+   * @param begin of the log: what a truncation has left since is not taken over
    * @returns `undefined` when shape and chunks do not fit together
    */
-  static from(shape: HashIndexShape, chunks: Uint32Array[]): HashIndex | undefined {
+  static from(
+    shape: HashIndexShape,
+    chunks: Uint32Array[],
+    begin: LogAddress = NO_ADDRESS,
+  ): HashIndex | undefined {
     const { level, split, primary, overflow } = shape;
     const primaryChunks = Math.ceil(primary / CHUNK_BUCKETS);
     const fits =
@@ -285,11 +290,11 @@ export class HashIndex {
     index.primary.take(chunks.slice(0, primaryChunks), primary);
     index.overflow.take(chunks.slice(primaryChunks), overflow);
     index.foundChunk = chunks[0];
-    return index.recount() ? index : undefined;
+    return index.recount(begin) ? index : undefined;
   }
 
-  /** Counts entries, and finds the overflow buckets that no bucket links to. */
-  private recount(): boolean {
+  /** Counts the entries from `begin` on, drops others, and finds the overflow buckets that no bucket links to. */
+  private recount(begin: LogAddress): boolean {
     const { overflow, primary } = this;
     const linked = new Uint8Array(overflow.count);
     this.entries = 0;
@@ -298,7 +303,14 @@ export class HashIndex {
       for (let bucket = first; ;) {
         const chunk = chunks[bucket >>> CHUNK_BITS];
         const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) if (chunk[at + 1] !== 0) this.entries++;
+        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+          if (chunk[at + 1] === 0) continue;
+          if (addressOf(chunk, at) >= begin) this.entries++;
+          else {
+            chunk[CHANGED_WORD] = 1;
+            chunk[at] = chunk[at + 1] = 0;
+          }
+        }
         const link = chunk[base + LINK_WORD];
         if (link === 0) break;
         if (link > overflow.count || linked[link - 1] === 1) return false;
@@ -311,8 +323,10 @@ export class HashIndex {
       if (linked[bucket] === 1) continue;
       const chunk = overflow.chunks[bucket >>> CHUNK_BITS];
       const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-      chunk.fill(0, base, base + LINK_WORD + 1);
       this.freeOverflow.push(bucket);
+      if (chunk.subarray(base, base + LINK_WORD + 1).every((word) => word === 0)) continue;
+      chunk[CHANGED_WORD] = 1;
+      chunk.fill(0, base, base + LINK_WORD + 1);
     }
     return true;
   }

@@ -126,28 +126,42 @@ export class Checkpoint<S = unknown> {
 
 /** Writes a checkpoint. It is none before `finish` has resolved. */
 export class CheckpointWriter<S> {
-  private readonly file: DeviceFile;
   private readonly sections: Record<string, Place[]> = {};
   private readonly buffer = new Uint8Array(WRITE_BYTES);
   private buffered = 0;
   private position = 0;
-  /** The checkpoint before, if its files may be needed on. */
-  private readonly previous: Checkpoint | undefined;
 
-  constructor(
+  private constructor(
     private readonly device: Device,
+    private readonly file: DeviceFile,
     readonly number: number,
     private readonly storeId: string,
-    previous: Checkpoint | undefined,
-  ) {
-    if (previous && previous.numbers().size < MAX_FILES) this.previous = previous;
-    this.file = device.open(checkpointName(number), { create: true });
-    this.file.truncate(0);
-  }
+    /** The checkpoint before, if its files may be needed on. */
+    private readonly previous: Checkpoint | undefined,
+  ) {}
 
-  /** Whether blocks that have not changed need not be written. */
-  get isIncremental(): boolean {
-    return this.previous !== undefined;
+  /**
+   * Begins a checkpoint.
+   * @param previous blocks that have not changed since that one need not be written
+   * @throws KvDiskError
+   */
+  static begin<S>(
+    device: Device,
+    number: number,
+    storeId: string,
+    previous: Checkpoint | undefined,
+  ): CheckpointWriter<S> {
+    const kept = previous && previous.numbers().size < MAX_FILES ? previous : undefined;
+    const file = device.open(checkpointName(number), { create: true });
+    const writer = new CheckpointWriter<S>(device, file, number, storeId, kept);
+    try {
+      // One of an attempt that failed may have left the name.
+      file.truncate(0);
+    } catch (error) {
+      writer.abandon();
+      throw error;
+    }
+    return writer;
   }
 
   /**

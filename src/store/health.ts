@@ -6,6 +6,15 @@
  */
 import { KvDiskError, KvOverloadedError, KvReadOnlyError, type KvError } from '../errors.js';
 
+/**
+ * Whether the disk was full, and the same bytes can be written later. Not where a sync failed, whatever it says: bytes
+ * that it should have kept may be gone, so nothing that comes later can be trusted.
+ */
+export function isFull(error: unknown): boolean {
+  if (error instanceof KvOverloadedError) return true;
+  return error instanceof KvDiskError && error.full && error.operation !== 'sync';
+}
+
 export class Health {
   /** Why the store takes no writes any more. */
   failure: KvReadOnlyError | undefined;

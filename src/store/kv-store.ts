@@ -156,7 +156,8 @@ export class KvStore extends KeySpace {
 
   /**
    * Writes both indexes beside the logs, so that the next opening reads them instead of the logs; and makes everything
-   * durable that was written before. Works beside reads and writes, in slices. Checkpoints are taken at close and by
+   * durable that was written before. Works beside reads and writes, in slices, and waits for a compaction that is under
+   * way; if a checkpoint is waited for or under way already, the call joins it. Checkpoints are taken at close and by
    * amount of log, too: a call is for whoever wants a fast restart after a crash at a certain moment.
    *
    * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
@@ -166,12 +167,14 @@ export class KvStore extends KeySpace {
    */
   async checkpoint(): Promise<KvCheckpointReport> {
     this.core.assertWritable();
-    const { checkpointer, compactor } = this.core;
-    if (!checkpointer || !compactor)
+    const { compactor, parts } = this.core;
+    if (!compactor)
       throw new KvReadOnlyError(
         "There is nothing to write a checkpoint on with the 'null' device: it forgets.",
       );
-    return compactor.between(() => checkpointer.take());
+    // One that is under way need not have everything that was written before the call.
+    await parts.commits.commit();
+    return compactor.checkpoint();
   }
 
   /** Counters since the store was opened, and sizes as of now. */
@@ -212,7 +215,8 @@ export class KvStore extends KeySpace {
     try {
       await checkpointer.take();
     } catch (error) {
-      parts.onError(error instanceof Error ? error : new Error(String(error)));
+      // A failure that lasts was told by whoever noticed it.
+      if (!parts.health.failure) parts.onError(error as Error);
     }
   }
 

@@ -39,6 +39,8 @@ export interface LogManifest {
    * of the cold log, the last one there was when the manifest was written.
    */
   closed?: { tail: LogAddress; commit: number };
+  /** Of the hot log, number of a later commit on stable storage: the last one when a checkpoint was taken. */
+  synced?: number;
 }
 
 export interface Manifest {

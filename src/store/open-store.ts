@@ -25,7 +25,7 @@ import type { KvCompactionReport } from './compactor.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
@@ -36,11 +36,10 @@ import {
   newManifest,
   readManifest,
   writeManifest,
-  type Manifest,
 } from './manifest.js';
 import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery, type RecoveryStart } from './recovery.js';
+import { Recovery } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -77,11 +76,15 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     const { hot, cold } = resolved;
     const current =
       existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
-    if (!existing) await writeManifest(device, current);
+    // A process that was killed may have put it there without making that durable: before files are removed that only
+    // an older one needs, it has to be the one that stays.
+    if (existing) await device.syncDirectory();
+    else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
-    const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
+    const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
+    const core = await recoverOrRebuild(opening);
     const closed = await core.parts.commits.open();
     if (!existing) {
       core.parts.opened.created = true;
@@ -150,15 +153,31 @@ function nothingToRead({ location }: Device): KvDiskError {
   );
 }
 
-async function recover(
-  options: ResolvedOptions,
-  env: Env,
-  device: Device,
-  manifest: ManifestFile,
-  dictionary: Dictionary,
-  segments: SegmentFiles,
-  listeners: StoreListeners,
-): Promise<StoreCore> {
+interface OpeningParts {
+  options: ResolvedOptions;
+  env: Env;
+  device: Device;
+  manifest: ManifestFile;
+  dictionary: Dictionary;
+  segments: SegmentFiles;
+  listeners: StoreListeners;
+}
+
+/** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
+async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
+  const { device, manifest } = parts;
+  let damaged = false;
+  try {
+    return await recover(parts, () => (damaged = true));
+  } catch (error) {
+    if (!damaged) throw error;
+    await forgetCheckpoint(device, manifest.current);
+    return recover(parts, () => undefined);
+  }
+}
+
+async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
+  const { options, env, device, manifest, dictionary, segments, listeners } = parts;
   const health = new Health((error) => tellAll(listeners.error, error), options.readOnly);
   const { current } = manifest;
   const spaces = new Spaces();
@@ -168,7 +187,7 @@ async function recover(
   let cold: ColdTier | undefined;
   let core: StoreCore | undefined;
   try {
-    const from = await usableCheckpoint(device, current, segments, coldSegments);
+    const from = await openCheckpoint(device, current, segments, coldSegments);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
@@ -183,7 +202,10 @@ async function recover(
           pacer,
           segments: coldSegments,
           from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
-          onIndexDamage: () => core?.checkpointer?.forget(),
+          onIndexDamage: () => {
+            onIndexDamage();
+            core?.checkpointer?.forget();
+          },
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
@@ -259,21 +281,6 @@ async function recover(
     coldSegments.close();
     throw error;
   }
-}
-
-/** The checkpoint, if it belongs to the logs as they are, and where they have to be replayed from. */
-async function usableCheckpoint(
-  device: Device,
-  manifest: Manifest,
-  hot: SegmentFiles,
-  cold: SegmentFiles,
-): Promise<(OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined> {
-  const opened = await openCheckpoint(device, manifest);
-  if (!opened) return undefined;
-  const { state } = opened.checkpoint;
-  const hotStart = recoveryStart(hot, manifest.hot, state.hot);
-  const coldStart = recoveryStart(cold, manifest.cold, state.cold);
-  return hotStart === false || coldStart === false ? undefined : { ...opened, hotStart, coldStart };
 }
 
 /** Listeners' own failures are their own affair: what happened is handled the same with and without them. */

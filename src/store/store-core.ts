@@ -89,6 +89,7 @@ export class StoreCore {
       ...parts,
       cold,
       checkpointer: this.checkpointer,
+      assertOpen: () => this.assertOpen(),
       reads: this.reads,
       // Its own, because it hashes between two looks of a caller at his key's hash.
       hash: hash.copy(),
