@@ -108,6 +108,6 @@ describe.each([
       expect(states).toBeGreaterThanOrEqual(450);
       for (const phase of PHASES) expect([phase, hits.get(phase) ?? 0]).not.toEqual([phase, 0]);
     },
-    60_000 * RUNS,
+    120_000 * RUNS,
   );
 });
