@@ -297,16 +297,21 @@ export class HashIndex {
   private recount(begin: LogAddress): boolean {
     const { overflow, primary } = this;
     const linked = new Uint8Array(overflow.count);
-    this.entries = 0;
+    const beginHigh = Math.floor(begin / 8 / TWO_32);
+    const beginLow = (begin / 8) % TWO_32;
+    let entries = 0;
     for (let first = 0; first < primary.count; first++) {
       let chunks = primary.chunks;
       for (let bucket = first; ;) {
         const chunk = chunks[bucket >>> CHUNK_BITS];
         const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
         for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-          if (chunk[at + 1] === 0) continue;
-          if (addressOf(chunk, at) >= begin) this.entries++;
-          else {
+          const word = chunk[at + 1];
+          if (word === 0) continue;
+          const high = word & ADDRESS_HIGH_MASK;
+          if (high > beginHigh || (high === beginHigh && chunk[at] >= beginLow)) {
+            entries++;
+          } else {
             chunk[CHANGED_WORD] = 1;
             chunk[at] = chunk[at + 1] = 0;
           }
@@ -319,6 +324,7 @@ export class HashIndex {
         chunks = overflow.chunks;
       }
     }
+    this.entries = entries;
     for (let bucket = 0; bucket < linked.length; bucket++) {
       if (linked[bucket] === 1) continue;
       const chunk = overflow.chunks[bucket >>> CHUNK_BITS];

@@ -20,6 +20,10 @@ const FORMAT = 1;
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;
 
+/** Blocks that lie one behind the other are read so many bytes, and so many of them, at a time. */
+const READ_BYTES = 4 * 1024 * 1024;
+const MAX_RUN = 1024;
+
 /** Blocks may lie in so many files; then all are written again. */
 const MAX_FILES = 4;
 
@@ -97,31 +101,56 @@ export class Checkpoint<S = unknown> {
   }
 
   /**
-   * Reads the blocks of a section.
+   * Reads the blocks of a section. Their lengths are multiples of 4.
    * @returns `undefined` when one of them is missing or damaged
    * @throws KvDiskError
    */
   section(name: string): Uint8Array[] | undefined {
-    const files = new Map<number, DeviceFile>();
+    const places = this.table.sections[name] ?? [];
     const names = new Set(this.device.list());
+    const files = new Map<number, DeviceFile>();
     const blocks: Uint8Array[] = [];
     try {
-      for (const [number, position, length, checksum] of this.table.sections[name] ?? []) {
+      while (blocks.length < places.length) {
+        // Those that lie one behind the other are read together.
+        const run = runFrom(places, blocks.length);
+        const [number, position] = run[0];
         let file = files.get(number);
         if (!file) {
           if (!names.has(checkpointName(number))) return undefined;
           file = this.device.open(checkpointName(number), { create: false });
           files.set(number, file);
         }
-        const block = bytesAt(file, position, length);
-        if (!block || crc32(block) !== checksum) return undefined;
-        blocks.push(block);
+        const bytes = bytesAt(file, position, lengthOf(run));
+        if (!bytes) return undefined;
+        for (const [, start, length, checksum] of run) {
+          const block = bytes.subarray(start - position, start - position + length);
+          if (crc32(block) !== checksum) return undefined;
+          blocks.push(block);
+        }
       }
       return blocks;
     } finally {
       for (const file of files.values()) file.close();
     }
   }
+}
+
+/** The places from `first` on that lie one behind the other in the same file, up to `READ_BYTES`. */
+function runFrom(places: readonly Place[], first: number): Place[] {
+  const [number, start] = places[first];
+  let end = start;
+  let count = 0;
+  for (const [checkpoint, position, length] of places.slice(first, first + MAX_RUN)) {
+    if (checkpoint !== number || position !== end || (count > 0 && end - start + length > READ_BYTES)) break;
+    end += length;
+    count++;
+  }
+  return places.slice(first, first + count);
+}
+
+function lengthOf(run: readonly Place[]): number {
+  return run.reduce((sum, [, , length]) => sum + length, 0);
 }
 
 /** Writes a checkpoint. It is none before `finish` has resolved. */

@@ -80,7 +80,9 @@ function readImage(device: Device, manifest: Manifest): CheckpointImage | undefi
   const { hotIndex, coldIndex } = checkpoint.state;
   if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.chunks)) return undefined;
   const [chunks, blocks, pending] = [HOT_INDEX, DIRECTORY, PENDING].map((name) =>
-    checkpoint.section(name)?.map((bytes) => new Uint32Array(bytes.buffer)),
+    checkpoint
+      .section(name)
+      ?.map(({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length >> 2)),
   );
   if (!chunks || !blocks || pending?.length !== 1) return undefined;
   const index = HashIndex.from(hotIndex, chunks, manifest.hot.begin);
@@ -89,7 +91,7 @@ function readImage(device: Device, manifest: Manifest): CheckpointImage | undefi
   return {
     checkpoint,
     index,
-    coldIndex: { shape: coldIndex, directory, pending: new Int32Array(pending[0].buffer) },
+    coldIndex: { shape: coldIndex, directory, pending: new Int32Array(pending[0]) },
   };
 }
 
