@@ -4,11 +4,21 @@
  */
 import {
   KvCorruptionError,
+  KvReadOnlyError,
   KvStore,
   type KvCompactionReport,
   type KvStoreOptions,
 } from 'nestjs-hotcold/store';
-import { COMPACTING, differences, MIB, openOn, PATH, turns, valueOf } from './support/compacting.js';
+import {
+  COMPACTING,
+  differences,
+  HeldReads,
+  MIB,
+  openOn,
+  PATH,
+  turns,
+  valueOf,
+} from './support/compacting.js';
 import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
 
 jest.setTimeout(60_000);
@@ -21,6 +31,7 @@ let store: KvStore;
 let expected: Map<string, unknown>;
 let reports: KvCompactionReport[];
 let errors: Error[];
+let held: HeldReads | undefined;
 
 async function open(options: KvStoreOptions = SCHEDULED): Promise<void> {
   store = await openOn(disk, options);
@@ -36,6 +47,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
+  held?.release();
+  held = undefined;
   await store.close().catch(() => undefined);
 });
 
@@ -326,6 +339,24 @@ describe('writers', () => {
     }
     expect(store.stats().compaction.running).toBe(true);
     for (const outcome of await Promise.all(outcomes)) expect(outcome).toBeInstanceOf(Error);
+    await settled();
+  });
+
+  it('are told of a failed commit at once, however long compaction takes', async () => {
+    const reads = new HeldReads(disk);
+    held = reads;
+    await open({ ...SCHEDULED, durability: { level: 'always' }, env: reads.env });
+    // The first read of the compaction does not come back.
+    reads.hold('before');
+    for (let i = 0; reads.held === 0; i++) await Promise.race([put(`k${i}`, 0), turns(20)]);
+    const waiting = Array.from({ length: 30 }, (_, i) => put(`more ${i}`, 0).catch(() => undefined));
+    await turns(20);
+    disk.failAt({ operation: 'sync', path: '.log', nth: 1, code: 'EIO', sticky: true });
+    const told = put('last', 0).catch((error: Error) => error);
+    expect(await Promise.race([told, turns(100)])).toBeInstanceOf(KvReadOnlyError);
+    expect(store.stats().compaction.running).toBe(true);
+    reads.release();
+    await Promise.all(waiting);
     await settled();
   });
 });

@@ -389,6 +389,20 @@ describe('disk space', () => {
     await check();
   });
 
+  it('that was given back is not read again, by synchronous reads either', async () => {
+    const short = Array.from({ length: 3000 }, (_, i) => `short${i}`);
+    for (const key of short) await store.set(key, valueOf(key, 0, 1000), { ttl: '1h' });
+    await full();
+    const [first] = segmentsOf(disk, 'cold');
+    disk.clock.advance(2 * 3_600_000);
+    await full();
+    expect(segmentsOf(disk, 'cold')).not.toContain(first);
+    for (const key of short.slice(0, 300)) {
+      await turns(1);
+      expect(await store.get(key)).toBeUndefined();
+    }
+  });
+
   it('of a cleared store is given back, by one run, tombstones included', async () => {
     await fill(0, 300);
     for (let i = 0; i < 30; i++) await store.delete(`k${i}`);

@@ -6,46 +6,85 @@ import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { KvLockedError, KvStore } from 'nestjs-hotcold/store';
 import { startChild } from './support/built-store.js';
+import { SeededRandom } from './support/seeded-random.js';
+import { RUNS, SEED, tally } from './support/tally.js';
 import { missingPath } from './support/temp-directory.js';
 
-const RACES = 20;
-/** How long a child takes to start, at most; they wait for the same moment. */
-const HEAD_START_MS = 700;
+const RACES = 100 * RUNS;
+/** How long a line takes to reach a child, at most; they wait for the same moment. */
+const HEAD_START_MS = 10;
 
-const outcome = (line: string) => !line.startsWith('ready');
+/** A process that opens directories. */
+class Opener {
+  readonly child = startChild('opener', {});
+  private answers = 1;
+
+  get pid(): number | undefined {
+    return this.child.process.pid;
+  }
+
+  /** The answer to a request. */
+  ask(request: object | 'close'): Promise<string> {
+    const number = this.answers++;
+    this.child.process.stdin?.write(`${request === 'close' ? request : JSON.stringify(request)}\n`);
+    return this.child.lineAt(number);
+  }
+
+  async end(): Promise<void> {
+    this.child.process.stdin?.end();
+    expect(await this.child.ended).toBe(0);
+  }
+}
+
+/** A process that has opened a directory with this outcome. */
+async function opener(request: object, outcome: string): Promise<Opener['child']> {
+  const started = new Opener();
+  await started.child.line((line) => line === 'ready');
+  expect(await started.ask(request)).toBe(outcome);
+  return started.child;
+}
 
 describe('two processes', () => {
-  it(`race for one directory ${RACES} times: one winner, and the other gets its pid`, async () => {
-    const race = async (path: string) => {
-      const atMs = Date.now() + HEAD_START_MS;
-      const children = [0, 1].map(() => startChild('opener', { path, atMs }));
-      const results = await Promise.all(children.map((child) => child.line(outcome)));
-      const winner = results.indexOf('open');
-      const pid = children[winner]?.process.pid;
-      expect(results.toSorted()).toEqual([`locked ${pid}`, 'open']);
-      for (const child of children) child.process.stdin?.end();
-      expect(await Promise.all(children.map((child) => child.ended))).toEqual([0, 0]);
-    };
-    // Half of them for a directory that is new, half for the same one again.
-    const path = missingPath();
-    for (let i = 0; i < RACES / 2; i++) await Promise.all([race(path), race(missingPath())]);
-    const store = await KvStore.open({ path });
-    expect(await store.get('opened')).toBe(RACES / 2);
-    await store.close();
-  }, 90_000);
+  it(
+    `race for one directory ${RACES} times: one winner, and the other gets its pid`,
+    async () => {
+      const openers = [new Opener(), new Opener()];
+      await Promise.all(openers.map(({ child }) => child.line((line) => line === 'ready')));
+      const race = async (path: string) => {
+        const atMs = Date.now() + HEAD_START_MS;
+        const results = await Promise.all(openers.map((opener) => opener.ask({ path, atMs })));
+        const winner = results.indexOf('open');
+        expect(results.toSorted()).toEqual([`locked ${openers[winner]?.pid}`, 'open']);
+        await Promise.all(openers.map((opener) => opener.ask('close')));
+      };
+      // Half of them for a directory that is new, half for the same one again.
+      const path = missingPath();
+      for (let i = 0; i < RACES / 2; i++) {
+        await race(path);
+        await race(missingPath());
+      }
+      await Promise.all(openers.map((opener) => opener.end()));
+      const store = await KvStore.open({ path });
+      expect(await store.get('opened')).toBe(RACES / 2);
+      await store.close();
+      tally({ races: RACES });
+    },
+    90_000 * RUNS,
+  );
 
   it('follow each other at once, when the first is killed', async () => {
     const path = missingPath();
     for (let i = 1; i <= 5; i++) {
-      const child = startChild('opener', { path, atMs: 0 });
-      await child.line((line) => line === 'open');
+      const opener = new Opener();
+      await opener.child.line((line) => line === 'ready');
+      expect(await opener.ask({ path, atMs: 0 })).toBe('open');
       await expect(KvStore.open({ path })).rejects.toMatchObject({
         code: 'KV_LOCKED',
         path,
-        holder: { pid: child.process.pid },
+        holder: { pid: opener.pid },
       });
-      child.process.kill('SIGKILL');
-      await child.ended;
+      opener.child.process.kill('SIGKILL');
+      await opener.child.ended;
       const begun = Date.now();
       const store = await KvStore.open({ path });
       expect(Date.now() - begun).toBeLessThan(1000);
@@ -58,50 +97,51 @@ describe('two processes', () => {
 describe('processes that read, and one that writes', () => {
   const READERS = 2;
 
-  it(`race for one directory ${RACES / 2} times: the writer, or all of the readers`, async () => {
-    const path = missingPath();
-    await (await KvStore.open({ path })).close();
-    const race = async (path: string) => {
-      const atMs = Date.now() + HEAD_START_MS;
-      // Now and then the one or the others come a little later.
-      const late = Math.floor(Math.random() * 80) - 40;
-      const writer = startChild('opener', { path, atMs: atMs + late });
-      const readers = Array.from({ length: READERS }, () =>
-        startChild('opener', { path, atMs, readOnly: true }),
-      );
-      const [result, ...results] = await Promise.all(
-        [writer, ...readers].map((child) => child.line(outcome)),
-      );
-      const { pid } = writer.process;
-      if (result === 'open') expect(results).toEqual(results.map(() => `locked ${pid}`));
-      else expect([result, ...results]).toEqual(['locked by readers', ...results.map(() => 'open')]);
-      for (const child of [writer, ...readers]) child.process.stdin?.end();
-      await Promise.all([writer, ...readers].map((child) => child.ended));
-    };
-    for (let i = 0; i < RACES / 2; i++) await race(path);
-    const store = await KvStore.open({ path, readOnly: true });
-    expect((await store.get<number>('opened')) ?? 0).toBeLessThanOrEqual(RACES / 2);
-    await store.close();
-  }, 90_000);
+  it(
+    `race for one directory ${RACES / 2} times: the writer, or all of the readers`,
+    async () => {
+      const path = missingPath();
+      await (await KvStore.open({ path })).close();
+      const writer = new Opener();
+      const readers = Array.from({ length: READERS }, () => new Opener());
+      await Promise.all([writer, ...readers].map(({ child }) => child.line((line) => line === 'ready')));
+      const random = new SeededRandom(SEED);
+      for (let i = 0; i < RACES / 2; i++) {
+        const atMs = Date.now() + 2 * HEAD_START_MS;
+        // Now and then the one or the others come a little later.
+        const late = random.below(2 * HEAD_START_MS) - HEAD_START_MS;
+        const [result, ...results] = await Promise.all([
+          writer.ask({ path, atMs: atMs + late }),
+          ...readers.map((reader) => reader.ask({ path, atMs, readOnly: true })),
+        ]);
+        if (result === 'open') expect(results).toEqual(results.map(() => `locked ${writer.pid}`));
+        else {
+          expect(result).toBe('locked by readers');
+          for (const read of results) expect(read).toMatch(/^read /);
+        }
+        await Promise.all([writer, ...readers].map((opener) => opener.ask('close')));
+      }
+      await Promise.all([writer, ...readers].map((opener) => opener.end()));
+      const store = await KvStore.open({ path, readOnly: true });
+      expect((await store.get<number>('opened')) ?? 0).toBeLessThanOrEqual(RACES / 2);
+      await store.close();
+    },
+    90_000 * RUNS,
+  );
 
   it('follow each other at once, whoever is killed; readers find what a killed writer had made durable', async () => {
     const path = missingPath();
     for (let round = 1; round <= 3; round++) {
-      const writer = startChild('opener', { path, atMs: 0 });
-      await writer.line((line) => line === 'open');
-      const startReader = async () => {
-        const reader = startChild('opener', { path, atMs: 0, readOnly: true });
-        expect(await reader.line((line) => line.startsWith('read '))).toBe(`read ${round}`);
-        return reader;
-      };
+      const { process: writer, ended } = await opener({ path, atMs: 0 }, 'open');
+      const startReader = () => opener({ path, atMs: 0, readOnly: true }, `read ${round}`);
       await expect(KvStore.open({ path, readOnly: true })).rejects.toMatchObject({
         code: 'KV_LOCKED',
-        holder: { pid: writer.process.pid },
+        holder: { pid: writer.pid },
       });
       // What it had counted is durable by now.
       await new Promise((resolve) => setTimeout(resolve, 500));
-      writer.process.kill('SIGKILL');
-      await writer.ended;
+      writer.kill('SIGKILL');
+      await ended;
       // A tail that was torn in the middle.
       const last =
         readdirSync(path)

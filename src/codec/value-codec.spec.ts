@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { KvDiskError, KvEncodingError } from '../errors.js';
 import { MAX_VALUE_DEPTH } from '../limits.js';
 import { ValueCodec, type ValueStructure } from './value-codec.js';
+import { RUNS, SEED, tally } from '../../test/support/tally.js';
 
 const noted = (_added: ValueStructure[]): void => {};
 
@@ -432,6 +433,11 @@ describe('memory', () => {
 });
 
 describe('hostile bytes', () => {
+  jest.setTimeout(60_000 * RUNS);
+  const MUTANTS = 20_000 * RUNS;
+  const seed = process.env.SEED === undefined ? {} : { seed: SEED };
+  afterAll(() => tally({ mutants: MUTANTS }));
+
   /** What reads them may answer with a value or with one kind of error, and goes on as before. */
   function feed(codec: ValueCodec, bytes: Uint8Array): void {
     try {
@@ -475,7 +481,7 @@ describe('hostile bytes', () => {
           bytes = Buffer.concat([bytes.subarray(0, at), insert, bytes.subarray(at + remove)]);
         feed(codec, bytes);
       }),
-      { numRuns: 2000 },
+      { numRuns: MUTANTS / 2, ...seed },
     );
     expect(decoded(codec, valid)).toEqual(sample);
     expect(roundTrip(sample, codec)).toEqual(sample);
@@ -486,7 +492,7 @@ describe('hostile bytes', () => {
     const valid = encoded(codec, sample);
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 40 }), (bytes) => feed(codec, bytes)),
-      { numRuns: 2000 },
+      { numRuns: MUTANTS / 2, ...seed },
     );
     expect(decoded(codec, valid)).toEqual(sample);
   });

@@ -13,6 +13,7 @@ import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import { isIntact, KIND_CHUNK, KIND_MASK, totalBytes } from '../log/record.js';
+import { scanSegment } from '../log/scan.js';
 import { SegmentFiles, type SegmentLength } from '../log/segment-files.js';
 import { readBytesOf } from '../log/size-class.js';
 import type { Slices } from '../log/slices.js';
@@ -236,36 +237,28 @@ export class ChunkLog {
   }
 
   /**
-   * Visits the chunks of the oldest segment in order, page by page. `visit` may append; it gets the chunk, its record
-   * and its place.
+   * Visits the chunks of the oldest segment in order. `visit` may append; it gets the chunk, its record and its place.
    * @throws KvCorruptionError where the log is damaged
    */
   async visitOldest(
     slices: Slices,
     visit: (chunk: ChunkView, words: Int32Array, at: number, place: number) => void,
   ): Promise<void> {
-    const { segments, pageSize } = this;
-    // It may end early: a log that is opened again goes on in a new segment.
-    const oldest = segments.segmentOf(this.log.begin);
-    const end = segments.startOf(oldest) + segments.sizeOf(oldest);
-    const bytes = new Uint8Array(pageSize);
-    const words = new Int32Array(bytes.buffer);
+    const { log, segments } = this;
     const view = new ChunkView();
-    for (let address: number = this.log.begin; address < end;) {
-      const length = pageSize - (address % pageSize);
-      const available = await segments.read(address as LogAddress, bytes, length);
-      for (let at = 0; at < length >> 2;) {
-        const here = (address + at * 4) as LogAddress;
-        if (!isIntact(words, at, available - at * 4, here, segments.salt)) throw this.damaged(here);
-        if ((words[at + 1] & KIND_MASK) === KIND_CHUNK) {
-          visit(view.setRecord(words, at), words, at, (here / 8) % TWO_32);
-        }
-        at += totalBytes(words, at) >> 2;
-        if (this.crowded) await this.written();
-        if (slices.over) await slices.next();
-      }
-      address += length;
-    }
+    const rest = async (): Promise<void> => {
+      if (this.crowded) await this.written();
+      if (slices.over) await slices.next();
+    };
+    // The pages of an earlier life may have been of another size, so records are followed from one to the next.
+    const stop = await scanSegment(segments, log.begin, (words, at, address) => {
+      if ((words[at + 1] & KIND_MASK) === KIND_CHUNK)
+        visit(view.setRecord(words, at), words, at, (address / 8) % TWO_32);
+      return this.crowded || slices.over ? rest() : undefined;
+    });
+    // It may end early: a log that is opened again goes on in a new segment.
+    const oldest = segments.segmentOf(log.begin);
+    if (stop < segments.startOf(oldest) + segments.sizeOf(oldest)) throw this.damaged(stop);
   }
 
   /** Forgets the oldest segment: nothing may point into it. */

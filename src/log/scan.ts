@@ -8,7 +8,8 @@ import { COMMIT_BYTES, looksLikeCommit, readCommit, type Commit } from './commit
 import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
 import type { SegmentFiles } from './segment-files.js';
 
-const READ_BYTES = 1024 * 1024;
+/** Bytes of each of two buffers. */
+const READ_BYTES = 512 * 1024;
 
 /** Longer records are read twice. */
 const OVERLAP_BYTES = 16 * 1024;

@@ -58,7 +58,8 @@ export class Dictionary {
   }
 
   /**
-   * Checks that everything the log relies on is there, and drops what was torn off behind it.
+   * Checks that everything the log relies on is there, and drops what lies behind it: torn off, or whole but perhaps not
+   * durable, because the process was killed before the sync. Nothing that is committed needs it.
    * @throws KvCorruptionError
    */
   require(entries: number): void {
@@ -69,6 +70,7 @@ export class Dictionary {
         this.end,
       );
     }
+    if (this.entries > entries) this.load(entries);
     if (this.device.retains && this.file.size() > this.end) {
       this.file.truncate(this.end);
       this.file.syncSync();
@@ -88,10 +90,12 @@ export class Dictionary {
     return undefined;
   }
 
-  private load(): void {
+  private load(most = Infinity): void {
     const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    this.entries = this.structures.length = 0;
+    this.namespaces.clear();
     let start = 0;
-    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+    for (let end = bytes.indexOf(10); end >= 0 && this.entries < most; end = bytes.indexOf(10, start)) {
       const json = bytes.toString('utf8', start + 9, end);
       if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
       this.enter(JSON.parse(json) as Entry);

@@ -1,9 +1,12 @@
-// Writes without awaiting and says how much resident memory that took: "rss <start> <peak>", in bytes. With `store:
-// 'none'` the same work is done for a store that does nothing, as the measure to compare with.
+// Writes without awaiting and says how much resident memory that took: "rss <peak>", in bytes; how many writes were
+// refused because too many were waiting, "failures <n>", or for another reason, "others <n>". With `store: 'none'` the
+// same work is done for a store that does nothing, as the measure to compare with. With `waits` it begins at a line on
+// standard input.
 import { readFileSync, writeSync } from 'node:fs';
 
-const { path, store: kind, count, perTurn, level, valueBytes } = JSON.parse(process.argv[2]);
-const { KvStore } = await import('../src/store/index.js');
+const { path, store: kind, count, perTurn, level, valueBytes, waits } = JSON.parse(process.argv[2]);
+if (waits) await new Promise((resolve) => process.stdin.once('data', resolve));
+const { KvOverloadedError, KvStore } = await import('../src/store/index.js');
 
 /** The most there ever was, which a sample now and then would miss. */
 function peakRss() {
@@ -16,11 +19,14 @@ const store =
   kind === 'none' ? nothing : await KvStore.open({ path, hot: { memory: '8mb' }, durability: { level } });
 
 let failures = 0;
+let others = 0;
+const refused = (error) => (error instanceof KvOverloadedError ? failures++ : others++);
 for (let n = 0; n < count;) {
   for (let i = 0; i < perTurn && n < count; i++, n++) {
-    store.set(`key ${n % 20_000}`, 'x'.repeat(valueBytes) + n).catch(() => failures++);
+    store.set(`key ${n % 20_000}`, 'x'.repeat(valueBytes) + n).catch(refused);
   }
   await new Promise((resolve) => setImmediate(resolve));
 }
 await store.close();
-writeSync(1, `rss ${peakRss()}\nfailures ${failures}\n`);
+writeSync(1, `rss ${peakRss()}\nfailures ${failures}\nothers ${others}\n`);
+process.stdin.destroy();

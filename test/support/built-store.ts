@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { transformSync } from '@swc/core';
+import { plant } from '../planted/plant.mjs';
 import { tempDirectory } from './temp-directory.js';
 
 const ROOT = join(__dirname, '..', '..');
@@ -22,7 +23,8 @@ function build(): string {
     for (const name of namesIn(source)) {
       if (!name.endsWith('.ts') || name.endsWith('.spec.ts') || (floor === '' && name === 'index.ts'))
         continue;
-      const { code } = transformSync(readFileSync(join(source, name), 'utf8'), {
+      const path = join(source, name);
+      const { code } = transformSync(plant(path, readFileSync(path, 'utf8')), {
         filename: name,
         module: { type: 'es6' },
         jsc: { target: 'es2022', parser: { syntax: 'typescript' } },
@@ -52,16 +54,22 @@ export interface Child {
   lines: string[];
   /** Resolves at its first line that passes. */
   line(passes: (line: string) => boolean): Promise<string>;
+  /** Resolves to its n-th line, from 0. */
+  lineAt(number: number): Promise<string>;
   /** Resolves when it has ended and everything it printed was read: to its exit code, or its signal. */
   ended: Promise<number | NodeJS.Signals | null>;
 }
 
+/** How `test/children/<name>.mjs` is started with options as JSON. */
+export function builtChild(name: string, options: object): { command: string; args: string[] } {
+  const script = join(build(), 'children', `${name}.mjs`);
+  return { command: process.execPath, args: [script, JSON.stringify(options)] };
+}
+
 /** Starts `test/children/<name>.mjs` with options as JSON. */
 export function startChild(name: string, options: object, nodeOptions: string[] = []): Child {
-  const script = join(build(), 'children', `${name}.mjs`);
-  const child = spawn(process.execPath, [...nodeOptions, script, JSON.stringify(options)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const { command, args } = builtChild(name, options);
+  const child = spawn(command, [...nodeOptions, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines: string[] = [];
   let waiting: { passes: (line: string) => boolean; resolve: (line: string) => void }[] = [];
   let rest = '';
@@ -90,5 +98,9 @@ export function startChild(name: string, options: object, nodeOptions: string[] 
       );
     });
   };
-  return { process: child, lines, line, ended };
+  const lineAt = async (number: number) => {
+    await line(() => lines.length > number);
+    return lines[number];
+  };
+  return { process: child, lines, line, lineAt, ended };
 }

@@ -1,0 +1,151 @@
+/**
+ * What may be trusted of a checkpoint: it is taken while writes go on and counts only once what it has is durable; and
+ * when its bytes are damaged it is no checkpoint, and nothing is lost with it.
+ */
+import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { SimulatedDisk } from './support/simulated-disk.js';
+
+const PATH = '/store';
+
+const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
+  path: PATH,
+  env: disk.env(),
+  hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
+  cold: { segmentSize: '1mb' },
+  readCache: { memory: 0 },
+  compaction: false,
+  durability: { level: 'checkpoint' },
+});
+
+const checkpointFile = (disk: SimulatedDisk) =>
+  disk.paths().filter((path) => path.startsWith(`${PATH}/checkpoint-`));
+
+describe('a checkpoint that is taken while writes go on', () => {
+  it.each(['none', 'all'] as const)('is whole after a power cut that keeps %s of the rest', async (mode) => {
+    const disk = new SimulatedDisk();
+    // A slice is over at once: something is written behind each block of the index.
+    disk.clock.tickMs = 100;
+    let store = await KvStore.open(optionsOn(disk));
+    for (let i = 0; i < 2000; i++) await store.set(i, 'before');
+    const checkpoint = store.checkpoint();
+    let ended = false;
+    void checkpoint.then(() => (ended = true));
+    let written = 0;
+    for (; !ended; written++) {
+      await store.set(written % 2000, 'meanwhile');
+      await store.set(10_000 + written, 'new');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(written).toBeGreaterThan(10);
+    disk.crash(mode);
+
+    store = await KvStore.open(optionsOn(disk));
+    expect(store.opened.checkpoint).toBe(1);
+    // A prefix of what was written: so many changes are there, and none behind them.
+    const values = await store.getMany(Array.from({ length: written }, (_, i) => i));
+    const changed = values.findIndex((value) => value !== 'meanwhile');
+    const count = changed < 0 ? written : changed;
+    for (let i = 0; i < 2000; i++)
+      expect([i, await store.get(i)]).toEqual([i, i < count ? 'meanwhile' : 'before']);
+    for (let i = 0; i < written + 10; i++) {
+      const found = await store.get(10_000 + i);
+      // The two changes of a round may be cut off between them.
+      if (i !== count - 1) expect([i, found]).toEqual([i, i < count ? 'new' : undefined]);
+    }
+    await store.close();
+  });
+});
+
+describe('a checkpoint of a store that is opened with other pages', () => {
+  it.each([
+    ['256kb', '64kb'],
+    ['64kb', '256kb'],
+  ])('of %s before, of %s then, serves the cold index as before', async (before, then) => {
+    const disk = new SimulatedDisk();
+    const optionsWith = (pageSize: string): KvStoreOptions => ({
+      ...optionsOn(disk),
+      hot: { memory: '8mb', pageSize, segmentSize: '1mb' },
+    });
+    const rounds = async (store: KvStore, from: number, to: number) => {
+      for (let round = from; round < to; round++) {
+        for (let i = 0; i < 6000; i++) await store.set(i, round);
+        await store.compact({ full: true });
+      }
+    };
+    let store = await KvStore.open(optionsWith(before));
+    await rounds(store, 0, 2);
+    await store.checkpoint();
+    disk.kill();
+    store = await KvStore.open(optionsWith(then));
+    expect(store.opened.checkpoint).toBe(1);
+    // So much garbage in the log of chunks that its oldest part is gone through.
+    await rounds(store, 2, 12);
+    for (let i = 0; i < 6000; i += 100) expect(await store.get(i)).toBe(11);
+    await store.checkpoint();
+    expect(disk.paths()).not.toContain(`${PATH}/index-00000000.log`);
+    await store.close();
+  });
+});
+
+describe('a checkpoint with a flipped bit', () => {
+  const KEYS = 300;
+  let intact: SimulatedDisk;
+
+  beforeAll(async () => {
+    intact = new SimulatedDisk();
+    let store = await KvStore.open(optionsOn(intact));
+    const spaces = [store, store.namespace('cleared'), store.namespace('kept')];
+    for (let i = 0; i < KEYS; i++) for (const space of spaces) await space.set(i, i);
+    await store.compact({ full: true });
+    await store.namespace('cleared').clear();
+    for (let i = 0; i < KEYS; i += 2) await store.set(i, -i);
+    await store.checkpoint();
+    intact.kill();
+    store = await KvStore.open(optionsOn(intact.fork()));
+    expect(store.opened.checkpoint).toBe(1);
+  });
+
+  /** Keys with wrong answers. */
+  async function wrongIn(disk: SimulatedDisk): Promise<unknown[]> {
+    const store = await KvStore.open(optionsOn(disk));
+    const wrong: unknown[] = [];
+    for (let i = 0; i < KEYS; i++) {
+      const found = await Promise.all([
+        store.get(i),
+        store.namespace('cleared').get(i),
+        store.namespace('kept').get(i),
+      ]).catch((error: unknown) => [error]);
+      if (JSON.stringify(found) !== JSON.stringify([i % 2 ? i : -i, undefined, i])) wrong.push([i, found]);
+    }
+    if (store.stats().keys !== 2 * KEYS) wrong.push(store.stats().keys);
+    disk.kill();
+    return wrong;
+  }
+
+  it('has nothing wrong without', async () => {
+    expect(await wrongIn(intact.fork())).toEqual([]);
+  });
+
+  it('in its table or footer is none, and nothing is lost', async () => {
+    const [file] = checkpointFile(intact);
+    const bytes = intact.contents(file);
+    const table = bytes.lastIndexOf('{"storeId"');
+    expect(table).toBeGreaterThan(0);
+    for (let byte = table; byte < bytes.length; byte += 3) {
+      const disk = intact.fork();
+      disk.flip(file, byte * 8 + (byte % 7));
+      expect([byte, await wrongIn(disk)]).toEqual([byte, []]);
+    }
+  }, 60_000);
+
+  it('in one of its blocks is none, and nothing is lost', async () => {
+    const [file] = checkpointFile(intact);
+    const bytes = intact.contents(file);
+    const used = [...bytes.keys()].filter((at) => bytes[at] !== 0);
+    for (let i = 0; i < used.length; i += Math.ceil(used.length / 300)) {
+      const disk = intact.fork();
+      disk.flip(file, used[i] * 8 + (i % 8));
+      expect([used[i], await wrongIn(disk)]).toEqual([used[i], []]);
+    }
+  }, 60_000);
+});

@@ -1,0 +1,1 @@
+export function plant(path: string, source: string): string;

@@ -1,0 +1,22 @@
+/**
+ * The planted bugs themselves: that each edit still finds its text, changes it, and names tests that there are. Whether
+ * they are caught is found out by `npm run test:planted`, which takes too long for every commit.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PLANTED_BUGS } from './planted-bugs.mjs';
+
+const ROOT = join(__dirname, '..', '..');
+const textOf = (file: string) => readFileSync(join(ROOT, file), 'utf8');
+
+it('there are enough of them, each with a name of its own', () => {
+  expect(PLANTED_BUGS.length).toBeGreaterThanOrEqual(30);
+  expect(new Set(PLANTED_BUGS.map(({ name }) => name)).size).toBe(PLANTED_BUGS.length);
+});
+
+it.each(PLANTED_BUGS.map((bug) => [bug.name, bug] as const))('%s can be planted', (_, bug) => {
+  expect(textOf(bug.file).split(bug.find)).toHaveLength(2);
+  expect(bug.replace).not.toBe(bug.find);
+  expect(bug.caughtBy.length).toBeGreaterThan(0);
+  for (const { spec } of bug.caughtBy) expect([spec, existsSync(join(ROOT, spec))]).toEqual([spec, true]);
+});
