@@ -147,6 +147,11 @@ export class ChunkLog {
     return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
   }
 
+  /** Whether the chunk at `address` is on the device. */
+  isStored(address: LogAddress): boolean {
+    return address < this.log.flushed;
+  }
+
   /** The chunk at `address`, if no read is needed; valid until anything else is done here. */
   inMemory(address: LogAddress): ChunkView | undefined {
     const { log, view } = this;

@@ -287,6 +287,28 @@ export class ColdIndex {
     return newestFirst(entries);
   }
 
+  /**
+   * All entries of one slot, garbage left out, its chunk read from where it is stored: for whoever checks the index.
+   * @throws KvCorruptionError, KvDiskError
+   */
+  async storedSlot(slot: number): Promise<PartitionEntries> {
+    const { chunks, directory } = this;
+    for (;;) {
+      const place = directory.placeOf(slot);
+      const address = place === 0 ? NO_ADDRESS : chunks.addressOf(place);
+      const stored = place !== 0 && chunks.isStored(address);
+      const chunk = stored ? await this.readPlace(slot, place) : undefined;
+      if (stored && !chunk) continue;
+      const entries = new EntryList();
+      const width = directory.widthOf(slot);
+      const begin = this.options.coldBegin();
+      this.pending.gather(slot, width, begin, entries);
+      const view = chunk ?? (place === 0 ? undefined : chunks.inMemory(address));
+      if (view) addOwn(entries, view, slot, width, begin);
+      return newestFirst(entries);
+    }
+  }
+
   get stats(): ColdIndexStats {
     const { directory, pending, chunks, merger } = this;
     return {

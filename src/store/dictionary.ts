@@ -52,6 +52,23 @@ export class Dictionary {
     return this.namespaces.get(name) as number;
   }
 
+  /** Names of the namespaces, in the order of their numbers, from 1. */
+  get namespaceNames(): string[] {
+    return [...this.namespaces.keys()];
+  }
+
+  /**
+   * Whether the file still says what it said when it was read and written.
+   * @returns where it does not; -1 if all is well
+   * @throws KvDiskError
+   */
+  damagedAt(): number {
+    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    const found = parseLines(bytes);
+    if (found.end !== this.end) return found.end;
+    return found.entries.length === this.entries ? -1 : 0;
+  }
+
   /** Enters record structures durably: all of them, or none when it fails, because their order is their number. */
   addStructures(structures: ValueStructure[]): void {
     this.append(structures.map((structure) => ({ structure })));
@@ -89,15 +106,9 @@ export class Dictionary {
   }
 
   private load(): void {
-    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
-    let start = 0;
-    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
-      const json = bytes.toString('utf8', start + 9, end);
-      if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
-      this.enter(JSON.parse(json) as Entry);
-      start = end + 1;
-    }
-    this.end = start;
+    const { entries, end } = parseLines(readWholeFile(this.device, DICTIONARY_NAME));
+    for (const entry of entries) this.enter(entry);
+    this.end = end;
   }
 
   private append(entries: Entry[]): void {
@@ -116,4 +127,17 @@ export class Dictionary {
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
   }
+}
+
+/** The entries up to the first line that is not intact, and where they end. */
+function parseLines(bytes: Buffer): { entries: Entry[]; end: number } {
+  const entries: Entry[] = [];
+  let start = 0;
+  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+    const json = bytes.toString('utf8', start + 9, end);
+    if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
+    entries.push(JSON.parse(json) as Entry);
+    start = end + 1;
+  }
+  return { entries, end: start };
 }

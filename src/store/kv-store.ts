@@ -13,6 +13,7 @@ import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
+import { verify, type KvVerifyOptions, type KvVerifyReport } from './verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {
@@ -28,6 +29,7 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
 }
 
 const COMPACT_OPTIONS = ['full', 'signal'];
+const VERIFY_OPTIONS = ['signal'];
 
 /** Events of a store and what their listeners get. */
 export interface KvStoreEvents {
@@ -171,6 +173,25 @@ export class KvStore extends KeySpace {
         "There is nothing to write a checkpoint on with the 'null' device: it forgets.",
       );
     return compactor.between(() => checkpointer.take());
+  }
+
+  /**
+   * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
+   * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
+   * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
+   * it fail. A damaged index is built anew by the next opening.
+   *
+   * @param options `signal` ends the run; the report says `aborted` then
+   * @throws KvOptionsError when there is no such option
+   * @throws KvClosedError when the store is closed, also meanwhile
+   * @example
+   * const { ok, damages } = await store.verify();
+   * for (const { file, address, keysAffected } of damages) console.error(file, address, keysAffected);
+   */
+  async verify(options: KvVerifyOptions = {}): Promise<KvVerifyReport> {
+    this.core.assertOpen();
+    checkNames(options, VERIFY_OPTIONS);
+    return verify(this.core, options);
   }
 
   /** Counters since the store was opened, and sizes as of now. */
