@@ -95,7 +95,11 @@ export class KvCorruptionError extends KvError {
     readonly address: number,
     options?: { cause?: unknown },
   ) {
-    super(`${message} (file ${file}, address ${address}). Restore a backup of the directory.`, options);
+    super(
+      `${message} (file ${file}, address ${address}). Restore a backup of the directory, or copy what is intact with ` +
+        `KvStore.salvage().`,
+      options,
+    );
   }
 }
 

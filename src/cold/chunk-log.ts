@@ -101,6 +101,14 @@ export class ChunkLog {
     });
   }
 
+  static readonly logName = LOG_NAME;
+
+  /** The address that a place means in a log that begins there. */
+  static addressOf(place: number, begin: LogAddress): LogAddress {
+    const beginUnits = begin / 8;
+    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+  }
+
   /** Whether the files have all that a checkpoint needs, as far as their lengths tell. */
   static has(device: Device, segmentSize: number, { begin, tail }: KeptChunks): boolean {
     const segments = new SegmentFiles(device, LOG_NAME, segmentSize, 0);
@@ -143,8 +151,7 @@ export class ChunkLog {
   }
 
   addressOf(place: number): LogAddress {
-    const beginUnits = this.log.begin / 8;
-    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+    return ChunkLog.addressOf(place, this.log.begin);
   }
 
   /** Whether the chunk at `address` is on the device. */

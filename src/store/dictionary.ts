@@ -13,7 +13,7 @@ import { readWholeFile } from './whole-file.js';
 
 export const DICTIONARY_NAME = 'DICTIONARY';
 
-type Entry = { namespace: string } | { structure: ValueStructure };
+export type DictionaryEntry = { namespace: string } | { structure: ValueStructure };
 
 export class Dictionary {
   /** Record structures, in the order of their ids. */
@@ -111,7 +111,7 @@ export class Dictionary {
     this.end = end;
   }
 
-  private append(entries: Entry[]): void {
+  private append(entries: DictionaryEntry[]): void {
     const lines = entries
       .map((entry) => JSON.stringify(entry))
       .map((json) => `${textChecksum(json)} ${json}\n`);
@@ -122,7 +122,7 @@ export class Dictionary {
     for (const entry of entries) this.enter(entry);
   }
 
-  private enter(entry: Entry): void {
+  private enter(entry: DictionaryEntry): void {
     this.entries++;
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
@@ -130,13 +130,13 @@ export class Dictionary {
 }
 
 /** The entries up to the first line that is not intact, and where they end. */
-function parseLines(bytes: Buffer): { entries: Entry[]; end: number } {
-  const entries: Entry[] = [];
+function parseLines(bytes: Buffer): { entries: DictionaryEntry[]; end: number } {
+  const entries: DictionaryEntry[] = [];
   let start = 0;
   for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
     const json = bytes.toString('utf8', start + 9, end);
     if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
-    entries.push(JSON.parse(json) as Entry);
+    entries.push(JSON.parse(json) as DictionaryEntry);
     start = end + 1;
   }
   return { entries, end: start };

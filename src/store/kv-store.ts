@@ -13,6 +13,7 @@ import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
+import { salvage, type KvSalvageOptions, type KvSalvageReport } from './salvage.js';
 import { verify, type KvVerifyOptions, type KvVerifyReport } from './verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
@@ -78,6 +79,29 @@ export class KvStore extends KeySpace {
   static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
     const listeners: StoreListeners = { error: new Set(), compaction: new Set(), checkpoint: new Set() };
     return new KvStore(await openStore(options, listeners), listeners);
+  }
+
+  /**
+   * Copies everything that is intact in a damaged store into a new one, and says what is lost and what may be older than
+   * it was: after a `KvCorruptionError`, where there is no backup. Nothing in `from` is changed. What is copied keeps its
+   * version and its expiry. If it fails, or is ended by `signal`, nothing is left in `to`.
+   *
+   * @param from directory of the damaged store, which nobody has open
+   * @param to directory of the new store, empty or missing
+   * @param options `hot` and `cold` for the new store (segment sizes are fixed from then on), `signal`
+   * @throws KvOptionsError when the paths or options are not usable
+   * @throws KvFormatError when `from` is no store, or one of another format, or `to` is not empty
+   * @throws KvLockedError when `from` is open
+   * @throws KvCorruptionError when the manifest is lost: nothing can be read without it
+   * @throws KvDiskError, KvReadOnlyError when the new store cannot be written
+   * @example
+   * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
+   */
+  static salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
+    return salvage(from, to, options, async (storeOptions) => {
+      const store = await KvStore.open(storeOptions);
+      return { core: store.core, close: () => store.close() };
+    });
   }
 
   /** Starts the schedule of compaction, unless the option `compaction` is `false`. `open` does so by itself. */

@@ -9,7 +9,7 @@ import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const MANIFEST_NAME = 'MANIFEST';
-const TEMPORARY_NAME = 'MANIFEST.tmp';
+export const TEMPORARY_NAME = 'MANIFEST.tmp';
 
 /** Version of everything on disk; `docs/format.md` has the history. */
 export const FORMAT_VERSION = 2;
@@ -38,6 +38,8 @@ export interface Manifest {
   hashKey: string;
   hot: LogManifest;
   cold: LogManifest;
+  /** Set as long as the store is being filled by a salvage: part of the data is not the data. */
+  unfinished?: true;
   /** Number of the last checkpoint. It need not be usable: it is derived data. */
   checkpoint?: number;
 }
@@ -70,24 +72,35 @@ export function newManifest(
  */
 export function readManifest(device: Device): Manifest | undefined {
   if (!device.list().includes(MANIFEST_NAME)) return undefined;
-  const text = readWholeFile(device, MANIFEST_NAME).toString('utf8');
-  const [json, checksum] = text.split('\n');
-  const damaged = (cause?: unknown) =>
-    new KvCorruptionError('The manifest is damaged', MANIFEST_NAME, 0, { cause });
-  if (checksum !== textChecksum(json)) throw damaged();
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(json) as Manifest;
-  } catch (error) {
-    throw damaged(error);
-  }
-  if (manifest.format !== FORMAT_VERSION) {
+  const manifest = parseManifest(readWholeFile(device, MANIFEST_NAME));
+  if (!manifest) throw new KvCorruptionError('The manifest is damaged', MANIFEST_NAME, 0);
+  requireFormat(manifest, device.location);
+  if (manifest.unfinished) {
     throw new KvFormatError(
-      `${device.location} has format version ${manifest.format}; this version of nestjs-hotcold reads version ` +
-        `${FORMAT_VERSION}. Open it with the version of the package that wrote it, or a later one.`,
+      `${device.location} is what a salvage left that did not end. Remove the directory, and salvage again.`,
     );
   }
   return manifest;
+}
+
+/** The manifest that a file holds; `undefined` when it is damaged. */
+export function parseManifest(bytes: Buffer): Manifest | undefined {
+  const [json, checksum] = bytes.toString('utf8').split('\n');
+  if (checksum !== textChecksum(json)) return undefined;
+  try {
+    return JSON.parse(json) as Manifest;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws KvFormatError when another version of the package wrote it */
+export function requireFormat({ format }: Manifest, location: string): void {
+  if (format === FORMAT_VERSION) return;
+  throw new KvFormatError(
+    `${location} has format version ${format}; this version of nestjs-hotcold reads version ` +
+      `${FORMAT_VERSION}. Open it with the version of the package that wrote it, or a later one.`,
+  );
 }
 
 /** Replaces the manifest durably. */

@@ -34,7 +34,8 @@ export async function openCheckpoint(
   return opened;
 }
 
-function readCheckpoint(device: Device, manifest: Manifest): OpenedCheckpoint | undefined {
+/** Reads the checkpoint that the manifest names, and changes nothing. */
+export function readCheckpoint(device: Device, manifest: Manifest): OpenedCheckpoint | undefined {
   if (manifest.checkpoint === undefined) return undefined;
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
