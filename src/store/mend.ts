@@ -39,9 +39,32 @@ const CRC_CHARACTERS = 8;
 
 /**
  * Reads a dictionary as far as its numbers are certain. The place of an entry is its number, so behind a line of which not
- * even the kind can be told, or that may have been several, nothing is.
+ * even the kind can be told, or that may have been several, nothing is. No entry is there twice: where one is, it has come
+ * from another place, and which of them is right cannot be told.
  */
 export function readDictionary(bytes: Buffer): FoundDictionary {
+  const found = readLines(bytes);
+  const seen = new Set<string>();
+  const twice = new Set<string>();
+  for (const line of bytes.toString('latin1').split('\n')) {
+    const entry = entryOf(Buffer.from(line, 'latin1'));
+    const text = JSON.stringify(entry ? Object.values(entry)[0] : undefined);
+    if (entry && seen.has(text)) twice.add(text);
+    seen.add(text);
+  }
+  if (twice.size === 0) return found;
+  const unlessTwice = <T>(entry: T): T | undefined => (twice.has(JSON.stringify(entry)) ? undefined : entry);
+  const damagedAt = Math.max(found.damagedAt, 0);
+  const { namespaces, structures } = found;
+  return {
+    ...found,
+    damagedAt,
+    namespaces: namespaces.map(unlessTwice),
+    structures: structures.map(unlessTwice),
+  };
+}
+
+function readLines(bytes: Buffer): FoundDictionary {
   const found: FoundDictionary = { namespaces: [], structures: [], entries: 0, damagedAt: -1, end: 0 };
   for (let start = 0; start < bytes.length;) {
     const newline = bytes.indexOf(10, start);

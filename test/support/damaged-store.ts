@@ -41,11 +41,17 @@ export interface SmallStore {
   history: Map<string, unknown[]>;
   /** By `namespace/key`: its newest record. */
   newest: Map<string, Place>;
+  /** Where each log begins, in its first file. */
+  begins: Map<string, number>;
 }
 
-export const nameOf = ({ namespace = '', key }: KvNamedKey): string => `${namespace}/${JSON.stringify(key)}`;
-
 const SPACES = ['', 'n', 'cleared'];
+
+/** By which names keys are known here; of a namespace whose name was lost, by the one that it had. */
+export function nameOf({ namespace = '', key }: KvNamedKey): string {
+  const number = /^(?:salvaged-|number )(\d+)$/.exec(namespace)?.[1];
+  return `${number === undefined ? namespace : SPACES[Number(number)]}/${JSON.stringify(key)}`;
+}
 
 export async function smallStore(end: End): Promise<SmallStore> {
   const disk = new SimulatedDisk();
@@ -92,10 +98,10 @@ export async function smallStore(end: End): Promise<SmallStore> {
   if (end === 'with a checkpoint') await store.checkpoint();
   if (end === 'killed') disk.kill();
   else await store.close();
-  return { disk, history, newest: await newestOf(disk) };
+  return { disk, history, ...(await placesOf(disk)) };
 }
 
-async function newestOf(disk: SimulatedDisk): Promise<Map<string, Place>> {
+async function placesOf(disk: SimulatedDisk): Promise<Pick<SmallStore, 'newest' | 'begins'>> {
   const device = new FileDevice(disk.env(), PATH);
   const manifest = JSON.parse(disk.contents(`${PATH}/MANIFEST`).toString().split('\n')[0]) as Record<
     'hot' | 'cold',
@@ -121,9 +127,11 @@ async function newestOf(disk: SimulatedDisk): Promise<Map<string, Place>> {
       names.set(bytesOf(codec.encode(number, key)), nameOf({ namespace, key }));
   }
   const newest = new Map<string, Place>();
+  const begins = new Map<string, number>();
   for (const log of ['cold', 'hot'] as const) {
     const { segmentSize, salt, begin } = manifest[log];
     const segments = new SegmentFiles(device, log, segmentSize, salt);
+    begins.set(`${PATH}/${segments.nameOf(segments.segmentOf(begin))}`, begin % segmentSize);
     for (const segment of segments.numbers()) {
       const start = Math.max(segments.startOf(segment), begin) as LogAddress;
       await scanSegment(segments, start, (words, at, address, bytes) => {
@@ -138,19 +146,27 @@ async function newestOf(disk: SimulatedDisk): Promise<Map<string, Place>> {
     }
     segments.close();
   }
-  return newest;
+  return { newest, begins };
 }
 
 function bytesOf({ bytes, length }: { bytes: Uint8Array; length: number }): string {
   return Buffer.from(bytes.subarray(0, length)).toString('hex');
 }
 
-/** Everything that a store holds, by `namespace/key`. */
-export async function contentOf(store: KvStore): Promise<Map<string, unknown>> {
+/** What a store has of the keys of a small store, by `namespace/key`. */
+export async function contentOf(
+  store: KvStore,
+  { history }: SmallStore,
+  renamed: readonly string[] = [],
+): Promise<Map<string, unknown>> {
   const content = new Map<string, unknown>();
-  for (const namespace of SPACES) {
-    const space = namespace === '' ? store : store.namespace(namespace);
-    for await (const [key, value] of space.scan()) content.set(nameOf({ namespace, key }), value);
+  for (const name of history.keys()) {
+    const at = name.indexOf('/');
+    const namespace = name.slice(0, at);
+    const salvaged = `salvaged-${SPACES.indexOf(namespace)}`;
+    const space = at === 0 ? store : store.namespace(renamed.includes(salvaged) ? salvaged : namespace);
+    const value = await space.get(JSON.parse(name.slice(at + 1)) as string | number);
+    if (value !== undefined) content.set(name, value);
   }
   return content;
 }
