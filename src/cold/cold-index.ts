@@ -289,24 +289,40 @@ export class ColdIndex {
 
   /**
    * All entries of one slot, garbage left out, its chunk read from where it is stored: for whoever checks the index.
+   * @returns `undefined` where there is none; a promise where that cannot be told at once
    * @throws KvCorruptionError, KvDiskError
    */
-  async storedSlot(slot: number): Promise<PartitionEntries> {
+  storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
+    const { chunks, directory } = this;
+    const place = directory.placeOf(slot);
+    if (place === 0) return this.entriesOf(slot, undefined);
+    const address = chunks.addressOf(place);
+    const chunk = chunks.isStored(address)
+      ? chunks.atOnce(address, this.options.pacer)
+      : chunks.inMemory(address);
+    return chunk ? this.entriesOf(slot, chunk) : this.storedSlotLater(slot);
+  }
+
+  private async storedSlotLater(slot: number): Promise<PartitionEntries | undefined> {
     const { chunks, directory } = this;
     for (;;) {
       const place = directory.placeOf(slot);
-      const address = place === 0 ? NO_ADDRESS : chunks.addressOf(place);
-      const stored = place !== 0 && chunks.isStored(address);
-      const chunk = stored ? await this.readPlace(slot, place) : undefined;
-      if (stored && !chunk) continue;
-      const entries = new EntryList();
-      const width = directory.widthOf(slot);
-      const begin = this.options.coldBegin();
-      this.pending.gather(slot, width, begin, entries);
-      const view = chunk ?? (place === 0 ? undefined : chunks.inMemory(address));
-      if (view) addOwn(entries, view, slot, width, begin);
-      return newestFirst(entries);
+      const address = chunks.addressOf(place);
+      if (place === 0 || !chunks.isStored(address))
+        return this.entriesOf(slot, place === 0 ? undefined : chunks.inMemory(address));
+      const chunk = await this.readPlace(slot, place);
+      if (chunk) return this.entriesOf(slot, chunk);
     }
+  }
+
+  private entriesOf(slot: number, chunk: ChunkView | undefined): PartitionEntries | undefined {
+    const { directory, list, pending } = this;
+    const width = directory.widthOf(slot);
+    const begin = this.options.coldBegin();
+    list.clear();
+    pending.gather(slot, width, begin, list);
+    if (chunk) addOwn(list, chunk, slot, width, begin);
+    return list.count === 0 ? undefined : newestFirst(list);
   }
 
   get stats(): ColdIndexStats {

@@ -173,7 +173,8 @@ async function readChunk(
  */
 export function uncoveredEnd(damages: readonly LogDamage[], covered: number, end: number): number {
   let uncovered = 0;
-  for (const { what, from, to } of damages) {
+  for (const { what, from, to, padding } of damages) {
+    if (padding) continue;
     const isOpen = what === 'order' || from === to || (what === 'missing' && to >= end);
     if (isOpen || to > covered) uncovered = Math.max(uncovered, to);
   }

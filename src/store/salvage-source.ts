@@ -191,7 +191,8 @@ export class LogSurvey {
     this.clears = this.clears.filter(({ address }) => address < committedEnd);
     const damages = this.damages.filter(({ from, to }) => from < committedEnd || from === to);
     this.damages.splice(0, this.damages.length, ...damages);
-    for (const { what, from, to } of damages) if (what !== 'order' && to > from) this.ranges.add(from, to);
+    for (const { what, from, to, padding } of damages)
+      if (what !== 'order' && to > from && !padding) this.ranges.add(from, to);
     for (const segment of segments.numbers()) {
       const end = segments.startOf(segment) + segments.sizeOf(segment);
       this.droppedBytes += Math.max(0, end - Math.max(segments.startOf(segment), committedEnd));

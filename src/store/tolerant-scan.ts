@@ -50,6 +50,8 @@ export interface LogDamage {
   what: LogDamageKind;
   from: LogAddress;
   to: LogAddress;
+  /** Only what a filler takes up is gone: no record is lost, but the store does not open so. */
+  padding?: true;
 }
 
 export interface LogVisitor {
@@ -136,11 +138,11 @@ export class TolerantScan {
   }
 
   /** Where the file of the current segment ends, or what is looked at. */
-  private endOfFile(): number {
+  private endOfFile(): LogAddress {
     const { segments } = this.log;
     const segment = segments.segmentOf(this.position);
     const size = Math.min(segments.sizeOf(segment), segments.segmentSize);
-    return Math.min(segments.startOf(segment) + size - (size % 8), this.log.until());
+    return Math.min(segments.startOf(segment) + size - (size % 8), this.log.until()) as LogAddress;
   }
 
   /** The file ends before the segment does: the log goes on in the next one that there is. */
@@ -210,7 +212,7 @@ export class TolerantScan {
   }
 
   /** Goes through what was loaded, as far as that can be told from it. */
-  private async walk(end: number): Promise<void> {
+  private async walk(end: LogAddress): Promise<void> {
     const { log, slices, visitor, words } = this;
     const { salt } = log.segments;
     for (let tries = 0; this.position < this.loadedEnd;) {
@@ -222,6 +224,9 @@ export class TolerantScan {
         this.endDamage();
         const bytes = totalBytes(words, at);
         this.position = (position + bytes) as LogAddress;
+        // Of a filler only the beginning has to be there to be intact.
+        if (this.position > end)
+          this.visitor.damaged({ what: 'missing', from: end, to: this.position, padding: true });
         const waiting = this.pass(words, at, position, bytes);
         if (waiting) await waiting;
       } else if (this.loadedEnd < end && available < MAX_PAGE_SIZE) {

@@ -9,7 +9,7 @@ import type { PartitionEntries } from '../cold/cold-index.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { type LogAddress } from '../log/address.js';
-import { inMemory, type DiskRecord, type HybridLog } from '../log/hybrid-log.js';
+import { inMemory, type DiskRecord } from '../log/hybrid-log.js';
 import { keyStart, sameKey } from '../log/record-key.js';
 import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, keyLengthOf, previousOf, totalBytes } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
@@ -98,34 +98,29 @@ export class IndexCheck {
    * Whether an entry of the cold index leads to a record whose hash is that of the entry.
    * @param slot whose entry it is
    */
-  async leadsToRecord(
-    { log: { log } }: ColdTier,
-    slot: number,
-    entries: PartitionEntries,
-    i: number,
-  ): Promise<Leads> {
+  leadsToRecord(cold: ColdTier, slot: number, entries: PartitionEntries, i: number): Leads | Promise<Leads> {
+    const { log } = cold.log;
     const address = entries.addresses[i] as LogAddress;
+    const sizeClass = entries.sizeClasses[i];
+    const tag = entries.tags[i];
     try {
-      const found = this.coldRecord(log, address, entries.sizeClasses[i]);
-      const { words, at } = found instanceof Promise ? await found : found;
-      const kind = words[at + 1] & KIND_MASK;
-      if (kind !== KIND_VALUE && kind !== KIND_TOMBSTONE) return false;
-      this.hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
-      const { low, high } = this.hash;
-      const sameHash = tagOf(low, high) === entries.tags[i] && low === hashLowOf(slot, entries.tags[i]);
-      return sameHash || address < log.begin;
+      const record = address >= log.head ? inMemory(log, address) : log.tryReadRecord(address, sizeClass);
+      if (record) return this.hasHash(record, slot, tag) || address < log.begin;
     } catch (error) {
       return address < log.begin || unknownIfDamaged(error);
     }
+    return log.readRecord(address, sizeClass).then(
+      (record) => this.hasHash(record, slot, tag) || address < log.begin,
+      (error: unknown) => address < log.begin || unknownIfDamaged(error),
+    );
   }
 
-  private coldRecord(
-    log: HybridLog,
-    address: LogAddress,
-    sizeClass: number,
-  ): DiskRecord | Promise<DiskRecord> {
-    if (address >= log.head) return inMemory(log, address);
-    return log.tryReadRecord(address, sizeClass) ?? log.readRecord(address, sizeClass);
+  /** Whether a record is one of a key with the hash of an entry. */
+  private hasHash({ words, at }: DiskRecord, slot: number, tag: number): boolean {
+    const kind = words[at + 1] & KIND_MASK;
+    if (kind !== KIND_VALUE && kind !== KIND_TOMBSTONE) return false;
+    this.hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
+    return tagOf(this.hash.low, this.hash.high) === tag && this.hash.low === hashLowOf(slot, tag);
   }
 }
 

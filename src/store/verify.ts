@@ -9,6 +9,8 @@
 import path from 'node:path';
 import { KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
+import type { PartitionEntries } from '../cold/cold-index.js';
+import type { ColdTier } from '../cold/cold-tier.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf } from '../log/record.js';
 import type { SegmentFiles } from '../log/segment-files.js';
@@ -170,7 +172,8 @@ class Verification {
         const previous = previousOf(words, at);
         if (previous >= log.begin && this.hotDamage.has(previous))
           this.affected.chainLeadsTo(words, at, previous);
-        return this.ask(this.check.leadsHot(words, at, address), segments, address);
+        this.ask(this.check.leadsHot(words, at, address), segments, address);
+        return this.asked.length >= PARALLEL ? this.answered() : undefined;
       },
     };
   }
@@ -186,7 +189,8 @@ class Verification {
       restarted: () => extents.reset(),
       record: (words, at, address, bytes) => {
         if (!this.take(log, extents, words, at, address, bytes)) return undefined;
-        return this.ask(this.check.leadsCold(cold, words, at, address), segments, address);
+        this.ask(this.check.leadsCold(cold, words, at, address), segments, address);
+        return this.asked.length >= PARALLEL ? this.answered() : undefined;
       },
     };
   }
@@ -219,28 +223,20 @@ class Verification {
     });
   }
 
-  private logDamaged(segments: SegmentFiles, { what, from, to }: LogDamage, damaged: Ranges): void {
+  private logDamaged(segments: SegmentFiles, { what, from, to, padding }: LogDamage, damaged: Ranges): void {
     const message = {
       record: 'Bytes of the log are damaged',
       missing: 'A part of the log is missing',
       order: 'The records of the log are not those that were committed here',
     }[what];
     this.found(what, segments, from, to - from, message);
-    if (what !== 'order') damaged.add(from, to);
+    if (what !== 'order' && !padding) damaged.add(from, to);
   }
 
   /** Takes an answer of an index, or waits for it together with others. */
-  private ask(
-    answer: Leads | Promise<Leads>,
-    segments: SegmentFiles,
-    address: LogAddress,
-  ): void | Promise<void> {
-    if (!(answer instanceof Promise)) {
-      this.answer(answer, segments, address);
-      return undefined;
-    }
-    this.wait(answer.then((leads) => this.answer(leads, segments, address)));
-    return this.asked.length >= PARALLEL ? this.answered() : undefined;
+  private ask(answer: Leads | Promise<Leads>, segments: SegmentFiles, address: LogAddress): void {
+    if (answer instanceof Promise) this.wait(answer.then((leads) => this.answer(leads, segments, address)));
+    else this.answer(answer, segments, address);
   }
 
   private answer(leads: Leads, segments: SegmentFiles, address: LogAddress): void {
@@ -263,31 +259,53 @@ class Verification {
   private async checkColdIndex(): Promise<void> {
     const { cold } = this.core.parts;
     if (!cold || cold.log.bytes === 0) return;
-    const { log, segments } = cold.log;
     const { directory } = cold.index;
     for (let slot = 0; slot < directory.slots && this.mayGoOn(); slot++) {
       try {
-        const entries = await cold.index.storedSlot(slot);
-        this.affected.takeSlot(slot, entries, this.coldDamage);
-        for (let i = 0; i < entries.count; i++) {
-          const address = entries.addresses[i] as LogAddress;
-          if (this.coldDamage.has(address) || address < log.begin) continue;
-          const waiting = this.ask(this.check.leadsToRecord(cold, slot, entries, i), segments, address);
-          if (waiting) await waiting;
-        }
+        const entries = cold.index.storedSlot(slot);
+        if (entries instanceof Promise) this.wait(this.checkSlotLater(cold, slot, entries));
+        else if (entries) this.checkSlot(cold, slot, entries);
       } catch (error) {
-        const isDamage = error instanceof KvCorruptionError;
-        if (!isDamage && !(error instanceof KvDiskError)) throw error;
-        const file = isDamage ? error.file : path.basename(error.path);
-        const address = isDamage ? error.address : 0;
-        // Slots that were split since share their chunk.
-        if (!this.damages.find(file, address))
-          this.add('index', file, address, 0, 'A chunk of the cold index is damaged');
-        this.affected.slotIsDamaged(slot);
+        this.slotFailed(slot, error);
       }
+      if (this.asked.length >= PARALLEL) await this.answered();
       if (this.slices.over) await this.slices.next();
     }
     await this.answered();
+  }
+
+  private async checkSlotLater(
+    cold: ColdTier,
+    slot: number,
+    later: Promise<PartitionEntries | undefined>,
+  ): Promise<void> {
+    try {
+      const entries = await later;
+      if (entries) this.checkSlot(cold, slot, entries);
+    } catch (error) {
+      this.slotFailed(slot, error);
+    }
+  }
+
+  private checkSlot(cold: ColdTier, slot: number, entries: PartitionEntries): void {
+    const { log, segments } = cold.log;
+    this.affected.takeSlot(slot, entries, this.coldDamage);
+    for (let i = 0; i < entries.count; i++) {
+      const address = entries.addresses[i] as LogAddress;
+      if (this.coldDamage.has(address) || address < log.begin) continue;
+      this.ask(this.check.leadsToRecord(cold, slot, entries, i), segments, address);
+    }
+  }
+
+  private slotFailed(slot: number, error: unknown): void {
+    const isDamage = error instanceof KvCorruptionError;
+    if (!isDamage && !(error instanceof KvDiskError)) throw error;
+    const file = isDamage ? error.file : path.basename(error.path);
+    const address = isDamage ? error.address : 0;
+    // Slots that were split since share their chunk.
+    if (!this.damages.find(file, address))
+      this.add('index', file, address, 0, 'A chunk of the cold index is damaged');
+    this.affected.slotIsDamaged(slot);
   }
 
   /** Which keys the damages affect: a second time through the logs, and only if there is damage. */
