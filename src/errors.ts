@@ -90,6 +90,9 @@ export class KvVersionConflictError extends KvError {
   }
 }
 
+/** What to do about damage to what cannot be derived. */
+const RESTORE = 'Restore a backup of the directory, or copy what is intact with KvStore.salvage().';
+
 /** Bytes on disk are not what was written. They are never answered as a value, nor as "not found". */
 export class KvCorruptionError extends KvError {
   readonly code = 'KV_CORRUPTION';
@@ -100,7 +103,7 @@ export class KvCorruptionError extends KvError {
     readonly file: string,
     /** Logical address of the damage in the log, or byte position in the file. */
     readonly address: number,
-    { remedy = 'Restore a backup of the directory.', ...options }: { cause?: unknown; remedy?: string } = {},
+    { remedy = RESTORE, ...options }: { cause?: unknown; remedy?: string } = {},
   ) {
     super(`${message} (file ${file}, address ${address}). ${remedy}`, options);
   }

@@ -102,6 +102,14 @@ export class ChunkLog {
     });
   }
 
+  static readonly logName = INDEX_LOG_NAME;
+
+  /** The address that a place means in a log that begins there. */
+  static addressOf(place: number, begin: LogAddress): LogAddress {
+    const beginUnits = begin / 8;
+    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+  }
+
   /** Whether the files have all that a checkpoint needs, as far as their lengths tell. */
   static has(device: Device, segmentSize: number, kept: KeptChunks): boolean {
     const segments = new SegmentFiles(device, INDEX_LOG_NAME, segmentSize);
@@ -142,8 +150,12 @@ export class ChunkLog {
   }
 
   addressOf(place: number): LogAddress {
-    const beginUnits = this.log.begin / 8;
-    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+    return ChunkLog.addressOf(place, this.log.begin);
+  }
+
+  /** Whether the chunk at `address` is on the device. */
+  isStored(address: LogAddress): boolean {
+    return address < this.log.flushed;
   }
 
   /** The chunk at `address`, if no read is needed; valid until anything else is done here. */

@@ -296,6 +296,44 @@ export class ColdIndex {
     return newestFirst(entries);
   }
 
+  /**
+   * All entries of one slot, garbage left out, its chunk read from where it is stored: for whoever checks the index.
+   * @returns `undefined` where there is none; a promise where that cannot be told at once
+   * @throws KvCorruptionError, KvDiskError
+   */
+  storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
+    const { chunks, directory } = this;
+    const place = directory.placeOf(slot);
+    if (place === 0) return this.entriesOf(slot, undefined);
+    const address = chunks.addressOf(place);
+    const chunk = chunks.isStored(address)
+      ? chunks.atOnce(address, this.options.pacer)
+      : chunks.inMemory(address);
+    return chunk ? this.entriesOf(slot, chunk) : this.storedSlotLater(slot);
+  }
+
+  private async storedSlotLater(slot: number): Promise<PartitionEntries | undefined> {
+    const { chunks, directory } = this;
+    for (;;) {
+      const place = directory.placeOf(slot);
+      const address = chunks.addressOf(place);
+      if (place === 0 || !chunks.isStored(address))
+        return this.entriesOf(slot, place === 0 ? undefined : chunks.inMemory(address));
+      const chunk = await this.readPlace(slot, place);
+      if (chunk) return this.entriesOf(slot, chunk);
+    }
+  }
+
+  private entriesOf(slot: number, chunk: ChunkView | undefined): PartitionEntries | undefined {
+    const { directory, list, pending } = this;
+    const width = directory.widthOf(slot);
+    const begin = this.options.coldBegin();
+    list.clear();
+    pending.gather(slot, width, begin, list);
+    if (chunk) addOwn(list, chunk, slot, width, begin);
+    return list.count === 0 ? undefined : newestFirst(list);
+  }
+
   get stats(): ColdIndexStats {
     const { directory, pending, chunks, merger } = this;
     return {

@@ -26,6 +26,8 @@ export const PARTITIONS = 1 << BASE_BITS;
 const TAG_BITS = 15;
 const TAG_MASK = (1 << TAG_BITS) - 1;
 const TAG_SHIFT = 17;
+/** The bits of a hash that say which chain a key belongs to. */
+export const CHAIN_MASK = (1 << (BASE_BITS + TAG_BITS)) - 1;
 const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 const ADDRESS_HIGH_MASK = 0x1fff;
@@ -220,11 +222,18 @@ export class HashIndex {
     return end < this.primary.count ? end : undefined;
   }
 
-  /** Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`. */
-  partition(partition: number, visit: (address: LogAddress, sizeClass: number) => void): void {
+  /**
+   * Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`; `chain` is what the hashes of its
+   * keys have in common: their low 28 bits.
+   */
+  partition(partition: number, visit: (address: LogAddress, sizeClass: number, chain: number) => void): void {
     for (let bucket = partition; bucket < this.primary.count; bucket += PARTITIONS) {
       this.eachEntry(bucket, (chunk, at) =>
-        visit(addressOf(chunk, at), (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK),
+        visit(
+          addressOf(chunk, at),
+          (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK,
+          partition | ((chunk[at + 1] >>> TAG_SHIFT) << BASE_BITS),
+        ),
       );
     }
   }

@@ -22,6 +22,8 @@ import type {
   KvStore,
   KvStoreEvents,
   KvTtlOptions,
+  KvVerifyOptions,
+  KvVerifyReport,
 } from '../store/index.js';
 import { parseTtl } from '../store/options.js';
 
@@ -184,6 +186,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Writes both indexes beside the logs, so that the next opening is fast. See `KvStore.checkpoint`. */
   checkpoint(): Promise<KvCheckpointReport> {
     return this.store.checkpoint();
+  }
+
+  /** Reads everything and reports every damage. See `KvStore.verify`. */
+  verify(options?: KvVerifyOptions): Promise<KvVerifyReport> {
+    return this.store.verify(options);
   }
 
   /** Counters since the store was opened, and sizes as of now. See `KvStore.stats`. */

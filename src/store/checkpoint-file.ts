@@ -100,6 +100,17 @@ export class Checkpoint<S = unknown> {
     return new Set(Object.values(this.table.sections).flatMap((places) => places.map(([number]) => number)));
   }
 
+  /** Reads block after block: where each lies, and whether it is intact. For whoever checks a checkpoint. */
+  *blocks(): Generator<{ file: string; position: number; bytes: number; intact: boolean }> {
+    for (const [number, position, bytes, checksum] of Object.values(this.table.sections).flat()) {
+      const name = checkpointName(number);
+      const block = this.device.list().includes(name)
+        ? blockOf(this.device, name, position, bytes)
+        : undefined;
+      yield { file: name, position, bytes, intact: block !== undefined && crc32(block) === checksum };
+    }
+  }
+
   /**
    * Reads the blocks of a section. Their lengths are multiples of 4.
    * @returns `undefined` when one of them is missing or damaged
@@ -254,6 +265,15 @@ export class CheckpointWriter<S> {
     await this.file.write(this.buffer, 0, this.buffered, this.position);
     this.position += this.buffered;
     this.buffered = 0;
+  }
+}
+
+function blockOf(device: Device, name: string, position: number, bytes: number): Buffer | undefined {
+  const file = device.open(name, { create: false });
+  try {
+    return bytesAt(file, position, bytes);
+  } finally {
+    file.close();
   }
 }
 

@@ -100,6 +100,11 @@ export class Checkpointer {
     this.coldEnd = last?.state.cold.end ?? parts.cold.log.log.begin;
   }
 
+  /** The checkpoint that the next opening would use, as far as it is known here. */
+  get latest(): Checkpoint<CheckpointState> | undefined {
+    return this.last;
+  }
+
   /** Whether so much was written since the last one that opening would take long. */
   get isDue(): boolean {
     // A large index takes longer to write than its log takes to be read.

@@ -13,7 +13,7 @@ import { readWholeFile } from './whole-file.js';
 
 export const DICTIONARY_NAME = 'DICTIONARY';
 
-type Entry = { namespace: string } | { structure: ValueStructure };
+export type DictionaryEntry = { namespace: string } | { structure: ValueStructure };
 
 export class Dictionary {
   /** Record structures, in the order of their ids. */
@@ -50,6 +50,24 @@ export class Dictionary {
     if (problem) throw new KvOptionsError([{ path: 'namespace', problem }]);
     this.append([{ namespace: name }]);
     return this.namespaces.get(name) as number;
+  }
+
+  /** Names of the namespaces, in the order of their numbers, from 1. */
+  get namespaceNames(): string[] {
+    return [...this.namespaces.keys()];
+  }
+
+  /**
+   * Whether the file still says what it said when it was read and written.
+   * @returns where it does not; -1 if all is well
+   * @throws KvDiskError
+   */
+  damagedAt(): number {
+    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    const { entries, ends } = parseLines(bytes);
+    const end = ends.at(-1) ?? 0;
+    if (end !== this.end) return end;
+    return entries.length === this.entries ? -1 : 0;
   }
 
   /** Enters record structures durably: all of them, or none when it fails, because their order is their number. */
@@ -91,20 +109,14 @@ export class Dictionary {
   }
 
   private load(most = Infinity): void {
-    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    const { entries, ends } = parseLines(readWholeFile(this.device, DICTIONARY_NAME));
     this.entries = this.structures.length = 0;
     this.namespaces.clear();
-    let start = 0;
-    for (let end = bytes.indexOf(10); end >= 0 && this.entries < most; end = bytes.indexOf(10, start)) {
-      const json = bytes.toString('utf8', start + 9, end);
-      if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
-      this.enter(JSON.parse(json) as Entry);
-      start = end + 1;
-    }
-    this.end = start;
+    for (const entry of entries.slice(0, most)) this.enter(entry);
+    this.end = ends[this.entries - 1] ?? 0;
   }
 
-  private append(entries: Entry[]): void {
+  private append(entries: DictionaryEntry[]): void {
     const lines = entries
       .map((entry) => JSON.stringify(entry))
       .map((json) => `${textChecksum(json)} ${json}\n`);
@@ -115,9 +127,24 @@ export class Dictionary {
     for (const entry of entries) this.enter(entry);
   }
 
-  private enter(entry: Entry): void {
+  private enter(entry: DictionaryEntry): void {
     this.entries++;
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
   }
+}
+
+/** The entries up to the first line that is not intact, and where they end. */
+function parseLines(bytes: Buffer): { entries: DictionaryEntry[]; ends: number[] } {
+  const entries: DictionaryEntry[] = [];
+  const ends: number[] = [];
+  let start = 0;
+  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+    const json = bytes.toString('utf8', start + 9, end);
+    if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
+    entries.push(JSON.parse(json) as DictionaryEntry);
+    start = end + 1;
+    ends.push(start);
+  }
+  return { entries, ends };
 }

@@ -14,6 +14,8 @@ import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
+import { salvage, type KvSalvageOptions, type KvSalvageReport } from './salvage.js';
+import { verify, type KvVerifyOptions, type KvVerifyReport } from './verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {
@@ -29,6 +31,7 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
 }
 
 const COMPACT_OPTIONS = ['full', 'signal'];
+const VERIFY_OPTIONS = ['signal'];
 
 /** Events of a store and what their listeners get. */
 export interface KvStoreEvents {
@@ -77,6 +80,29 @@ export class KvStore extends KeySpace {
   static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
     const listeners: StoreListeners = { error: new Set(), compaction: new Set(), checkpoint: new Set() };
     return new KvStore(await openStore(options, listeners), listeners);
+  }
+
+  /**
+   * Copies everything that is intact in a damaged store into a new one, and says what is lost and what may be older than
+   * it was: after a `KvCorruptionError`, where there is no backup. Nothing in `from` is changed. What is copied keeps its
+   * version and its expiry. If it fails, or is ended by `signal`, nothing is left in `to`.
+   *
+   * @param from directory of the damaged store, which nobody has open
+   * @param to directory of the new store, empty or missing
+   * @param options `hot` and `cold` for the new store (segment sizes are fixed from then on), `signal`
+   * @throws KvOptionsError when the paths or options are not usable
+   * @throws KvFormatError when `from` is no store, or one of another format, or `to` is not empty
+   * @throws KvLockedError when `from` is open
+   * @throws KvCorruptionError when the manifest is lost: nothing can be read without it
+   * @throws KvDiskError, KvReadOnlyError when the new store cannot be written
+   * @example
+   * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
+   */
+  static salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
+    return salvage(from, to, options, async (storeOptions) => {
+      const store = await KvStore.open(storeOptions);
+      return { core: store.core, close: () => store.close() };
+    });
   }
 
   /** Starts the schedule of compaction, unless the option `compaction` is `false`. `open` does so by itself. */
@@ -175,6 +201,25 @@ export class KvStore extends KeySpace {
     // One that is under way need not have everything that was written before the call.
     const [report] = await Promise.all([compactor.checkpoint(), parts.commits.commit()]);
     return report;
+  }
+
+  /**
+   * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
+   * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
+   * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
+   * it fail. A damaged index is built anew by the next opening.
+   *
+   * @param options `signal` ends the run; the report says `aborted` then
+   * @throws KvOptionsError when there is no such option
+   * @throws KvClosedError when the store is closed, also meanwhile
+   * @example
+   * const { ok, damages } = await store.verify();
+   * for (const { file, address, keysAffected } of damages) console.error(file, address, keysAffected);
+   */
+  async verify(options: KvVerifyOptions = {}): Promise<KvVerifyReport> {
+    this.core.assertOpen();
+    checkNames(options, VERIFY_OPTIONS);
+    return verify(this.core, options);
   }
 
   /** Counters since the store was opened, and sizes as of now. */

@@ -53,6 +53,8 @@ export interface Manifest {
   hashKey: string;
   hot: LogManifest;
   cold: LogManifest;
+  /** Set as long as the store is being filled by a salvage: part of the data is not the data. */
+  unfinished?: true;
   /** Number of the last checkpoint. It need not be usable: it is derived data. */
   checkpoint?: number;
 }
@@ -86,22 +88,31 @@ export function newManifest(
  */
 export function readManifest(device: Device, name = MANIFEST_NAME): Manifest | undefined {
   if (!device.list().includes(name)) return undefined;
-  const text = readWholeFile(device, name).toString('utf8');
-  const [json, checksum] = text.split('\n');
-  const damaged = (cause?: unknown) => new KvCorruptionError('The manifest is damaged', name, 0, { cause });
-  if (checksum !== textChecksum(json)) throw damaged();
-  let manifest: Manifest | null;
-  try {
-    manifest = JSON.parse(json) as Manifest | null;
-  } catch (error) {
-    throw damaged(error);
+  const manifest = parseManifest(readWholeFile(device, name));
+  if (!manifest) throw new KvCorruptionError('The manifest is damaged', name, 0);
+  requireReadable(manifest, device.location);
+  if (manifest.unfinished) {
+    throw new KvFormatError(
+      `${device.location} is what a salvage left that did not end. Remove the directory, and salvage again.`,
+    );
   }
-  if (typeof manifest !== 'object' || manifest === null) throw damaged();
-  requireReadable(device, manifest);
   return manifest;
 }
 
-function requireReadable({ location }: Device, { format, features = [] }: Manifest): void {
+/** The manifest that a file holds; `undefined` when it is damaged. */
+export function parseManifest(bytes: Buffer): Manifest | undefined {
+  const [json, checksum] = bytes.toString('utf8').split('\n');
+  if (checksum !== textChecksum(json)) return undefined;
+  try {
+    const manifest = JSON.parse(json) as Manifest | null;
+    return typeof manifest === 'object' && manifest !== null ? manifest : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws KvFormatError when another version of the package wrote it, or one with features that this one does not know */
+export function requireReadable({ format, features = [] }: Manifest, location: string): void {
   const advice = 'Open it with the version of the package that wrote it, or a later one.';
   if (format !== FORMAT_VERSION) {
     throw new KvFormatError(

@@ -17,7 +17,7 @@ import { DIRECTORY, HOT_INDEX, PENDING, type CheckpointState, type LogPoint } fr
 import type { LogManifest, Manifest } from './manifest.js';
 import type { RecoveryStart } from './recovery.js';
 
-interface CheckpointImage {
+export interface CheckpointImage {
   checkpoint: Checkpoint<CheckpointState>;
   index: HashIndex;
   coldIndex: ColdIndexImage;
@@ -63,7 +63,8 @@ export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest)
   if (checkpoint !== undefined) await device.syncDirectory();
 }
 
-function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
+/** Reads the checkpoint that the manifest names, and changes nothing. */
+export function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
   try {
     return readImage(device, manifest);
   } catch (error) {

@@ -44,7 +44,7 @@ import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
 
-const HOT_LOG_NAME = 'hot';
+export const HOT_LOG_NAME = 'hot';
 
 /** Bytes after which a commit is made even where nobody asks for one. */
 const MAX_UNCOMMITTED = 32 * 1024 * 1024;
