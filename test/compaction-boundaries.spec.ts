@@ -7,6 +7,7 @@
 import { KvStore } from 'nestjs-hotcold/store';
 import { checkMoment, Moments, type Moment } from './support/crash-states.js';
 import { SeededRandom, SimulatedDisk, type CrashMode } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 import { History, tieredOptions } from './support/tiered-store.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
@@ -104,6 +105,7 @@ describe.each([
           });
         }
       }
+      tally({ states });
       if (process.env.TALLY) console.log(states, all.length, JSON.stringify([...hits]));
       expect(states).toBeGreaterThanOrEqual(450);
       for (const phase of PHASES) expect([phase, hits.get(phase) ?? 0]).not.toEqual([phase, 0]);

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { KvStore, type KvDurabilityLevel, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { Model, operations, perform, stateOf, type Operation } from './support/model.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
+import { tally as count } from './support/tally.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
 /** Many times as many runs, for a night. */
@@ -247,6 +248,8 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
       // A call that never ends is a failure that names its sequence.
       { numRuns: numRuns * RUNS, timeout: 20_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
+    const { kept, lost, cutOff } = tally;
+    count({ cuts: kept + lost, 'with losses': lost, 'in a compaction': cutOff });
     // Cuts that lose nothing, or everything that they may, would prove little; so would those between compactions.
     expect(tally.kept).toBeGreaterThan(0);
     if (level !== 'always') expect(tally.lost).toBeGreaterThan(0);

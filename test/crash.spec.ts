@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { KvStore, type KvDurabilityLevel, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { Model, operations, perform, stateOf, type Operation } from './support/model.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
 /** Many times as many runs, for a night. */
@@ -151,6 +152,7 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
       // A call that never ends is a failure that names its sequence.
       { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
+    tally({ cuts: kept + lost, 'with losses': lost });
     // Cuts that lose nothing, or everything that they may, would prove little.
     expect(kept).toBeGreaterThan(0);
     if (level !== 'always') expect(lost).toBeGreaterThan(0);

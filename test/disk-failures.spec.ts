@@ -7,6 +7,7 @@ import {
   type KvStoreOptions,
 } from 'nestjs-hotcold/store';
 import { SimulatedDisk } from './support/simulated-disk.js';
+import { watched } from './support/watched-fs.js';
 
 const LEVELS: KvDurabilityLevel[] = ['always', 'interval', 'checkpoint'];
 
@@ -138,6 +139,42 @@ describe('a process killed between write and sync', () => {
     const last = await KvStore.open(on(disk, 'checkpoint'));
     expect(await last.get('after')).toBe(1);
     for (let i = 0; i < 200; i++) expect(await last.get(i)).toBe(seen[i]);
+    await last.close();
+  });
+});
+
+describe('a dictionary that was written and not synced', () => {
+  it.each([
+    ['its process was killed', undefined],
+    ['its sync had failed', 'EIO' as const],
+  ])('because %s, is made safe before anything relies on it', async (_, code) => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(on(disk, 'interval'));
+    await store.set('before', 1);
+    await store.flush();
+    let killed = disk;
+    const env = watched(disk.env(), (operation, file) => {
+      if (operation === 'sync' && file === 'DICTIONARY') killed = disk.fork();
+    });
+    await store.close();
+    const writer = await KvStore.open({ ...on(disk, 'interval'), env });
+    if (code) disk.failAt({ operation: 'sync', path: 'DICTIONARY', nth: 1, code });
+    await Promise.resolve()
+      .then(() => writer.namespace('new').set('k', 1))
+      .catch(() => undefined);
+    if (code) {
+      disk.kill();
+      killed = disk;
+    }
+    expect(killed === disk).toBe(code !== undefined);
+
+    const again = await KvStore.open(on(killed, 'interval'));
+    await again.namespace('new').set('k', 2);
+    await again.flush();
+    killed.crash('none');
+    const last = await KvStore.open(on(killed, 'interval'));
+    expect(await last.namespace('new').get('k')).toBe(2);
+    expect(await last.get('before')).toBe(1);
     await last.close();
   });
 });

@@ -10,6 +10,7 @@ import { KvStore, type Env, type KvNamespace, type KvStoreOptions } from 'nestjs
 import { COMPACTING } from './support/compacting.js';
 import { contradiction, WRONG, type KeyCall, type State } from './support/linearizability.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
 /** Many times as many runs, for a night. */
@@ -429,6 +430,7 @@ describe('callers and compactions side by side', () => {
       // A call that never ends is a failure that names its plan.
       { numRuns: numRuns * RUNS, timeout: 40_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
+    tally({ plans: numRuns * RUNS, 'overlapped calls': total.overlapped, scans: total.scans });
     expect(total.moved).toBeGreaterThan(numRuns * 10);
     expect(total.rewritten).toBeGreaterThan(numRuns * 10);
     if (calls === scanning) expect(total.scans).toBeGreaterThan(0);

@@ -8,6 +8,7 @@ import { MemoryDevice } from '../src/device/memory-device.js';
 import { Model, operations, perform, stateOf, type Operation } from './support/model.js';
 import { envWith } from './support/places.js';
 import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 import { missingPath } from './support/temp-directory.js';
 
 const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
@@ -220,6 +221,7 @@ describe('a store that is compacted answers as a Map with expiry', () => {
       }),
       { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
+    tally({ sequences: numRuns * RUNS });
   });
 
   it('and really moves, rewrites and reads cold records', async () => {

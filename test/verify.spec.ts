@@ -7,6 +7,7 @@ import {
   KvCorruptionError,
   KvOptionsError,
   KvStore,
+  type KeySpace,
   type KvNamedKey,
   type KvStoreOptions,
   type KvVerifyReport,
@@ -193,7 +194,11 @@ describe('damage under an open store', () => {
     for (let i = 0; i < 30; i++) await store.set(`large ${i}`, `large ${i}`.padEnd(150_000));
     await store.flush();
     const random = new SeededRandom(SEED);
-    const all = [...keys.map((key) => ({ space: users, namespace: 'users', key: key }))];
+    const all: { space: KeySpace; namespace: string; key: string | number }[] = keys.map((key) => ({
+      space: users,
+      namespace: 'users',
+      key,
+    }));
     for (let i = 0; i < 200; i++) all.push({ space: store, namespace: '', key: `only hot ${i}` });
     for (let i = 0; i < 30; i++) all.push({ space: store, namespace: '', key: `large ${i}` });
     for (let run = 0; run < 20 * RUNS; run++) {

@@ -60,6 +60,7 @@ export class ValueCodec {
       moreTypes: true,
       copyBuffers: true,
     });
+    this.packr.useBuffer(freshBuffer());
   }
 
   /**
@@ -68,8 +69,7 @@ export class ValueCodec {
    */
   encode(value: unknown): void {
     checkValue(value, 0);
-    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES)
-      this.packr.useBuffer(Buffer.allocUnsafeSlow(FRESH_BUFFER_BYTES));
+    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(freshBuffer());
     let packed: PackedBuffer;
     try {
       packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE);
@@ -97,6 +97,11 @@ export class ValueCodec {
       throw new KvEncodingError(`A stored value cannot be decoded: ${reason(error)}`, { cause: error });
     }
   }
+}
+
+/** Zeroed, because up to three bytes behind a value go to disk with it: not what this memory was used for before. */
+function freshBuffer(): Buffer {
+  return Buffer.alloc(FRESH_BUFFER_BYTES);
 }
 
 function reason(error: unknown): string {

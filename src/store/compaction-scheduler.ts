@@ -28,6 +28,12 @@ const HOT_GRANT = 1 / 2;
 /** Slices are this much longer while writers who do not wait leave compaction behind. */
 const HURRY = 4;
 
+/**
+ * So many writers wait at the most: who has more in flight than that does not await them, and each would keep its promise
+ * in memory.
+ */
+const MAX_WAITING = 8192;
+
 /** Shortest record: so many entries more need at least so many bytes more of log. */
 const LEAST_BYTES_PER_ENTRY = 32;
 
@@ -42,6 +48,7 @@ export class CompactionScheduler {
   private useless = 0;
   private cancelTimer: (() => void) | undefined;
   private waiting: Promise<void> | undefined;
+  private waiters = 0;
   private release: () => void = () => undefined;
 
   constructor(
@@ -95,6 +102,8 @@ export class CompactionScheduler {
     if (ahead <= 0) return undefined;
     const { sliceMs } = options.compaction;
     this.compactor.leastMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : 0;
+    if (this.waiters === MAX_WAITING) return undefined;
+    this.waiters++;
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
   }
 
@@ -138,6 +147,7 @@ export class CompactionScheduler {
   private look(limit: number): void {
     if (this.started) this.limit = this.compactor.damage.hot ? Infinity : limit;
     this.waiting = undefined;
+    this.waiters = 0;
     this.release();
   }
 

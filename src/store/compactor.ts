@@ -195,9 +195,12 @@ export class Compactor {
     }
   }
 
-  /** Commits what a run that failed left behind, so that it need not be told from a torn tail. */
+  /**
+   * Commits what a run that failed left behind, so that it need not be told from a torn tail, and the index has nothing
+   * that is not durable.
+   */
   async settle(): Promise<void> {
-    if (this.parts.cold.log.log.hasUncommitted) await this.commitCold(false);
+    if (!this.parts.cold.log.isDurable) await this.commitCold(false);
   }
 
   private async begin(

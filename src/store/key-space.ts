@@ -172,8 +172,8 @@ export class KeySpace<V = unknown> {
       version = this.put(key, value, this.expiry(options?.ttl));
     }
     const durable = core.acknowledge();
-    if (durable) await durable;
-    return version;
+    if (!durable) return version;
+    return waitFor(durable, version);
   }
 
   /**
@@ -527,6 +527,12 @@ function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8A
 function targetOf(space: object): BatchTarget {
   if (space instanceof KeySpace) return space.asTarget;
   throw new KvOptionsError([{ path: 'batch.in', problem: 'must be what KvStore.namespace() returned' }]);
+}
+
+/** Apart from the call that has the value, so that the values of many who wait do not stay in memory with them. */
+async function waitFor(durable: Promise<void>, version: number): Promise<number> {
+  await durable;
+  return version;
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {

@@ -4,7 +4,16 @@
 // standard input.
 import { readFileSync, writeSync } from 'node:fs';
 
-const { path, store: kind, count, perTurn, level, valueBytes, waits } = JSON.parse(process.argv[2]);
+const {
+  path,
+  store: kind,
+  count,
+  perTurn,
+  level,
+  valueBytes,
+  diskBudget,
+  waits,
+} = JSON.parse(process.argv[2]);
 if (waits) await new Promise((resolve) => process.stdin.once('data', resolve));
 const { KvOverloadedError, KvStore } = await import('../src/store/index.js');
 
@@ -15,8 +24,8 @@ function peakRss() {
 }
 
 const nothing = { set: async () => 1, get: async () => undefined, close: async () => {} };
-const store =
-  kind === 'none' ? nothing : await KvStore.open({ path, hot: { memory: '8mb' }, durability: { level } });
+const hot = { memory: '8mb', ...(diskBudget && { diskBudget }) };
+const store = kind === 'none' ? nothing : await KvStore.open({ path, hot, durability: { level } });
 
 let failures = 0;
 let others = 0;

@@ -11,6 +11,7 @@
  * - A failed sync forgets the file's bytes that were not synced, as Linux does: they can be read until the crash, and
  *   later syncs succeed without writing them. A failed `syncDirectory` leaves its changes waiting for the next one.
  * - Any call fails on request, once or from then on; a write comes out short on request, or because the disk is full.
+ * - An asynchronous call hangs on request: it takes no effect and gives no answer before it is let go, or ever.
  * - A crash in the middle of an asynchronous write or removal leaves it not begun or not synced.
  * - Synced bytes and names stay as they are unless a test flips a bit.
  *
@@ -31,13 +32,14 @@ import {
   SimulatedFaults,
   type DiskOperation,
   type Failure,
+  type Hang,
   type ShortWrite,
   type TraceEntry,
 } from './simulated-faults.js';
 import { SimulatedDirectory, SimulatedFile, type CrashMode, type CrashReport } from './simulated-file.js';
 
 export { SeededRandom, SimulatedClock };
-export type { CrashMode, CrashReport, DiskOperation, Failure, ShortWrite, TraceEntry };
+export type { CrashMode, CrashReport, DiskOperation, Failure, Hang, ShortWrite, TraceEntry };
 
 export interface SimulatedDiskOptions {
   seed?: number;
@@ -75,6 +77,8 @@ export class SimulatedDisk implements EnvFs {
   /** Descriptors that hold the lock of a file: one, or several that share it. */
   private locks = new Map<SimulatedFile, { shared: boolean; holders: Set<number> }>();
   private pending: Pending[] = [];
+  /** Those that never do, unless they are let go. */
+  private hung: Pending[] = [];
   private readonly faults = new SimulatedFaults();
   /** Counts crashes and kills, so that what belonged to an earlier life is known. */
   private life = 0;
@@ -107,6 +111,25 @@ export class SimulatedDisk implements EnvFs {
 
   shortWriteAt(short: ShortWrite): void {
     this.faults.shortWriteAt(short);
+  }
+
+  /** Makes an asynchronous call hang: it takes no effect and gives no answer. */
+  hangAt(hang: Hang): void {
+    this.faults.hangAt(hang);
+  }
+
+  /** Calls that hang now. */
+  get hanging(): number {
+    return this.hung.length;
+  }
+
+  /** Lets the calls that hang take effect, and those to come do so in time. */
+  letGo(): void {
+    this.faults.clearHangs();
+    for (const pending of this.hung.splice(0)) {
+      this.pending.push(pending);
+      setImmediate(() => this.completeOne());
+    }
   }
 
   clearFaults(): void {
@@ -274,7 +297,7 @@ export class SimulatedDisk implements EnvFs {
     const { file, path } = this.descriptor('read', fd);
     assertRange('read', path, buffer, offset, length, position);
     const fault = this.faultOf({ operation: 'read', path, position, length });
-    return this.later('read', () => {
+    return this.later('read', path, () => {
       if (fault) throw fault;
       return file.read(buffer, offset, length, position);
     });
@@ -297,7 +320,7 @@ export class SimulatedDisk implements EnvFs {
     const { file, path } = this.descriptor('write', fd);
     assertRange('write', path, buffer, offset, length, position);
     const { fault, asked } = this.writeCalled(path, length, position);
-    return this.later('write', () => {
+    return this.later('write', path, () => {
       if (fault) throw fault;
       return this.writeNow(file, path, buffer.subarray(offset, offset + asked), position);
     });
@@ -315,7 +338,7 @@ export class SimulatedDisk implements EnvFs {
     const { file, path } = this.descriptor('sync', fd);
     const fault = this.faultOf({ operation: 'sync', path });
     const upTo = file.lastChange;
-    return this.later('sync', () => this.syncNow(file, upTo, fault));
+    return this.later('sync', path, () => this.syncNow(file, upTo, fault));
   }
 
   syncSync(fd: number): void {
@@ -348,7 +371,7 @@ export class SimulatedDisk implements EnvFs {
 
   async unlink(path: string): Promise<void> {
     const fault = this.faultOf({ operation: 'unlink', path });
-    return this.later('unlink', () => {
+    return this.later('unlink', path, () => {
       if (fault) throw fault;
       this.unlinkNow(path);
     });
@@ -371,7 +394,7 @@ export class SimulatedDisk implements EnvFs {
     const fault = this.faultOf({ operation: 'syncDirectory', path });
     const directory = this.directoryAt('open', path, split(path));
     const upTo = directory.lastChange;
-    return this.later('syncDirectory', () => {
+    return this.later('syncDirectory', path, () => {
       if (fault) throw fault;
       directory.sync(upTo);
     });
@@ -385,7 +408,7 @@ export class SimulatedDisk implements EnvFs {
   async lock(fd: number, shared = false): Promise<(() => void) | undefined> {
     const { file, path } = this.descriptor('lock', fd);
     const fault = this.faultOf({ operation: 'lock', path });
-    return this.later('lock', () => {
+    return this.later('lock', path, () => {
       if (fault) throw fault;
       const lock = this.locks.get(file);
       if (lock && !(shared && lock.shared)) return undefined;
@@ -443,7 +466,7 @@ export class SimulatedDisk implements EnvFs {
     file.sync(upTo);
   }
 
-  private later<T>(operation: DiskOperation, effect: () => T): Promise<T> {
+  private later<T>(operation: DiskOperation, path: string, effect: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const pending: Pending = {
         operation,
@@ -456,6 +479,10 @@ export class SimulatedDisk implements EnvFs {
         },
         fail: reject,
       };
+      if (this.faults.hangs(operation, path)) {
+        this.hung.push(pending);
+        return;
+      }
       this.pending.push(pending);
       setImmediate(() => this.completeOne());
     });
@@ -470,8 +497,9 @@ export class SimulatedDisk implements EnvFs {
 
   private endLife(reachesTheDisk: () => boolean): void {
     this.life++;
-    const interrupted = this.pending;
+    const interrupted = [...this.pending, ...this.hung];
     this.pending = [];
+    this.hung = [];
     for (const { operation, effect, fail } of interrupted) {
       // Failed first: the promise of a dead caller never resolves, whatever its write still does.
       fail(systemError('EBADF', operation));

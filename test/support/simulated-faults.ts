@@ -1,5 +1,5 @@
 /**
- * Which calls of the simulated disk fail or write short: each fault counts the calls it is about from when it was set,
+ * Which calls of the simulated disk fail, hang or write short: each fault counts the calls it is about from when it was set,
  * and strikes at the n-th, once or from then on.
  */
 import { systemError, type SystemErrorCode } from '../../src/device/system-error.js';
@@ -54,6 +54,14 @@ export interface ShortWrite {
   sticky?: boolean;
 }
 
+export interface Hang {
+  operation: DiskOperation;
+  path?: string;
+  /** Counted among the asynchronous calls. */
+  nth: number;
+  sticky?: boolean;
+}
+
 interface Armed {
   seen: number;
   matches: (operation: DiskOperation, path: string) => boolean;
@@ -64,6 +72,7 @@ interface Armed {
 export class SimulatedFaults {
   private failures: (Armed & { code: SystemErrorCode })[] = [];
   private shortWrites: (Armed & { bytes: number | undefined })[] = [];
+  private hanging: Armed[] = [];
 
   /** Returns a function that takes the failure back. */
   failAt({ operation, path = '', nth, code, sticky = false }: Failure): () => void {
@@ -80,6 +89,20 @@ export class SimulatedFaults {
     const matches = (called: DiskOperation, calledPath: string): boolean =>
       called === 'write' && calledPath.endsWith(path);
     this.shortWrites.push({ seen: 0, matches, nth, sticky, bytes });
+  }
+
+  hangAt({ operation, path = '', nth, sticky = false }: Hang): void {
+    const matches = (called: DiskOperation, calledPath: string): boolean =>
+      called === operation && calledPath.endsWith(path);
+    this.hanging.push({ seen: 0, matches, nth, sticky });
+  }
+
+  clearHangs(): void {
+    this.hanging = [];
+  }
+
+  hangs(operation: DiskOperation, path: string): boolean {
+    return this.hanging.filter((armed) => strikes(armed, operation, path)).length > 0;
   }
 
   clear(): void {

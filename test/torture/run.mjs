@@ -75,8 +75,8 @@ async function run(result) {
   const args = ['--config', 'test/torture/jest.config.mjs', '--runInBand', '--forceExit'];
   args.push('--json', `--outputFile=${report}`, '--runTestsByPath', result.spec);
   if (result.test) args.push('--testNamePattern', result.test);
-  // A soak that is asked for lasts as long as the whole.
-  const soakMinutes = only ? minutes : Math.min(result.minutes ?? 1, minutes);
+  // A soak that is asked for alone lasts as long as the whole.
+  const soakMinutes = cases.length === 1 ? minutes : Math.min(result.minutes ?? 1, minutes);
   const child = spawn(process.execPath, [jest, ...args], {
     cwd: root,
     env: {
