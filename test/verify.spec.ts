@@ -3,6 +3,7 @@
  * file, with the keys whose look-up fails. `SEED` chooses bits and changes, `RUNS` how many there are.
  */
 import {
+  type KeySpace,
   KvClosedError,
   KvCorruptionError,
   KvOptionsError,
@@ -193,9 +194,13 @@ describe('damage under an open store', () => {
     for (let i = 0; i < 30; i++) await store.set(`large ${i}`, `large ${i}`.padEnd(150_000));
     await store.flush();
     const random = new SeededRandom(SEED);
-    const all = [...keys.map((key) => ({ space: users, namespace: 'users', key: key as string | number }))];
-    for (let i = 0; i < 200; i++) all.push({ space: store as never, namespace: '', key: `only hot ${i}` });
-    for (let i = 0; i < 30; i++) all.push({ space: store as never, namespace: '', key: `large ${i}` });
+    const all: { space: KeySpace<any>; namespace: string; key: string | number }[] = keys.map((key) => ({
+      space: users,
+      namespace: 'users',
+      key,
+    }));
+    for (let i = 0; i < 200; i++) all.push({ space: store, namespace: '', key: `only hot ${i}` });
+    for (let i = 0; i < 30; i++) all.push({ space: store, namespace: '', key: `large ${i}` });
     for (let run = 0; run < 20 * RUNS; run++) {
       const files = disk.paths().filter((path) => /(hot|cold)-/.test(path));
       const bits: [string, number][] = [];
@@ -297,7 +302,7 @@ describe('verify()', () => {
   });
 });
 
-const keyName = ({ namespace = '', key }: KvNamedKey) => `${namespace}/${String(key)}`;
+const keyName = ({ namespace = '', key }: KvNamedKey) => `${namespace}/${key as string}`;
 
 function manifestOf(disk: SimulatedDisk): Record<'hot' | 'cold', { begin: number }> {
   return JSON.parse(disk.contents(`${PATH}/MANIFEST`).toString().split('\n')[0]) as never;
