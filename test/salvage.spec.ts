@@ -30,7 +30,7 @@ import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
 import { watched } from './support/watched-fs.js';
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
-const RUNS = Number(process.env.RUNS ?? 0.2);
+const RUNS = Number(process.env.RUNS ?? 0.1);
 
 const SMALL = {
   hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
