@@ -59,7 +59,7 @@ export interface KvSalvageOptions extends Pick<KvStoreOptions, 'hot' | 'cold' | 
 export interface KvSalvageReport {
   /** Whether nothing is damaged: the new store has all that the old one had. */
   complete: boolean;
-  /** About how many keys the new store has. */
+  /** How many keys the new store has. */
   keys: number;
   /** Intact records of the damaged store (versions of entries, deletes included), and bytes that were read. */
   records: number;
