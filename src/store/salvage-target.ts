@@ -9,7 +9,7 @@ import { FLAG_EXPIRY, KIND_VALUE, recordBytes, sequenceOf } from '../log/record.
 import { namedKey, type KvNamedKey } from './damage.js';
 import { namesUpTo, type FoundDictionary } from './mend.js';
 import type { KvStoreOptions } from './options.js';
-import { ABSENT, IN_MEMORY } from './read-path.js';
+import { ABSENT, IN_MEMORY, type RecordRef } from './read-path.js';
 import type { StoreCore } from './store-core.js';
 
 /** An open store, from within. */
@@ -23,6 +23,8 @@ export class SalvageTarget {
   private readonly hash: KeyedHash;
   private names: (string | undefined)[] = [];
   private created = 0;
+  /** How many keys there are. */
+  keys = 0;
   /** Namespaces whose names are lost, by the names that they have here. */
   readonly renamed: string[] = [];
 
@@ -54,11 +56,6 @@ export class SalvageTarget {
     this.createNamespaces(namespaces.length);
   }
 
-  /** About how many keys there are. */
-  get keys(): number {
-    return this.core.parts.spaces.keys();
-  }
-
   keyOf(words: Int32Array, at: number): EncodedKey {
     return encodedKeyOf(words, at, this.hash);
   }
@@ -82,7 +79,7 @@ export class SalvageTarget {
     expiresAt: number,
   ): void | Promise<void> {
     this.createNamespaces(space);
-    const write = (): void | Promise<void> => {
+    const write = (isAlive: boolean): void | Promise<void> => {
       const { reads, writes, parts } = this.core;
       reads.find(key);
       const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
@@ -90,6 +87,7 @@ export class SalvageTarget {
       // What is written next gets this version; the pieces of a large value take the one before.
       parts.versions.last = version - (isLarge ? 2 : 1);
       writes.upsert(parts.spaces.get(space), key, bytes, from, to, expiresAt);
+      if (!isAlive) this.keys++;
       return this.core.slowedDown();
     };
     return this.unlessNewer(key, version, write);
@@ -98,9 +96,11 @@ export class SalvageTarget {
   remove(space: number, key: EncodedKey, version: number): void | Promise<void> {
     const { reads } = this.core;
     if (reads.find(key) === ABSENT && !reads.mayBeCold(key)) return undefined;
-    return this.unlessNewer(key, version, () => {
+    return this.unlessNewer(key, version, (isAlive) => {
       const { writes, parts } = this.core;
-      if (reads.find(key) === ABSENT && !reads.mayBeCold(key)) return undefined;
+      if (!isAlive) return undefined;
+      this.keys--;
+      reads.find(key);
       parts.versions.last = version - 1;
       writes.remove(parts.spaces.get(space), key);
       return this.core.slowedDown();
@@ -109,11 +109,8 @@ export class SalvageTarget {
 
   /** The version of a key that is alive. */
   async versionOf(key: EncodedKey): Promise<number | undefined> {
-    const { reads, parts } = this.core;
-    const { record } = await reads.load(key);
-    if (!record) return undefined;
-    const alive = reads.isAlive(record.words, record.at, parts.spaces.get(0));
-    return alive ? sequenceOf(record.words, record.at) : undefined;
+    const { record } = await this.core.reads.load(key);
+    return record && this.isAlive(record.words, record.at) ? sequenceOf(record.words, record.at) : undefined;
   }
 
   named(key: EncodedKey): KvNamedKey {
@@ -150,19 +147,35 @@ export class SalvageTarget {
     for (const name of device.list()) device.removeSync(name);
   }
 
-  /** Records come in the order of their age; only where the log itself is not in order may a newer one be there. */
+  /**
+   * Records come in the order of their age; only where the log itself is not in order may a newer one be there.
+   * @param write is told whether the key is there now, and alive
+   */
   private unlessNewer(
     key: EncodedKey,
     version: number,
-    write: () => void | Promise<void>,
+    write: (isAlive: boolean) => void | Promise<void>,
   ): void | Promise<void> {
     const { reads } = this.core;
     const where = reads.find(key);
-    if (where === IN_MEMORY) return sequenceOf(reads.words, reads.at) > version ? undefined : write();
-    if (where === ABSENT && !reads.mayBeCold(key)) return write();
+    if (where === IN_MEMORY) return this.ifOlder(reads, version, write);
+    if (where === ABSENT && !reads.mayBeCold(key)) return write(false);
     return reads
       .load(key)
-      .then(({ record }) => (record && sequenceOf(record.words, record.at) > version ? undefined : write()));
+      .then(({ record }) => (record ? this.ifOlder(record, version, write) : write(false)));
+  }
+
+  private ifOlder(
+    { words, at }: Pick<RecordRef, 'words' | 'at'>,
+    version: number,
+    write: (isAlive: boolean) => void | Promise<void>,
+  ): void | Promise<void> {
+    return sequenceOf(words, at) > version ? undefined : write(this.isAlive(words, at));
+  }
+
+  private isAlive(words: Int32Array, at: number): boolean {
+    // Nothing is cleared here, so one space is like another.
+    return this.core.reads.isAlive(words, at, this.core.parts.spaces.get(0));
   }
 
   private createNamespaces(last: number): void {

@@ -44,8 +44,9 @@ import { DamageList, type KvDamage, type KvNamedKey } from './damage.js';
 import { DICTIONARY_NAME } from './dictionary.js';
 import type { KvStoreOptions } from './options.js';
 import { readCheckpoint } from './open-checkpoint.js';
-import { readEvidence, uncoveredEnd, type Evidence } from './salvage-evidence.js';
-import { findDictionary, findManifest, keysIn, LogSurvey } from './salvage-source.js';
+import { readEvidence, type Evidence } from './salvage-evidence.js';
+import { SalvageLosses } from './salvage-losses.js';
+import { findDictionary, findManifest, LogSurvey } from './salvage-source.js';
 import { SalvageTarget, type OpenedTarget } from './salvage-target.js';
 import { checkNames } from './set-options.js';
 import { Spaces } from './spaces.js';
@@ -59,7 +60,7 @@ export interface KvSalvageOptions extends Pick<KvStoreOptions, 'hot' | 'cold' | 
 export interface KvSalvageReport {
   /** Whether nothing is damaged: the new store has all that the old one had. */
   complete: boolean;
-  /** About how many keys the new store has. */
+  /** How many keys the new store has. */
   keys: number;
   /** Intact records of the damaged store (versions of entries, deletes included), and bytes that were read. */
   records: number;
@@ -83,20 +84,6 @@ export interface KvSalvageReport {
 
 /** Milliseconds of work until the event loop turns. */
 const SLICE_MS = 10;
-
-const MAX_LISTED = 10_000;
-/** Keys of values that could not be copied that are remembered. */
-const MAX_BROKEN = 100_000;
-
-class KeyList {
-  readonly keys: KvNamedKey[] = [];
-  count = 0;
-
-  add(key: KvNamedKey): void {
-    this.count++;
-    if (this.keys.length < MAX_LISTED) this.keys.push(key);
-  }
-}
 
 /**
  * @param open opens the new store
@@ -147,20 +134,9 @@ function requireEmpty(env: Env, to: string): void {
   );
 }
 
-/** A value that could not be copied. */
-interface Broken {
-  key: EncodedKey;
-  version: number;
-}
-
 class Salvage {
   private readonly slices: Slices;
   private readonly spaces = new Spaces();
-  private readonly doubtful = new KeyList();
-  private readonly lost = new KeyList();
-  private readonly broken = new Map<string, Broken>();
-  private brokenMore = 0;
-  private mayMissMore = false;
   private readonly manifest;
   private readonly dictionary;
   private readonly checkpoint;
@@ -219,10 +195,11 @@ class Salvage {
       });
       try {
         target.enterDictionary(dictionary);
-        for (const log of logs) await this.copy(log, target, evidence);
-        await this.report(target, evidence);
+        const losses = new SalvageLosses(logs, this.hash, this.damages, target);
+        for (const log of logs) await this.copy(log, target, evidence, losses);
+        await losses.find(evidence, this.slices, () => this.mayGoOn());
         await target.finish(Math.max(...logs.map(({ lastVersion }) => lastVersion)));
-        return this.result(target);
+        return this.result(target, losses);
       } catch (error) {
         await target.abandon();
         throw error;
@@ -282,7 +259,12 @@ class Salvage {
 
   // ── Copying ──
 
-  private async copy(log: LogSurvey, target: SalvageTarget, evidence: Evidence): Promise<void> {
+  private async copy(
+    log: LogSurvey,
+    target: SalvageTarget,
+    evidence: Evidence,
+    losses: SalvageLosses,
+  ): Promise<void> {
     const scan = log.scan(this.slices, {
       mayGoOn: () => this.mayGoOn(),
       damaged: () => undefined,
@@ -291,7 +273,7 @@ class Salvage {
         const previous = previousOf(words, at);
         if (log.log === 'hot' && log.ranges.has(previous))
           evidence.addChain(encodedKeyOf(words, at, this.hash).hashLow & CHAIN_MASK, previous);
-        return this.copyRecord(log, target, words, at);
+        return this.copyRecord(log, target, losses, words, at);
       },
     });
     await scan.run();
@@ -300,6 +282,7 @@ class Salvage {
   private copyRecord(
     log: LogSurvey,
     target: SalvageTarget,
+    losses: SalvageLosses,
     words: Int32Array,
     at: number,
   ): void | Promise<void> {
@@ -310,15 +293,18 @@ class Salvage {
     const key = target.keyOf(words, at);
     const isValue = (words[at + 1] & KIND_MASK) === KIND_VALUE;
     if (!isValue || expiryOf(words, at) <= this.now) return target.remove(space, key, version);
-    if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.copyLarge(log, target, words, at, key);
+    if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.copyLarge(log, target, losses, words, at, key);
     const bytes = new Uint8Array(words.buffer);
     const start = valueStart(words, at);
-    return this.put(target, space, key, version, bytes, start, start + words[at + 2], expiryOf(words, at));
+    const end = start + words[at + 2];
+    if (!this.mayDecode(bytes, start, end)) return losses.valueIsLost(key, version);
+    return target.put(space, key, version, bytes, start, end, expiryOf(words, at));
   }
 
   private async copyLarge(
     { segments, ranges }: LogSurvey,
     target: SalvageTarget,
+    losses: SalvageLosses,
     words: Int32Array,
     at: number,
     key: EncodedKey,
@@ -336,113 +322,22 @@ class Salvage {
         const file = segments.nameOf(segments.segmentOf(address));
         const message = 'A piece of a large value is not where its record says';
         if (!ranges.has(address)) this.damages.add({ what: 'extent', file, address, bytes: 0, message });
-        return this.isBroken(key, version);
+        return losses.valueIsLost(key, version);
       }
       value.set(found, end);
       end += found.length;
     }
-    await this.put(target, space, key, version, value, 0, end, expiresAt);
+    if (!this.mayDecode(value, 0, end)) return losses.valueIsLost(key, version);
+    await target.put(space, key, version, value, 0, end, expiresAt);
   }
 
-  private put(
-    target: SalvageTarget,
-    space: number,
-    key: EncodedKey,
-    version: number,
-    bytes: Uint8Array,
-    from: number,
-    to: number,
-    expiresAt: number,
-  ): void | Promise<void> {
-    if (this.structures && !this.structures.canDecode(bytes, from, to)) return this.isBroken(key, version);
-    return target.put(space, key, version, bytes, from, to, expiresAt);
+  private mayDecode(value: Uint8Array, from: number, to: number): boolean {
+    return !this.structures || this.structures.canDecode(value, from, to);
   }
 
-  /** The record is intact, and its value is not. */
-  private isBroken(key: EncodedKey, version: number): void {
-    if (this.broken.size < MAX_BROKEN) this.broken.set(nameOf(key), { key: key.copy(), version });
-    else this.brokenMore++;
-  }
-
-  // ── After copying ──
-
-  /** Finds what is lost, and what is in doubt. */
-  private async report(target: SalvageTarget, evidence: Evidence): Promise<void> {
-    const [cold, hot] = this.logs;
-    for (const { key, version } of this.broken.values()) {
-      const kept = await target.versionOf(key);
-      if (kept === undefined) this.lost.add(target.named(key));
-      // A version that is older, and known to be.
-      else if (kept < version) this.doubtful.add(target.named(key));
-    }
-    this.lost.count += this.brokenMore;
-    if (cold.damages.length + hot.damages.length === 0) return;
-    const reported = new Set(this.broken.keys());
-    const hotEnd = uncoveredEnd(hot.damages, evidence.hotEnd, hot.end);
-    const coldEnd = uncoveredEnd(cold.damages, evidence.coldEnd, cold.end);
-    this.mayMissMore = hotEnd + coldEnd > 0;
-    for (const log of this.logs) {
-      const scan = log.scan(this.slices, {
-        mayGoOn: () => this.mayGoOn(),
-        damaged: () => undefined,
-        record: (words, at, address) => {
-          if (address >= log.committedEnd || (words[at + 1] & KIND_MASK) !== KIND_VALUE) return undefined;
-          const old = encodedKeyOf(words, at, this.hash);
-          const place = evidence.newerThan(log.log, address, old.hashLow, old.hashHigh);
-          const inDoubt =
-            address < (log.log === 'hot' ? hotEnd : coldEnd) || (log.log === 'cold' && hotEnd > 0);
-          if (!place && !inDoubt) return undefined;
-          const key = target.keyOf(words, at);
-          const version = sequenceOf(words, at);
-          if (reported.has(nameOf(key))) return undefined;
-          return this.doubt(target, key, version, place);
-        },
-      });
-      await scan.run();
-    }
-    await this.nameDamaged(target, evidence);
-    this.lost.count += evidence.places.filter(({ named }) => !named).length;
-  }
-
-  /** Whether the version that the new store has is the one that may not have been the last. */
-  private async doubt(
-    target: SalvageTarget,
-    key: EncodedKey,
-    version: number,
-    place: { named: boolean } | undefined,
-  ): Promise<void> {
-    if ((await target.versionOf(key)) !== version) return;
-    if (place) place.named = true;
-    this.doubtful.add(target.named(key));
-  }
-
-  /** Reads the keys of damaged records, as far as they look like keys. */
-  private async nameDamaged(target: SalvageTarget, evidence: Evidence): Promise<void> {
-    const reported = new Set(this.broken.keys());
-    for (const { damages, log, segments } of this.logs) {
-      const covered = log === 'hot' ? evidence.hotEnd : evidence.coldEnd;
-      for (const { what, from, to } of damages) {
-        const damage = this.damages.find(segments.nameOf(segments.segmentOf(from)), from);
-        if (what !== 'record' || !damage) continue;
-        for (const { key, address, isValue } of await keysIn(segments, from, to, this.hash)) {
-          const place = evidence.placeAt(log, address, key.hashLow, key.hashHigh);
-          if (place) place.named = true;
-          damage.keysAffected++;
-          const named = target.nameIfKey(key);
-          if (!named) continue;
-          if (damage.keys.length < 100) damage.keys.push(named);
-          // Where a checkpoint tells of the newest records, one that it does not name was not.
-          const mayBeNewest = place !== undefined || to > covered;
-          if (!isValue || !mayBeNewest || reported.has(nameOf(key))) continue;
-          reported.add(nameOf(key));
-          if ((await target.versionOf(target.rehashed(key))) === undefined) this.lost.add(named);
-        }
-      }
-    }
-  }
-
-  private result(target: SalvageTarget): Omit<KvSalvageReport, 'tookMs'> {
-    const { damages, doubtful, lost, logs } = this;
+  private result(target: SalvageTarget, losses: SalvageLosses): Omit<KvSalvageReport, 'tookMs'> {
+    const { damages, logs } = this;
+    const { doubtful, lost, mayMissMore } = losses;
     return {
       complete: damages.count === 0,
       keys: target.keys,
@@ -451,7 +346,7 @@ class Salvage {
       damages: damages.listed,
       damageCount: damages.count,
       doubtful: { keys: doubtful.keys, count: doubtful.count },
-      lost: { keys: lost.keys, count: lost.count, atLeast: this.mayMissMore },
+      lost: { keys: lost.keys, count: lost.count, atLeast: mayMissMore },
       dropped: logs
         .filter(({ droppedBytes }) => droppedBytes > 0)
         .map(({ segments, committedEnd, droppedBytes }) => ({
@@ -467,10 +362,6 @@ class Salvage {
 function isVersion(words: Int32Array, at: number): boolean {
   const kind = words[at + 1] & KIND_MASK;
   return kind === KIND_VALUE || kind === KIND_TOMBSTONE;
-}
-
-function nameOf(key: EncodedKey): string {
-  return Buffer.from(key.bytes.buffer, key.bytes.byteOffset, key.length).toString('latin1');
 }
 
 /** The bytes of a piece of a large value; `undefined` when it is not there. */

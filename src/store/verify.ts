@@ -16,13 +16,11 @@ import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf } from '../log/record
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { AffectedKeys } from './affected-keys.js';
-import { Checkpoint, checkpointName } from './checkpoint-file.js';
 import { DamageList, Ranges, type KvDamage, type KvDamageKind } from './damage.js';
-import { DICTIONARY_NAME } from './dictionary.js';
-import { MANIFEST_NAME, readManifest } from './manifest.js';
 import { RangeExtents } from './range-extents.js';
 import type { StoreCore } from './store-core.js';
 import { TolerantScan, type LogDamage, type LogVisitor, type ScannedLog } from './tolerant-scan.js';
+import { checkSmallFiles, type AddDamage } from './verify-files.js';
 import { IndexCheck, type Leads } from './verify-index.js';
 
 export interface KvVerifyOptions {
@@ -104,9 +102,9 @@ class Verification {
   async run(): Promise<void> {
     const { cold, device } = this.core.parts;
     if (!device.retains || !cold) return;
-    this.checkManifest();
-    this.checkDictionary();
-    await this.checkCheckpoint();
+    const add: AddDamage = (what, file, position, bytes, message) =>
+      this.add(what, file, position, bytes, message);
+    this.files += await checkSmallFiles(this.core, this.slices, add, () => this.mayGoOn());
     await this.scan(this.hotLog(), this.hotVisitor());
     await this.scan(this.coldLog(), this.coldVisitor());
     if (this.mayGoOn()) await this.checkColdIndex();
@@ -323,68 +321,6 @@ class Verification {
       }
     }
     await affected.finish();
-  }
-
-  // ── Small files ──
-
-  private checkManifest(): void {
-    const { device, manifest } = this.core.parts;
-    this.files++;
-    const problem = (() => {
-      try {
-        const found = readManifest(device);
-        if (!found) return 'The manifest is missing';
-        const { current } = manifest;
-        const same =
-          found.storeId === current.storeId &&
-          found.hashKey === current.hashKey &&
-          found.hot.salt === current.hot.salt &&
-          found.cold.salt === current.cold.salt;
-        return same ? undefined : 'The manifest is that of another store';
-      } catch {
-        return 'The manifest is damaged';
-      }
-    })();
-    if (problem) this.add('manifest', MANIFEST_NAME, 0, 0, `${problem}; closing the store writes a new one`);
-  }
-
-  private checkDictionary(): void {
-    const { device, dictionary } = this.core.parts;
-    this.files++;
-    const message = 'The store does not open again with it; what it says is still in memory';
-    if (!device.list().includes(DICTIONARY_NAME)) {
-      this.add('dictionary', DICTIONARY_NAME, 0, 0, `The dictionary is missing. ${message}`);
-      return;
-    }
-    const position = dictionary.damagedAt();
-    if (position >= 0)
-      this.add('dictionary', DICTIONARY_NAME, position, 0, `The dictionary is damaged. ${message}`);
-  }
-
-  private async checkCheckpoint(): Promise<void> {
-    const { checkpointer, parts } = this.core;
-    const { device, manifest } = parts;
-    const latest = checkpointer?.latest;
-    if (!latest) return;
-    const stillCounts = () => checkpointer?.latest === latest;
-    const damaged = (file: string, position: number, bytes: number) => {
-      const message = 'The checkpoint is damaged; opening the store will read the logs instead';
-      if (stillCounts()) this.add('checkpoint', file, position, bytes, message);
-    };
-    this.files += latest.files.size;
-    try {
-      if (!Checkpoint.read(device, latest.number, manifest.current.storeId))
-        return damaged(checkpointName(latest.number), 0, 0);
-      for (const { file, position, bytes, intact } of latest.blocks()) {
-        if (!stillCounts() || !this.mayGoOn()) return;
-        if (!intact) damaged(file, position, bytes);
-        if (this.slices.over) await this.slices.next();
-      }
-    } catch (error) {
-      // Removed meanwhile, or the disk refuses to read it.
-      if (!(error instanceof KvDiskError)) throw error;
-      damaged(path.basename(error.path), 0, 0);
-    }
   }
 
   private found(
