@@ -41,7 +41,9 @@ export class KvClosedError extends KvError {
   }
 }
 
-/** The store takes no writes any more: the disk failed, and the cause says how. Reads go on. */
+/**
+ * The store takes no writes: it was opened with `readOnly`, or the disk failed, and then the cause says how. Reads go on.
+ */
 export class KvReadOnlyError extends KvError {
   readonly code = 'KV_READ_ONLY';
 }
@@ -55,13 +57,18 @@ export class KvLockedError extends KvError {
     readonly path: string,
     /** Who holds the lock, as far as it could be found out. */
     readonly holder: { pid: number; hostname: string; openedAt: string } | undefined,
+    /** Whether stores that were opened with `readOnly` hold it: they leave no name. */
+    readonly byReaders = false,
   ) {
     const who = holder
       ? `process ${holder.pid} on ${holder.hostname} (since ${holder.openedAt})`
       : 'another process or another store of this process';
     super(
-      `The directory ${path} is in use by ${who}. One directory serves one open store: close the other one, ` +
-        `share its KvStoreService, or choose another path.`,
+      byReaders
+        ? `The directory ${path} is open for reading (readOnly), here or in other processes. A store that writes needs ` +
+            `it alone: close the readers, or choose another path.`
+        : `The directory ${path} is in use by ${who}. One directory serves one open store: close the other one, ` +
+            `share its KvStoreService, or choose another path.`,
     );
   }
 }
@@ -83,6 +90,9 @@ export class KvVersionConflictError extends KvError {
   }
 }
 
+/** What to do about damage to what cannot be derived. */
+const RESTORE = 'Restore a backup of the directory, or copy what is intact with KvStore.salvage().';
+
 /** Bytes on disk are not what was written. They are never answered as a value, nor as "not found". */
 export class KvCorruptionError extends KvError {
   readonly code = 'KV_CORRUPTION';
@@ -93,9 +103,9 @@ export class KvCorruptionError extends KvError {
     readonly file: string,
     /** Logical address of the damage in the log, or byte position in the file. */
     readonly address: number,
-    options?: { cause?: unknown },
+    { remedy = RESTORE, ...options }: { cause?: unknown; remedy?: string } = {},
   ) {
-    super(`${message} (file ${file}, address ${address}). Restore a backup of the directory.`, options);
+    super(`${message} (file ${file}, address ${address}). ${remedy}`, options);
   }
 }
 

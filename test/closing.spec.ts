@@ -165,3 +165,15 @@ describe('calls under way at close', () => {
     await again.close();
   });
 });
+
+it('waits for a checkpoint that nobody awaited', async () => {
+  const disk = new SimulatedDisk();
+  const store = await KvStore.open({ path: '/store', env: disk.env(), hot: { memory: '8mb' } });
+  await store.set('k', 1);
+  const checkpoint = store.checkpoint();
+  await store.close();
+  const calls = disk.trace.length;
+  expect((await checkpoint).checkpoint).toBeGreaterThan(0);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(disk.trace.slice(calls)).toEqual([]);
+});

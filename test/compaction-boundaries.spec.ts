@@ -5,10 +5,10 @@
  * environment takes many times as many subsets; `SEED=…` another script.
  */
 import { KvStore } from 'nestjs-hotcold/store';
-import { SeededRandom, SimulatedDisk, type CrashMode, type DiskOperation } from './support/simulated-disk.js';
+import { checkMoment, Moments, type Moment } from './support/crash-states.js';
+import { SeededRandom, SimulatedDisk, type CrashMode } from './support/simulated-disk.js';
 import { tally } from './support/tally.js';
 import { History, tieredOptions } from './support/tiered-store.js';
-import { CHANGES, watched } from './support/watched-fs.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
 const SEED = Number(process.env.SEED ?? 1);
@@ -26,33 +26,15 @@ const PHASES = [
 ] as const;
 type Phase = (typeof PHASES)[number];
 
-/** The disk right before a call, and which states of the history it may be in. */
-interface Moment {
-  disk: SimulatedDisk;
-  operation: DiskOperation;
-  file: string;
-  least: number;
-  most: number;
-}
-
 /** Runs the script; resolves to the moments within its compactions. */
 async function moments(seed: number, beside: boolean): Promise<{ history: History; all: Moment[] }> {
   const disk = new SimulatedDisk({ completion: 'random', seed });
   if (beside) disk.clock.tickMs = 0.3;
   const history = new History(disk, 40, seed);
-  const all: Moment[] = [];
-  let compacting = false;
-  const options = tieredOptions(disk);
-  const look = (operation: DiskOperation, file: string) => {
-    const { durable, states } = history;
-    all.push({ disk: disk.fork(), operation, file, least: durable, most: states.length - 1 });
-  };
-  const env = watched(disk.env(), (operation, file) => {
-    if (compacting && CHANGES.includes(operation)) look(operation, file);
-  });
-  const store = await KvStore.open({ ...options, env });
+  const found = new Moments(disk, history);
+  const store = await KvStore.open({ ...tieredOptions(disk), env: found.env() });
   const compact = async () => {
-    compacting = true;
+    found.on = true;
     let ended = false;
     const done = store.compact({ full: true }).finally(() => (ended = true));
     for (let turns = 1; beside && !ended; turns++) {
@@ -62,9 +44,9 @@ async function moments(seed: number, beside: boolean): Promise<{ history: Histor
     }
     const { aborted } = await done;
     expect(aborted).toBe(false);
-    compacting = false;
+    found.on = false;
     // Behind the last call, before anything else is committed.
-    look('close', '');
+    found.look('close', '');
   };
   await history.fill(store);
   await compact();
@@ -77,7 +59,7 @@ async function moments(seed: number, beside: boolean): Promise<{ history: Histor
   await history.flush(store);
   await history.stateOf(store);
   await store.close();
-  return { history, all };
+  return { history, all: found.all };
 }
 
 /** What a compaction is doing at a moment, as far as its calls tell. */
@@ -99,42 +81,6 @@ function phaseOf(all: Moment[], at: number): Phase | undefined {
     : 'copying';
 }
 
-/** Opens a disk after a crash and looks whether it holds what it has to. */
-async function check(
-  history: History,
-  { disk, least, most }: Moment,
-  mode: CrashMode | 'kill',
-  seed: number,
-): Promise<void> {
-  const copy = disk.fork();
-  if (mode === 'kill') copy.kill();
-  else copy.crash({ mode, seed });
-  const goesOn = seed % GOES_ON === 0;
-  const options = tieredOptions(copy);
-  const store = await KvStore.open(options);
-  const state = await history.stateOf(store, least, most, copy.clock.now());
-  const after = new History(copy, history.keys);
-  after.goOnFrom(state);
-  if (mode === 'kill') {
-    // What was found is safe from then on, although nothing of it was synced by the one that was killed.
-    copy.crash('none');
-    await after.stateOf(await KvStore.open(tieredOptions(copy)));
-    return;
-  }
-  if (!goesOn) {
-    copy.kill();
-    return;
-  }
-  await store.compact({ full: true });
-  await after.stateOf(store);
-  await after.set(store, 0, 0, 100);
-  await after.flush(store);
-  copy.crash('none');
-  const again = await KvStore.open(tieredOptions(copy));
-  await after.stateOf(again);
-  await again.close();
-}
-
 describe.each([
   ['alone', false],
   ['beside writes', true],
@@ -153,7 +99,7 @@ describe.each([
         for (const mode of modes) {
           const seed = random.below(2 ** 31);
           states++;
-          await check(history, moment, mode, seed).catch((error: unknown) => {
+          await checkMoment(history, moment, mode, seed, seed % GOES_ON === 0).catch((error: unknown) => {
             const where = `${phase}: before call ${at} (${moment.operation} ${moment.file}), ${mode}, seed ${seed}`;
             throw new Error(`${where}: ${String(error)}`, { cause: error });
           });
@@ -164,6 +110,6 @@ describe.each([
       expect(states).toBeGreaterThanOrEqual(450);
       for (const phase of PHASES) expect([phase, hits.get(phase) ?? 0]).not.toEqual([phase, 0]);
     },
-    60_000 * RUNS,
+    120_000 * RUNS,
   );
 });

@@ -244,9 +244,13 @@ describe('close()', () => {
       expect(disk.clock.pending).toBe(0);
       const { open, close } = disk.counts();
       expect(close).toBe(open);
-      expect(segmentsOf(disk, 'index')).toEqual([]);
       store = await openOn(disk);
-      expect(store.opened).toMatchObject({ clean: true, droppedBytes: 0 });
+      // What opening has of the logs comes from a checkpoint, which needs the files of the cold index.
+      expect(store.opened).toMatchObject({
+        clean: true,
+        droppedBytes: 0,
+        checkpoint: expect.any(Number) as number,
+      });
       expect(await differences(store, expected)).toEqual([]);
       await store.close();
     }

@@ -184,7 +184,8 @@ class Harness {
     // A read waits for nothing, so at `always` only a write tells that it is durable.
     const writes = ['set', 'setIfAbsent', 'delete', 'update', 'increment', 'touch', 'clear', 'clear all'];
     const changed = model.state(0) !== this.states[number - 1].state(0);
-    if (operation.do === 'flush' || (this.level === 'always' && writes.includes(operation.do) && changed))
+    const flushes = operation.do === 'flush' || operation.do === 'checkpoint';
+    if (flushes || (this.level === 'always' && writes.includes(operation.do) && changed))
       this.durable = number;
   }
 

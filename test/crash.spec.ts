@@ -102,7 +102,8 @@ class Harness {
     // A read waits for nothing, so at `always` only a write tells that it is durable.
     const writes = !['get', 'has', 'peek', 'ttl', 'advance', 'reopen'].includes(operation.do);
     const changed = model.state(0) !== this.states[number - 1].state(0);
-    if (operation.do === 'flush' || (this.level === 'always' && writes && changed)) this.durable = number;
+    const flushes = operation.do === 'flush' || operation.do === 'checkpoint';
+    if (flushes || (this.level === 'always' && writes && changed)) this.durable = number;
   }
 
   /** Opens the store, finds the point of the history that it is at, and lets the history begin there. */

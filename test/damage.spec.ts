@@ -3,7 +3,7 @@
  * records damaged under an open store. Whatever is damaged, the answer is right or it is a KvCorruptionError that names
  * the place; never another value, and never "not found".
  */
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KvCorruptionError, KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { copyOf, missingPath } from './support/temp-directory.js';
@@ -305,6 +305,15 @@ describe('a whole record in the place of another', () => {
     writeFileSync(file, bytes);
     await expect(store.get('k')).rejects.toThrow(KvCorruptionError);
     await store.close();
+    // Opening with a checkpoint reads only what lies behind it: a read finds it then, or a compaction.
+    const again = await KvStore.open({ path, hot });
+    expect(again.opened.checkpoint).toBe(1);
+    await expect(again.get('k')).rejects.toThrow(KvCorruptionError);
+    await expect(again.compact({ full: true })).rejects.toThrow(KvCorruptionError);
+    await expect(again.get('k')).rejects.toThrow(KvCorruptionError);
+    await again.close();
+    // Without one, opening reads everything.
+    rmSync(join(path, 'checkpoint-00000001.dat'));
     await expect(KvStore.open({ path, hot })).rejects.toThrow(KvCorruptionError);
   });
 

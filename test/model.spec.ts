@@ -200,7 +200,7 @@ describe('a store answers as a Map with expiry', () => {
 
   it('and really reads from disk where values are large', async () => {
     let diskReads = 0;
-    for (const sequence of fc.sample(operations(50_000, 80), { numRuns: 10, seed: 1 })) {
+    for (const sequence of fc.sample(operations(50_000, 80), { numRuns: 20, seed: 1 })) {
       diskReads += (await runOn(onDisk('interval', TINY), sequence)).diskReads;
     }
     expect(diskReads).toBeGreaterThan(100);

@@ -217,16 +217,27 @@ it('a store whose index files cannot be removed is closed all the same', async (
   for (let i = 0; i < 3000; i++) await store.set(i, `${i} `.padEnd(500, 'x'));
   await store.compact({ full: true });
   expect(disk.paths()).toContain(`${PATH}/index-00000000.log`);
+  // Without a checkpoint nobody needs them.
+  disk.failAt({ operation: 'write', path: '.dat', nth: 1, code: 'ENOSPC', sticky: true });
   disk.failAt({ operation: 'unlink', nth: 1, code: 'EIO', sticky: true });
+  const told: Error[] = [];
+  store.on('error', (error) => told.push(error));
   await store.close();
+  expect(told).toMatchObject([{ code: 'KV_DISK', full: true }]);
   // Left behind, and still no harm: neither the lock nor the name.
   expect(disk.paths()).toContain(`${PATH}/index-00000000.log`);
   disk.clearFaults();
-  const again = await KvStore.open(tieredOptions(disk));
-  expect(again.opened.clean).toBe(true);
-  for (let i = 0; i < 3000; i += 7) expect(await again.get(i)).toBe(`${i} `.padEnd(500, 'x'));
-  await again.close();
-  expect(disk.paths()).not.toContain(`${PATH}/index-00000000.log`);
+  const { length } = disk.trace;
+  for (const checkpoint of [undefined, 1]) {
+    const again = await KvStore.open(tieredOptions(disk));
+    expect(again.opened).toMatchObject({ clean: true, checkpoint });
+    for (let i = 0; i < 3000; i += 7) expect(await again.get(i)).toBe(`${i} `.padEnd(500, 'x'));
+    await again.close();
+  }
+  // They were removed before others took their names.
+  expect(disk.trace.slice(length).map(({ operation, path }) => `${operation} ${path}`)).toContain(
+    `unlink ${PATH}/index-00000000.log`,
+  );
 });
 
 describe('a schedule whose compactions cannot run', () => {

@@ -1,9 +1,13 @@
-/** Two who want one directory: exactly one gets it, the other is told who has it; a killed holder leaves no lock. */
-import { writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+/**
+ * Two who want one directory: exactly one gets it, the other is told who has it; a killed holder leaves no lock. Those who
+ * only read share it, but with nobody who writes.
+ */
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { KvLockedError, KvStore } from 'nestjs-hotcold/store';
 import { startChild } from './support/built-store.js';
-import { RUNS, tally } from './support/tally.js';
+import { SeededRandom } from './support/seeded-random.js';
+import { RUNS, SEED, tally } from './support/tally.js';
 import { missingPath } from './support/temp-directory.js';
 
 const RACES = 100 * RUNS;
@@ -30,6 +34,14 @@ class Opener {
     this.child.process.stdin?.end();
     expect(await this.child.ended).toBe(0);
   }
+}
+
+/** A process that has opened a directory with this outcome. */
+async function opener(request: object, outcome: string): Promise<Opener['child']> {
+  const started = new Opener();
+  await started.child.line((line) => line === 'ready');
+  expect(await started.ask(request)).toBe(outcome);
+  return started.child;
 }
 
 describe('two processes', () => {
@@ -82,27 +94,105 @@ describe('two processes', () => {
   }, 60_000);
 });
 
-describe('a cluster', () => {
-  it('lets one of its workers have the directory, and tells the others which', async () => {
+describe('processes that read, and one that writes', () => {
+  const READERS = 2;
+
+  it(
+    `race for one directory ${RACES / 2} times: the writer, or all of the readers`,
+    async () => {
+      const path = missingPath();
+      await (await KvStore.open({ path })).close();
+      const writer = new Opener();
+      const readers = Array.from({ length: READERS }, () => new Opener());
+      await Promise.all([writer, ...readers].map(({ child }) => child.line((line) => line === 'ready')));
+      const random = new SeededRandom(SEED);
+      for (let i = 0; i < RACES / 2; i++) {
+        const atMs = Date.now() + 2 * HEAD_START_MS;
+        // Now and then the one or the others come a little later.
+        const late = random.below(2 * HEAD_START_MS) - HEAD_START_MS;
+        const [result, ...results] = await Promise.all([
+          writer.ask({ path, atMs: atMs + late }),
+          ...readers.map((reader) => reader.ask({ path, atMs, readOnly: true })),
+        ]);
+        if (result === 'open') expect(results).toEqual(results.map(() => `locked ${writer.pid}`));
+        else {
+          expect(result).toBe('locked by readers');
+          for (const read of results) expect(read).toMatch(/^read /);
+        }
+        await Promise.all([writer, ...readers].map((opener) => opener.ask('close')));
+      }
+      await Promise.all([writer, ...readers].map((opener) => opener.end()));
+      const store = await KvStore.open({ path, readOnly: true });
+      expect((await store.get<number>('opened')) ?? 0).toBeLessThanOrEqual(RACES / 2);
+      await store.close();
+    },
+    90_000 * RUNS,
+  );
+
+  it('follow each other at once, whoever is killed; readers find what a killed writer had made durable', async () => {
     const path = missingPath();
-    const child = startChild('cluster', { path });
-    expect(await child.ended).toBe(0);
-    const [pid] = child.lines.filter((line) => line.startsWith('open')).map((line) => line.split(' ')[1]);
-    expect(child.lines.toSorted()).toEqual([`locked ${pid}`, `locked ${pid}`, `open ${pid}`]);
-    await (await KvStore.open({ path })).close();
+    for (let round = 1; round <= 3; round++) {
+      const { process: writer, ended } = await opener({ path, atMs: 0 }, 'open');
+      const startReader = () => opener({ path, atMs: 0, readOnly: true }, `read ${round}`);
+      await expect(KvStore.open({ path, readOnly: true })).rejects.toMatchObject({
+        code: 'KV_LOCKED',
+        holder: { pid: writer.pid },
+      });
+      // What it had counted is durable by now.
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      writer.kill('SIGKILL');
+      await ended;
+      // A tail that was torn in the middle.
+      const last =
+        readdirSync(path)
+          .filter((name) => name.startsWith('hot-'))
+          .sort()
+          .at(-1) ?? '';
+      appendFileSync(join(path, last), Buffer.alloc(1000, 0xa5));
+      const readers = await Promise.all([startReader(), startReader()]);
+      await expect(KvStore.open({ path })).rejects.toMatchObject({ byReaders: true, holder: undefined });
+      for (const reader of readers) {
+        reader.process.kill('SIGKILL');
+        await reader.ended;
+      }
+      const begun = Date.now();
+      const store = await KvStore.open({ path, readOnly: true });
+      expect(Date.now() - begun).toBeLessThan(1000);
+      expect(await store.get('opened')).toBe(round);
+      await store.close();
+    }
+  }, 90_000);
+});
+
+describe('workers', () => {
+  it.each(['cluster', 'threads'])('of one process (%s) are kept apart like processes', async (kind) => {
+    const path = missingPath();
+    const child = startChild('workers', { path, kind });
+    await child.line((line) => line.startsWith('then'));
+    expect(child.lines).toEqual(['open 1, locked 2', 'then open']);
+    await child.ended;
   });
 });
 
-describe('a lock file', () => {
-  it('keeps nobody out by itself, although the pid in it is that of a process (it was given again)', async () => {
-    const path = missingPath();
-    await (await KvStore.open({ path })).close();
-    const holder = { pid: process.ppid, hostname: hostname(), openedAt: new Date().toISOString() };
-    writeFileSync(`${path}/LOCK`, JSON.stringify(holder));
-    const store = await KvStore.open({ path });
-    await store.set('k', 1);
-    await store.close();
-  });
+describe('the number of a process', () => {
+  it.each([true, false])(
+    'is no lock, also when it means another process by now (readOnly: %s)',
+    async (readOnly) => {
+      const path = missingPath();
+      await (await KvStore.open({ path })).close();
+      const holder = JSON.stringify({ pid: process.ppid, hostname: 'here', openedAt: 'once' });
+      writeFileSync(join(path, 'LOCK'), holder);
+      const store = await KvStore.open({ path, readOnly });
+      const refused = await KvStore.open({ path }).catch((error: unknown) => error);
+      expect(refused).toMatchObject(
+        readOnly
+          ? { byReaders: true, holder: undefined }
+          : { byReaders: false, holder: { pid: process.pid } },
+      );
+      if (readOnly) expect(readFileSync(join(path, 'LOCK'), 'utf8')).toBe(holder);
+      await store.close();
+    },
+  );
 });
 
 describe('one process', () => {

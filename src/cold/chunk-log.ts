@@ -14,14 +14,14 @@ import { HybridLog } from '../log/hybrid-log.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import { isIntact, KIND_CHUNK, KIND_MASK, totalBytes } from '../log/record.js';
 import { scanSegment } from '../log/scan.js';
-import { SegmentFiles } from '../log/segment-files.js';
+import { SegmentFiles, type SegmentLength } from '../log/segment-files.js';
 import { readBytesOf } from '../log/size-class.js';
 import type { Slices } from '../log/slices.js';
 import { ChunkCache } from './chunk-cache.js';
 import { chunkBytes, ChunkView, writeChunk, type EntryList } from './hash-chunk.js';
 import { ReadWindows } from './read-windows.js';
 
-const LOG_NAME = 'index';
+export const INDEX_LOG_NAME = 'index';
 
 /** Pages in the ring, and one that may be set aside while it is being written. */
 const RING_PAGES = 4;
@@ -31,6 +31,9 @@ const UNWRITTEN_PAGES = 2;
 /** Read for a chunk: 512 bytes, 48 entries. A longer one takes two reads. */
 const CHUNK_SIZE_CLASS = 3;
 const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
+
+/** What to do about damage. */
+export const REBUILD = 'Open the store again: that rebuilds the index from the logs.';
 
 const MAX_LOG_BYTES = 2 ** 35;
 const TWO_32 = 2 ** 32;
@@ -42,8 +45,6 @@ export interface ChunkLogOptions {
   salt: number;
   cacheBytes: number;
   onWriteError: (error: unknown) => void;
-  /** Told when a chunk is damaged: the index has to be built anew. */
-  onDamage?: (() => void) | undefined;
   /** What a checkpoint has of the log; without it, the log is emptied. */
   kept?: KeptChunks | undefined;
   /** Where the log begins, for tests of high addresses. */
@@ -54,6 +55,7 @@ export interface ChunkLogOptions {
 export interface KeptChunks {
   begin: LogAddress;
   tail: LogAddress;
+  segments: SegmentLength[];
 }
 
 export class ChunkLog {
@@ -65,7 +67,6 @@ export class ChunkLog {
   private readonly log: HybridLog;
   private readonly pageSize: number;
   private readonly windows: ReadWindows;
-  private readonly onDamage: () => void = () => undefined;
   /** Where the log began when the last checkpoint was written. */
   private keptFrom: LogAddress | undefined;
   /** What is returned without waiting. */
@@ -74,18 +75,17 @@ export class ChunkLog {
   private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
 
   constructor(options: ChunkLogOptions) {
-    const { device, pageSize, segmentSize, salt, onWriteError, onDamage } = options;
-    if (onDamage) this.onDamage = onDamage;
+    const { device, pageSize, segmentSize, salt, onWriteError } = options;
     assert(device.retains, 'INV-C1');
     this.pageSize = pageSize;
     this.cache = new ChunkCache(options.cacheBytes);
-    this.segments = new SegmentFiles(device, LOG_NAME, segmentSize, salt);
+    this.segments = new SegmentFiles(device, INDEX_LOG_NAME, segmentSize, salt);
     this.windows = new ReadWindows(this.segments);
     const { kept } = options;
     this.keptFrom = kept?.begin;
     // What an earlier process left, behind the checkpoint or before it.
-    for (const segment of this.segments.numbers())
-      if (!kept || !this.isKept(segment, kept)) this.segments.removeSync(segment);
+    const keep = new Set(kept?.segments.map(([segment]) => segment));
+    for (const segment of this.segments.numbers()) if (!keep.has(segment)) this.segments.removeSync(segment);
     if (kept) this.segments.cut(kept.tail);
     const begin = kept?.begin ?? options.firstAddress ?? FIRST_ADDRESS;
     this.log = new HybridLog(this.segments, {
@@ -97,19 +97,24 @@ export class ChunkLog {
       giveAway: () => {},
       onWriteError,
       begin,
-      // Addresses are not used again.
-      tail: kept ? this.segments.startOf(this.segments.segmentOf(kept.tail) + 1) : begin,
+      // Not in the segment that has the end of what is kept: its file stays as the checkpoint knows it.
+      tail: keep.size > 0 ? this.segments.startOf(Math.max(...keep) + 1) : begin,
     });
   }
 
+  static readonly logName = INDEX_LOG_NAME;
+
+  /** The address that a place means in a log that begins there. */
+  static addressOf(place: number, begin: LogAddress): LogAddress {
+    const beginUnits = begin / 8;
+    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+  }
+
   /** Whether the files have all that a checkpoint needs, as far as their lengths tell. */
-  static has(device: Device, segmentSize: number, { begin, tail }: KeptChunks): boolean {
-    const segments = new SegmentFiles(device, LOG_NAME, segmentSize, 0);
+  static has(device: Device, segmentSize: number, kept: KeptChunks): boolean {
+    const segments = new SegmentFiles(device, INDEX_LOG_NAME, segmentSize);
     try {
-      for (let segment = segments.segmentOf(begin); segments.startOf(segment) < tail; segment++) {
-        if (segments.sizeOf(segment) < Math.min(tail - segments.startOf(segment), segmentSize)) return false;
-      }
-      return true;
+      return segments.lacking(kept.segments) === undefined;
     } finally {
       segments.close();
     }
@@ -120,11 +125,12 @@ export class ChunkLog {
    * @throws KvDiskError
    */
   async persist(): Promise<KeptChunks> {
-    const { log } = this;
-    log.endPage();
+    const { log, segments } = this;
+    if (log.hasUncommitted) log.endPage();
     await log.flushTo(log.tail);
-    await this.segments.sync();
-    return { begin: log.begin, tail: log.tail };
+    await segments.sync();
+    const { begin, tail } = log;
+    return { begin, tail, segments: segments.lengths(begin, tail) };
   }
 
   /** The checkpoint is there: segments that only the one before needed can go. */
@@ -144,8 +150,12 @@ export class ChunkLog {
   }
 
   addressOf(place: number): LogAddress {
-    const beginUnits = this.log.begin / 8;
-    return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+    return ChunkLog.addressOf(place, this.log.begin);
+  }
+
+  /** Whether the chunk at `address` is on the device. */
+  isStored(address: LogAddress): boolean {
+    return address < this.log.flushed;
   }
 
   /** The chunk at `address`, if no read is needed; valid until anything else is done here. */
@@ -191,8 +201,12 @@ export class ChunkLog {
    */
   async read(address: LogAddress): Promise<ChunkView> {
     this.chunkReads++;
-    const record = await this.log.readRecord(address, CHUNK_SIZE_CLASS);
-    return this.verified(new ChunkView(), record.words, record.at, address);
+    try {
+      const record = await this.log.readRecord(address, CHUNK_SIZE_CLASS);
+      return this.verified(new ChunkView(), record.words, record.at, address);
+    } catch (error) {
+      throw error instanceof KvCorruptionError ? this.damaged(address) : error;
+    }
   }
 
   /**
@@ -277,10 +291,6 @@ export class ChunkLog {
     this.segments.close();
   }
 
-  private isKept(segment: number, { begin, tail }: KeptChunks): boolean {
-    return segment >= this.segments.segmentOf(begin) && this.segments.startOf(segment) < tail;
-  }
-
   private async removeUnneeded(): Promise<void> {
     const { log, segments } = this;
     await this.removeBelow(segments.segmentOf(Math.min(log.begin, this.keptFrom ?? log.begin)));
@@ -312,7 +322,8 @@ export class ChunkLog {
   }
 
   private damaged(address: LogAddress): KvCorruptionError {
-    this.onDamage();
-    return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address);
+    return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address, {
+      remedy: REBUILD,
+    });
   }
 }

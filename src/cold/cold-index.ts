@@ -12,6 +12,7 @@
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
+import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
@@ -205,7 +206,11 @@ export class ColdIndex {
    * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending, and is found as before
    */
   async flush(slices: Slices): Promise<void> {
-    await this.merger.flush(slices);
+    try {
+      await this.merger.flush(slices);
+    } catch (error) {
+      throw this.told(error);
+    }
     this.limitPending();
   }
 
@@ -230,7 +235,11 @@ export class ColdIndex {
       const address = chunks.addressOf(directory.placeOf(slot));
       let chunk = chunks.inMemory(address);
       if (!chunk) {
-        chunk = chunks.atOnce(address, this.options.pacer);
+        try {
+          chunk = chunks.atOnce(address, this.options.pacer);
+        } catch (error) {
+          throw this.told(error);
+        }
         if (!chunk) return undefined;
         chunks.cache.put(address, chunk);
       }
@@ -287,6 +296,44 @@ export class ColdIndex {
     return newestFirst(entries);
   }
 
+  /**
+   * All entries of one slot, garbage left out, its chunk read from where it is stored: for whoever checks the index.
+   * @returns `undefined` where there is none; a promise where that cannot be told at once
+   * @throws KvCorruptionError, KvDiskError
+   */
+  storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
+    const { chunks, directory } = this;
+    const place = directory.placeOf(slot);
+    if (place === 0) return this.entriesOf(slot, undefined);
+    const address = chunks.addressOf(place);
+    const chunk = chunks.isStored(address)
+      ? chunks.atOnce(address, this.options.pacer)
+      : chunks.inMemory(address);
+    return chunk ? this.entriesOf(slot, chunk) : this.storedSlotLater(slot);
+  }
+
+  private async storedSlotLater(slot: number): Promise<PartitionEntries | undefined> {
+    const { chunks, directory } = this;
+    for (;;) {
+      const place = directory.placeOf(slot);
+      const address = chunks.addressOf(place);
+      if (place === 0 || !chunks.isStored(address))
+        return this.entriesOf(slot, place === 0 ? undefined : chunks.inMemory(address));
+      const chunk = await this.readPlace(slot, place);
+      if (chunk) return this.entriesOf(slot, chunk);
+    }
+  }
+
+  private entriesOf(slot: number, chunk: ChunkView | undefined): PartitionEntries | undefined {
+    const { directory, list, pending } = this;
+    const width = directory.widthOf(slot);
+    const begin = this.options.coldBegin();
+    list.clear();
+    pending.gather(slot, width, begin, list);
+    if (chunk) addOwn(list, chunk, slot, width, begin);
+    return list.count === 0 ? undefined : newestFirst(list);
+  }
+
   get stats(): ColdIndexStats {
     const { directory, pending, chunks, merger } = this;
     return {
@@ -310,6 +357,20 @@ export class ColdIndex {
     await this.chunks.close();
   }
 
+  private readInOrder(address: LogAddress): ChunkView | undefined {
+    try {
+      return this.chunks.inOrder(address, this.options.pacer, true);
+    } catch (error) {
+      throw this.told(error);
+    }
+  }
+
+  /** Damage that somebody is told of is also told to whoever can have the index built anew. */
+  private told(error: unknown): unknown {
+    if (error instanceof KvCorruptionError) this.options.onDamage?.();
+    return error;
+  }
+
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
   private async readPlace(hashLow: number, place: number): Promise<ChunkView | undefined> {
     const { directory, chunks } = this;
@@ -322,7 +383,7 @@ export class ColdIndex {
     }
     // Merged or collected meanwhile: its file may even be gone.
     if (directory.placeOf(directory.slotOf(hashLow)) !== place) return undefined;
-    if (failure) throw failure.error;
+    if (failure) throw this.told(failure.error);
     return chunk;
   }
 
@@ -380,10 +441,7 @@ export class ColdIndex {
       let chunk: ChunkView | undefined;
       if (place !== 0) {
         const address = chunks.addressOf(place);
-        chunk =
-          chunks.inMemory(address) ??
-          chunks.inOrder(address, this.options.pacer, true) ??
-          (await this.readPlace(slot, place));
+        chunk = chunks.inMemory(address) ?? this.readInOrder(address) ?? (await this.readPlace(slot, place));
         if (!chunk) continue;
       }
       const width = directory.widthOf(slot);

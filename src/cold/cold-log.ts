@@ -114,6 +114,11 @@ export class ColdLog {
     return address;
   }
 
+  /** Whether everything that was appended is on stable storage: a commit whose write failed is not. */
+  get isDurable(): boolean {
+    return !this.log.hasUncommitted && this.synced.tail === this.lastEnd;
+  }
+
   /** Whether `drain` has to be awaited before more is appended: otherwise memory would fill, and writes would block. */
   get isFull(): boolean {
     return this.log.tail - this.log.flushed > WAITING_PAGES * this.log.maxRecordBytes;

@@ -1,11 +1,19 @@
-/** One contract, four devices. What the null device does not do is skipped by `retains`, not left out. */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+/** One contract, all devices. What the null device does not do is skipped by `retains`, not left out. */
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SimulatedDisk } from '../../test/support/simulated-disk.js';
+import { SeededRandom, SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { KvDiskError, KvLockedError, KvOverloadedError } from '../errors.js';
 import type { EnvFs } from './env.js';
-import { FileDevice, MemoryDevice, nodeEnv, NullDevice, type Device, type DeviceFile } from './index.js';
+import {
+  FileDevice,
+  MemoryDevice,
+  nodeEnv,
+  NullDevice,
+  OverlayDevice,
+  type Device,
+  type DeviceFile,
+} from './index.js';
 
 const MIB = 1024 * 1024;
 
@@ -22,7 +30,16 @@ const devices: [name: string, make: () => Device][] = [
   ['FileDevice on the simulated disk', () => new FileDevice(new SimulatedDisk().env(), '/data/store')],
   ['MemoryDevice', () => new MemoryDevice(64 * MIB)],
   ['NullDevice', () => new NullDevice()],
+  ['OverlayDevice over files', () => new OverlayDevice(new FileDevice(nodeEnv, existing()))],
+  ['OverlayDevice over memory', () => new OverlayDevice(new MemoryDevice(64 * MIB))],
 ];
+
+/** The path of an empty directory. */
+function existing(): string {
+  const path = join(directory, `store-${++stores}`);
+  mkdirSync(path);
+  return path;
+}
 
 /** Bytes that differ from place to place. */
 function pattern(length: number, salt = 0): Buffer {
@@ -521,6 +538,245 @@ describe('FileDevice', () => {
     expect(() => file.size()).toThrow(KvDiskError);
     await device.lock();
     device.close();
+  });
+});
+
+describe('OverlayDevice', () => {
+  const CHUNK = 64 * 1024;
+  const SIZE = 3 * MIB + 77;
+  let below: MemoryDevice;
+  let device: OverlayDevice;
+
+  beforeEach(async () => {
+    below = new MemoryDevice(64 * MIB);
+    for (const name of ['a', 'b']) {
+      const file = below.open(name, { create: true });
+      file.writeSync(pattern(SIZE, name === 'a' ? 0 : 9), 0, SIZE, 0);
+      file.close();
+    }
+    device = new OverlayDevice(below);
+    await device.lock();
+  });
+
+  afterEach(async () => {
+    device.close();
+    expect(below.list()).toEqual(['a', 'b']);
+    for (const name of ['a', 'b']) {
+      const file = below.open(name, { create: false });
+      expect((await readBack(file, SIZE + 1)).equals(pattern(SIZE, name === 'a' ? 0 : 9))).toBe(true);
+    }
+  });
+
+  it('reads what lies below, and takes no memory for it', async () => {
+    expect(device.list()).toEqual(['a', 'b']);
+    const file = device.open('a', { create: false });
+    expect(file.size()).toBe(SIZE);
+    expect((await readBack(file, SIZE + 1)).equals(pattern(SIZE))).toBe(true);
+    expect(await readBack(file, 10, SIZE)).toHaveLength(0);
+    expect(device.memoryBytes).toBe(0);
+  });
+
+  it('does as a file would that is changed at random places, and holds what was changed', async () => {
+    const model = new MemoryDevice(64 * MIB).open('a', { create: true });
+    model.writeSync(pattern(SIZE), 0, SIZE, 0);
+    const random = new SeededRandom(7);
+    let file = device.open('a', { create: true });
+    let written = 0;
+    for (let step = 0; step < 300; step++) {
+      const dice = random.below(100);
+      if (dice < 10) {
+        const length = random.below(SIZE + MIB);
+        for (const one of [model, file]) one.truncate(length);
+      } else if (dice < 55) {
+        const length = random.below(random.chance(0.1) ? 300_000 : 3000);
+        const position = random.below(SIZE);
+        const bytes = pattern(length, step);
+        for (const one of [model, file]) one.writeSync(bytes, 0, length, position);
+        written += length + 2 * CHUNK;
+      } else if (dice < 60) {
+        file.close();
+        file = device.open('a', { create: random.chance(0.5) });
+      }
+      const position = random.below(SIZE);
+      const length = random.below(200_000);
+      expect(file.size()).toBe(model.size());
+      const [bytes, expected] = [
+        await readBack(file, length, position),
+        await readBack(model, length, position),
+      ];
+      expect(bytes.equals(expected)).toBe(true);
+    }
+    expect((await readBack(file, SIZE + MIB)).equals(await readBack(model, SIZE + MIB))).toBe(true);
+    expect(device.memoryBytes).toBeLessThanOrEqual(Math.min(written, SIZE + MIB + CHUNK));
+  });
+
+  it('takes a chunk of memory for a byte, none for what is cut off or removed', async () => {
+    const file = device.open('a', { create: true });
+    file.writeSync(Buffer.from('x'), 0, 1, MIB + 5);
+    expect(device.memoryBytes).toBe(CHUNK);
+    file.truncate(100);
+    expect(device.memoryBytes).toBe(0);
+    file.truncate(SIZE);
+    const bytes = await readBack(file, SIZE);
+    expect(bytes.subarray(0, 100).equals(pattern(100))).toBe(true);
+    expect(bytes.subarray(100).every((byte) => byte === 0)).toBe(true);
+    await device.remove('b');
+    expect(device.memoryBytes).toBe(0);
+  });
+
+  it('removes, renames and creates for itself alone', async () => {
+    const renamed = device.open('a', { create: false });
+    device.rename('a', 'b');
+    device.open('c', { create: true }).close();
+    expect(device.list().sort()).toEqual(['b', 'c']);
+    expect(() => device.open('a', { create: false })).toThrow('ENOENT');
+    const file = device.open('b', { create: false });
+    expect((await readBack(file, SIZE)).equals(pattern(SIZE))).toBe(true);
+    renamed.writeSync(Buffer.from('changed'), 0, 7, 0);
+    expect((await readBack(file, 7)).toString()).toBe('changed');
+    await device.remove('b');
+    expect((await readBack(file, 7)).toString()).toBe('changed');
+    const again = device.open('a', { create: true });
+    expect(again.size()).toBe(0);
+  });
+
+  it('has a read that is under way see a change as a whole or not at all', async () => {
+    const file = device.open('a', { create: true });
+    const buffer = Buffer.alloc(CHUNK * 3);
+    const read = file.read(buffer, 0, buffer.length, 0);
+    file.writeSync(Buffer.alloc(CHUNK * 2, 1), 0, CHUNK * 2, CHUNK / 2);
+    file.truncate(CHUNK);
+    expect(await read).toBe(CHUNK);
+    expect(buffer.subarray(0, CHUNK / 2).equals(pattern(CHUNK / 2))).toBe(true);
+    expect(buffer.subarray(CHUNK / 2, CHUNK).every((byte) => byte === 1)).toBe(true);
+  });
+
+  it('shares the directory with others of its kind, opens files to be read, and closes them', async () => {
+    const disk = new SimulatedDisk();
+    const writer = new FileDevice(disk.env(), '/store');
+    await writer.lock();
+    writer.open('a', { create: true }).close();
+    await expect(new OverlayDevice(new FileDevice(disk.env(), '/store')).lock()).rejects.toBeInstanceOf(
+      KvLockedError,
+    );
+    writer.close();
+    const before = disk.trace.length;
+    const readers = [1, 2, 3].map(() => new OverlayDevice(new FileDevice(disk.env(), '/store')));
+    for (const reader of readers) {
+      await reader.lock();
+      await expect(reader.lock()).rejects.toBeInstanceOf(KvLockedError);
+      const file = reader.open('a', { create: true });
+      await file.write(Buffer.from('mine'), 0, 4, 0);
+      await file.sync();
+      await reader.syncDirectory();
+      reader.removeSync('a');
+      file.close();
+    }
+    await expect(writer.lock()).rejects.toMatchObject({ byReaders: true, holder: undefined });
+    for (const reader of readers) reader.close();
+    expect(new Set(disk.trace.slice(before).map(({ operation }) => operation))).toEqual(
+      new Set(['open', 'size', 'lock', 'close', 'mkdir', 'readdir', 'syncDirectory']),
+    );
+    await writer.lock();
+    writer.close();
+  });
+});
+
+describe('the lock of a directory', () => {
+  const reader = (path: string) => new OverlayDevice(new FileDevice(nodeEnv, path));
+  const writer = (path: string) => new FileDevice(nodeEnv, path);
+  const onPosix = process.platform === 'win32' ? it.skip : it;
+
+  onPosix(
+    'is on the directory where its file is missing: readers make none, writers none beside them',
+    async () => {
+      const path = existing();
+      writeFileSync(join(path, 'a'), '');
+      const readers = [reader(path), reader(path)];
+      for (const one of readers) await one.lock();
+      expect(readdirSync(path)).toEqual(['a']);
+      await expect(writer(path).lock()).rejects.toMatchObject({ code: 'KV_LOCKED', byReaders: true });
+      expect(readdirSync(path)).toEqual(['a']);
+      for (const one of readers) one.close();
+      const device = writer(path);
+      await device.lock();
+      await expect(reader(path).lock()).rejects.toMatchObject({
+        holder: { pid: process.pid },
+        byReaders: false,
+      });
+      device.close();
+      expect(readdirSync(path).sort()).toEqual(['LOCK', 'a']);
+      await readers[0].lock();
+      await expect(device.lock()).rejects.toMatchObject({ byReaders: true });
+      readers[0].close();
+      await device.lock();
+      device.close();
+    },
+  );
+
+  it('goes with its file and the directory that was made for it, if that is wanted', async () => {
+    const path = join(directory, 'goes', 'away');
+    const device = writer(path);
+    await device.lock();
+    await expect(device.lock()).rejects.toBeInstanceOf(KvLockedError);
+    device.open('a', { create: true }).close();
+    await device.remove('a');
+    device.close({ remove: true });
+    expect(readdirSync(join(directory, 'goes'))).toEqual([]);
+
+    await device.lock();
+    device.open('mine', { create: true }).close();
+    device.close({ remove: true });
+    expect(readdirSync(path)).toEqual(['mine']);
+    await device.lock();
+    await device.remove('mine');
+    device.close({ remove: true });
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  it('has one holder also when its file is removed again and again by those before', async () => {
+    const path = join(directory, 'again');
+    let holders = 0;
+    let locked = 0;
+    const run = async () => {
+      for (let round = 0; round < 6; round++) {
+        const device = writer(path);
+        try {
+          await device.lock();
+        } catch (error) {
+          expect(error).toBeInstanceOf(KvLockedError);
+          continue;
+        }
+        expect(++holders).toBe(1);
+        locked++;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        holders--;
+        device.close({ remove: true });
+      }
+    };
+    await Promise.all([run(), run(), run()]);
+    expect(locked).toBeGreaterThan(0);
+    expect(() => statSync(path)).toThrow('ENOENT');
+  });
+
+  it('starts over when its file is removed while it is being taken, with the directory', async () => {
+    const disk = new SimulatedDisk();
+    const env = disk.env();
+    const first = new FileDevice(env, '/store');
+    await first.lock();
+    let gone = false;
+    const lock: EnvFs['lock'] = (fd, shared) => {
+      if (!gone) first.close({ remove: true });
+      gone = true;
+      return env.fs.lock(fd, shared);
+    };
+    const second = new FileDevice({ ...env, fs: { ...env.fs, lock } }, '/store');
+    await second.lock();
+    expect(disk.paths()).toEqual(['/store/LOCK']);
+    await expect(new FileDevice(env, '/store').lock()).rejects.toBeInstanceOf(KvLockedError);
+    second.close({ remove: true });
+    expect(disk.paths()).toEqual([]);
+    expect(() => env.fs.readdir('/store')).toThrow('ENOENT');
   });
 });
 

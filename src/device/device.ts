@@ -1,6 +1,7 @@
 /**
- * What a log stands on: a flat set of named files that are written, read and synced by position. Three kinds keep
- * the same contract (one test-suite runs over all): files in a directory, memory, and null, which forgets.
+ * What a log stands on: a flat set of named files that are written, read and synced by position. Four kinds keep
+ * the same contract (one test-suite runs over all): files in a directory, memory, null, which forgets, and an overlay over
+ * another device, which keeps in memory what is changed.
  */
 
 export interface DeviceFile {
@@ -36,8 +37,11 @@ export interface Device {
   readonly volatile: boolean;
   /** Names of the files there are. */
   list(): string[];
-  /** Opens a file for reading and writing. A missing one is created where `create` is set, an error otherwise. */
-  open(name: string, options: { create: boolean }): DeviceFile;
+  /**
+   * Opens a file for reading and writing. A missing one is created where `create` is set, an error otherwise. With
+   * `readOnly` it will only be read: there may be no right to write it.
+   */
+  open(name: string, options: { create: boolean; readOnly?: boolean }): DeviceFile;
   remove(name: string): Promise<void>;
   removeSync(name: string): void;
   rename(from: string, to: string): void;
@@ -45,10 +49,14 @@ export interface Device {
   syncDirectory(): Promise<void>;
   syncDirectorySync(): void;
   /**
-   * Takes the device for this store alone, until `close`.
+   * Takes the device for this store alone, until `close`. `shared`: for stores that only read, which may be many; nothing
+   * is created or changed then. A device that cannot share its lock may take it alone.
    * @throws KvLockedError who holds it
    */
-  lock(): Promise<void>;
-  /** Gives the lock back. Files must be closed before. */
-  close(): void;
+  lock(options?: { shared?: boolean }): Promise<void>;
+  /**
+   * Gives the lock back. Files must be closed before. `remove`: what the device itself has made goes as well, such as the
+   * file of its lock, and a directory that it has created and that is empty now.
+   */
+  close(options?: { remove?: boolean }): void;
 }

@@ -10,11 +10,18 @@ export interface EnvFs {
   mkdir(path: string): void;
   /** Names in a directory, in any order. */
   readdir(path: string): string[];
-  /** Opens for reading and writing with mode 0600. `create`: makes the file when it is missing. */
-  open(path: string, options: { create: boolean }): number;
+  /** Removes a directory that is empty. */
+  rmdir(path: string): void;
+  /**
+   * Opens for reading and writing with mode 0600. `create`: makes the file when it is missing. `readOnly`: opens it for
+   * reading, which may also be a directory that is to be locked.
+   */
+  open(path: string, options: { create: boolean; readOnly?: boolean }): number;
   close(fd: number): void;
   /** Size of an open file in bytes. */
   size(fd: number): number;
+  /** Whether a path still means an open file, and not another one or none. */
+  isAt(fd: number, path: string): boolean;
   /** Reads up to `length` bytes at `position`; resolves to the count, less than asked only at the end of the file. */
   read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
   readSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number;
@@ -32,10 +39,11 @@ export interface EnvFs {
   syncDirectory(path: string): Promise<void>;
   syncDirectorySync(path: string): void;
   /**
-   * Takes an exclusive lock on an open file, for as long as the descriptor stays open or the returned release is
-   * not called. Resolves to `undefined` when somebody else holds it.
+   * Takes a lock on an open file, for as long as the descriptor stays open or the returned release is not called. Resolves
+   * to `undefined` when somebody else holds it.
+   * @param shared whether others may have it shared at the same time
    */
-  lock(fd: number): Promise<(() => void) | undefined>;
+  lock(fd: number, shared?: boolean): Promise<(() => void) | undefined>;
 }
 
 export interface EnvClock {

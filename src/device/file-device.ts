@@ -1,27 +1,19 @@
 /**
  * Files in one directory, through an `Env`. It adds to the bare calls what every caller would need: short reads and
  * writes are continued, every failure is a `KvDiskError` with operation, path and a hint, names cannot leave the
- * directory, and one device at a time holds the directory (`LOCK`, which `list` does not show).
+ * directory, and one device at a time holds the directory to write, or many to read (`LOCK`, which `list` does not show).
  *
  * It does not decide when to sync, and it never retries: what a failed write or sync means is the store's business.
  */
-import { dirname, join, resolve } from 'node:path';
-import { KvLockedError } from '../errors.js';
+import { join, resolve } from 'node:path';
 import type { Device, DeviceFile } from './device.js';
+import { DirectoryLock } from './directory-lock.js';
 import type { Env, EnvFs } from './env.js';
 import { assertPlainName, LOCK_NAME } from './file-name.js';
-import { diskError, systemError } from './system-error.js';
+import { attempt, diskError, hasCode, systemError } from './system-error.js';
 
 /** Node takes lengths below 2 GiB only. */
 const MAX_CALL_BYTES = 2 ** 30;
-
-/** A holder's line has three short fields; more than this is not one. */
-const MAX_HOLDER_BYTES = 4096;
-
-/** How often to look for the name of a holder that has the lock but has not written its name yet: some 50 ms. */
-const HOLDER_ATTEMPTS = 1000;
-
-type Holder = NonNullable<KvLockedError['holder']>;
 
 export class FileDevice implements Device {
   readonly location: string;
@@ -32,15 +24,15 @@ export class FileDevice implements Device {
   private readonly openFiles = new Set<OpenFile>();
   /** Calls on names that have not ended. */
   private underWay = 0;
-  private held: { fd: number; release: () => void } | undefined;
+  private readonly directoryLock: DirectoryLock;
   private closing = false;
+  /** Whether what `lock` has made is removed with the lock. */
+  private removing = false;
 
-  constructor(
-    private readonly env: Env,
-    path: string,
-  ) {
+  constructor(env: Env, path: string) {
     this.fs = env.fs;
     this.location = resolve(path);
+    this.directoryLock = new DirectoryLock(env, this.location);
   }
 
   list(): string[] {
@@ -52,7 +44,7 @@ export class FileDevice implements Device {
     }
   }
 
-  open(name: string, options: { create: boolean }): DeviceFile {
+  open(name: string, options: { create: boolean; readOnly?: boolean }): DeviceFile {
     const path = this.pathOf('open', name);
     const fd = attempt('open', path, () => this.fs.open(path, options));
     const file = new OpenFile(this.fs, fd, name, path, () => {
@@ -87,32 +79,14 @@ export class FileDevice implements Device {
     attempt('sync', this.location, () => this.fs.syncDirectorySync(this.location));
   }
 
-  async lock(): Promise<void> {
-    this.createDirectory();
-    const path = join(this.location, LOCK_NAME);
-    const fd = attempt('open', path, () => this.fs.open(path, { create: true }));
-    let kept = false;
-    try {
-      const release = await this.fs.lock(fd).catch((error: unknown) => {
-        throw diskError('lock', path, error);
-      });
-      if (!release) throw new KvLockedError(this.location, await this.readHolder(fd));
-      try {
-        this.writeHolder(fd, path);
-      } catch (error) {
-        release();
-        throw error;
-      }
-      this.held = { fd, release };
-      this.closing = false;
-      kept = true;
-    } finally {
-      if (!kept) this.fs.close(fd);
-    }
+  async lock({ shared = false }: { shared?: boolean } = {}): Promise<void> {
+    await this.directoryLock.take(shared);
+    this.closing = false;
   }
 
-  close(): void {
+  close({ remove = false }: { remove?: boolean } = {}): void {
     this.closing = true;
+    this.removing = remove;
     for (const file of [...this.openFiles]) file.close();
     this.releaseLock();
   }
@@ -131,85 +105,7 @@ export class FileDevice implements Device {
 
   /** Not before the last call that is still under way: it would write or remove files of the next holder. */
   private releaseLock(): void {
-    if (!this.held || this.openFiles.size + this.underWay > 0) return;
-    const { fd, release } = this.held;
-    this.held = undefined;
-    try {
-      // So that the next one to be refused is not told the name of somebody who has left.
-      this.fs.truncate(fd, 0);
-    } catch {
-      // The name in the file is for messages only.
-    }
-    release();
-    attempt('close', join(this.location, LOCK_NAME), () => this.fs.close(fd));
-  }
-
-  /**
-   * Makes the directory, and its name durable in its parents: a synced file in a directory that is lost is lost. The
-   * direct parent is synced also when the directory exists, for its maker may have been killed before.
-   */
-  private createDirectory(): void {
-    const parents = [dirname(this.location)];
-    for (
-      let path = dirname(this.location);
-      !this.exists(path) && dirname(path) !== path;
-      path = dirname(path)
-    ) {
-      parents.push(dirname(path));
-    }
-    attempt('create', this.location, () => this.fs.mkdir(this.location));
-    for (const parent of parents) this.syncParent(parent);
-  }
-
-  private syncParent(path: string): void {
-    try {
-      this.fs.syncDirectorySync(path);
-    } catch (error) {
-      // A parent that we may pass through but not read: there is nothing that we could do, and others synced it.
-      if (!hasCode(error, 'EACCES') && !hasCode(error, 'EPERM')) throw diskError('sync', path, error);
-    }
-  }
-
-  /** Anything but "no such directory" counts as there; if it is unusable, creating the directory says so. */
-  private exists(path: string): boolean {
-    try {
-      this.fs.readdir(path);
-      return true;
-    } catch (error) {
-      return !hasCode(error, 'ENOENT');
-    }
-  }
-
-  private writeHolder(fd: number, path: string): void {
-    const holder: Holder = {
-      ...this.env.process.identity(),
-      openedAt: new Date(this.env.clock.now()).toISOString(),
-    };
-    const bytes = Buffer.from(`${JSON.stringify(holder)}\n`);
-    try {
-      this.fs.truncate(fd, 0);
-      this.fs.writeSync(fd, bytes, 0, bytes.length, 0);
-    } catch (error) {
-      const failure = diskError('write', path, error);
-      // The name is for messages only; a full disk still allows to open, read and delete.
-      if (!failure.full) throw failure;
-    }
-  }
-
-  /** The holder writes its name a moment after it got the lock, so an unreadable name is looked at again. */
-  private async readHolder(fd: number): Promise<Holder | undefined> {
-    const buffer = Buffer.alloc(MAX_HOLDER_BYTES);
-    for (let attempts = 0; attempts < HOLDER_ATTEMPTS; attempts++) {
-      try {
-        const count = await this.fs.read(fd, buffer, 0, buffer.length, 0);
-        const holder = parseHolder(buffer.toString('utf8', 0, count));
-        if (holder) return holder;
-      } catch {
-        // Windows may refuse to read a file that is locked. "Locked" is the answer either way.
-        return undefined;
-      }
-    }
-    return undefined;
+    if (this.openFiles.size + this.underWay === 0) this.directoryLock.release(this.removing);
   }
 
   private pathOf(operation: string, name: string): string {
@@ -355,29 +251,4 @@ class OpenFile implements DeviceFile {
       this.onClosed();
     }
   }
-}
-
-function attempt<T>(operation: string, path: string, call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw diskError(operation, path, error);
-  }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === code;
-}
-
-function parseHolder(text: string): Holder | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const { pid, hostname, openedAt } = (value ?? {}) as Partial<Record<keyof Holder, unknown>>;
-  if (typeof pid !== 'number' || typeof hostname !== 'string' || typeof openedAt !== 'string')
-    return undefined;
-  return { pid, hostname, openedAt };
 }

@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KvLockedError } from '../errors.js';
-import { lockDescriptor, type LockHelper } from './file-lock.js';
+import { FLOCK, lockDescriptor, PERL, type LockHelper } from './file-lock.js';
 import { FileDevice, nodeEnv } from './index.js';
 
 const NO_HELPERS: readonly LockHelper[] = [];
@@ -121,18 +121,19 @@ describe('within one process', () => {
     second.close();
   });
 
-  const broken: readonly LockHelper[] = [['hotcold-no-such-command'], ['node', '-e', 'process.exit(5)']];
-  const perl =
-    /const LOCK_BY_PERL = '(.*)';/.exec(readFileSync(join(__dirname, 'file-lock.ts'), 'utf8'))?.[1] ?? '';
+  const broken: readonly LockHelper[] = [
+    () => ['hotcold-no-such-command'],
+    () => ['node', '-e', 'process.exit(5)'],
+  ];
 
   it.each([
     ['socket', 'socket', NO_HELPERS, NO_HELPERS],
     ['broken helpers', 'socket', broken, NO_HELPERS],
   ])('%s and %s exclude each other', exclude);
   withPerl.each<[string, string, readonly LockHelper[] | undefined, readonly LockHelper[] | undefined]>([
-    ['the usual helper', 'perl', undefined, [['perl', '-e', perl]]],
-    ['perl', 'the usual helper', [['perl', '-e', perl]], undefined],
-    ['perl', 'socket', [['perl', '-e', perl]], NO_HELPERS],
+    ['the usual helper', 'perl', undefined, [PERL]],
+    ['perl', 'the usual helper', [PERL], undefined],
+    ['perl', 'socket', [PERL], NO_HELPERS],
     ['the usual helper', 'socket', undefined, NO_HELPERS],
     ['socket', 'the usual helper', NO_HELPERS, undefined],
   ])('%s and %s exclude each other', exclude);
@@ -145,22 +146,68 @@ describe('within one process', () => {
   ): Promise<void> {
     const fd = openLockFile();
     const otherFd = openLockFile();
-    const release = await lockDescriptor(fd, helpers);
+    const release = await lockDescriptor(fd, false, helpers);
     expect(release).toBeDefined();
-    expect(await lockDescriptor(otherFd, otherHelpers)).toBeUndefined();
+    expect(await lockDescriptor(otherFd, false, otherHelpers)).toBeUndefined();
     release?.();
     closeSync(fd);
-    const otherRelease = await lockDescriptor(otherFd, otherHelpers);
+    const otherRelease = await lockDescriptor(otherFd, false, otherHelpers);
     expect(otherRelease).toBeDefined();
     otherRelease?.();
     closeSync(otherFd);
   }
 
+  const shares: [name: string, test: jest.It, helpers: readonly LockHelper[]][] = [
+    ['flock', withFlock, [FLOCK]],
+    ['perl', withPerl, [PERL]],
+  ];
+  for (const [name, test, helpers] of shares) {
+    test(`${name} lets readers share, and keeps them from a writer`, async () => {
+      // Readers have their descriptor for reading only.
+      const [one, other] = [openSync(join(directory, 'LOCK'), 'a+'), openLockFile()];
+      closeSync(one);
+      const readers = [0, 1, 2].map(() => openSync(join(directory, 'LOCK'), 'r'));
+      for (const fd of readers) expect(await lockDescriptor(fd, true, helpers)).toBeDefined();
+      expect(await lockDescriptor(other, false, helpers)).toBeUndefined();
+      for (const fd of readers) closeSync(fd);
+      const release = await lockDescriptor(other, false, helpers);
+      expect(release).toBeDefined();
+      const late = openSync(join(directory, 'LOCK'), 'r');
+      expect(await lockDescriptor(late, true, helpers)).toBeUndefined();
+      release?.();
+      closeSync(other);
+      expect(await lockDescriptor(late, true, helpers)).toBeDefined();
+      closeSync(late);
+    });
+  }
+
+  it('without a helper, readers exclude each other and writers', async () => {
+    const [one, other] = [openLockFile(), openLockFile()];
+    const release = await lockDescriptor(one, true, NO_HELPERS);
+    expect(release).toBeDefined();
+    for (const shared of [true, false])
+      expect(await lockDescriptor(other, shared, NO_HELPERS)).toBeUndefined();
+    release?.();
+    for (const fd of [one, other]) closeSync(fd);
+  });
+
+  withFlock('a reader is refused what a process without the helper holds', async () => {
+    const [one, other] = [openLockFile(), openLockFile()];
+    const release = await lockDescriptor(one, false, NO_HELPERS);
+    expect(await lockDescriptor(other, true)).toBeUndefined();
+    release?.();
+    expect(await lockDescriptor(other, true)).toBeDefined();
+    for (const fd of [one, other]) closeSync(fd);
+  });
+
   it('tells lock files apart', async () => {
     const other = join(directory, 'OTHER');
     writeFileSync(other, '');
     const fds = [openLockFile(), openSync(other, 'r+')] as const;
-    const releases = [await lockDescriptor(fds[0], NO_HELPERS), await lockDescriptor(fds[1], NO_HELPERS)];
+    const releases = [
+      await lockDescriptor(fds[0], false, NO_HELPERS),
+      await lockDescriptor(fds[1], false, NO_HELPERS),
+    ];
     for (const release of releases) {
       expect(release).toBeDefined();
       release?.();

@@ -12,6 +12,10 @@
  *            a killed process is found by connecting to it, and replacing it is not atomic
  * On linux both are taken, flock first, so that a process without the helper and one with it exclude each other.
  *
+ * Readers share the lock, which keeps writers out. Sockets cannot be shared: where there is no helper, readers exclude each
+ * other as well. A reader that has the flock looks whether somebody listens who has no helper, but takes no socket: so a
+ * writer without the helper is not kept from readers that have it.
+ *
  * Two opens in one process, worker threads and cluster workers are told apart like processes are.
  */
 import { spawnSync } from 'node:child_process';
@@ -21,19 +25,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A program that takes an exclusive flock on its descriptor 3 without waiting: exit code 0 = ours, 1 = held. */
-export type LockHelper = readonly [command: string, ...args: string[]];
+/** A program that takes a flock on its descriptor 3 without waiting: exit code 0 = ours, 1 = held. */
+export type LockHelper = (shared: boolean) => readonly [command: string, ...args: string[]];
 
-/** `LOCK_EX | LOCK_NB` is 6 on Linux, macOS and the BSDs; macOS has Perl, but no flock(1). */
-const LOCK_BY_PERL = 'open(my $f, "+<&=", 3) or exit 2; exit(flock($f, 6) ? 0 : $!{EWOULDBLOCK} ? 1 : 2)';
+export const FLOCK: LockHelper = (shared) => ['flock', '-n', shared ? '-s' : '-x', '3'];
+
+/** macOS has Perl, but no flock(1). `LOCK_SH | LOCK_NB` is 5 on Linux, macOS and the BSDs, `LOCK_EX | LOCK_NB` 6. */
+export const PERL: LockHelper = (shared) => [
+  'perl',
+  '-e',
+  `open(my $f, "<&=", 3) or exit 2; exit(flock($f, ${shared ? 5 : 6}) ? 0 : $!{EWOULDBLOCK} ? 1 : 2)`,
+];
 
 /** Not on other systems: there Perl may emulate flock by a lock that ends with the helper. */
 const PLATFORMS_WITH_FLOCK: readonly string[] = ['linux', 'darwin', 'freebsd', 'openbsd'];
 
-const LOCK_HELPERS: readonly LockHelper[] = [
-  ['flock', '-n', '-x', '3'],
-  ['perl', '-e', LOCK_BY_PERL],
-];
+const LOCK_HELPERS: readonly LockHelper[] = [FLOCK, PERL];
 
 /** A helper asked not to wait answers in milliseconds. One that hangs (a dead network file system) is given up. */
 const HELPER_TIMEOUT_MS = 10_000;
@@ -48,14 +55,17 @@ const SOCKET_RETRY_MS = 10;
 /**
  * Takes the lock on an open file; resolves to `undefined` when somebody else holds it. The flock lasts until the
  * descriptor is closed; the returned function gives back the socket, so call it and then close the descriptor.
+ * @param shared whether others may have it shared at the same time
  */
 export async function lockDescriptor(
   fd: number,
+  shared = false,
   helpers: readonly LockHelper[] = LOCK_HELPERS,
 ): Promise<(() => void) | undefined> {
-  const flock = tryFlock(fd, helpers);
+  const flock = tryFlock(fd, shared, helpers);
   if (flock === 'held') return undefined;
   if (flock === 'ours' && process.platform !== 'linux') return () => undefined;
+  if (flock === 'ours' && shared) return (await someoneListens(fd)) ? undefined : () => undefined;
 
   try {
     let server = await trySocket(fd);
@@ -71,9 +81,10 @@ export async function lockDescriptor(
   }
 }
 
-function tryFlock(fd: number, helpers: readonly LockHelper[]): 'ours' | 'held' | 'unknown' {
+function tryFlock(fd: number, shared: boolean, helpers: readonly LockHelper[]): 'ours' | 'held' | 'unknown' {
   if (!PLATFORMS_WITH_FLOCK.includes(process.platform)) return 'unknown';
-  for (const [command, ...args] of helpers) {
+  for (const helper of helpers) {
+    const [command, ...args] = helper(shared);
     const { status } = spawnSync(command, args, {
       stdio: ['ignore', 'ignore', 'ignore', fd],
       timeout: HELPER_TIMEOUT_MS,
@@ -84,15 +95,28 @@ function tryFlock(fd: number, helpers: readonly LockHelper[]): 'ours' | 'held' |
   return 'unknown';
 }
 
-async function trySocket(fd: number): Promise<Server | undefined> {
+/** Whether a process without the helper holds the lock. Its socket may outlive it by a moment. */
+async function someoneListens(fd: number): Promise<boolean> {
+  for (let attempt = 1; (await answers(`\0${socketName(fd)}`)) === true; attempt++) {
+    if (attempt === SOCKET_ATTEMPTS) return true;
+    await sleep(SOCKET_RETRY_MS);
+  }
+  return false;
+}
+
+function socketName(fd: number): string {
   const { dev, ino } = fstatSync(fd, { bigint: true });
-  const name = `hotcold-${dev}-${ino}`;
+  return `hotcold-${dev}-${ino}`;
+}
+
+async function trySocket(fd: number): Promise<Server | undefined> {
+  const name = socketName(fd);
   if (process.platform === 'linux') return listen(`\0${name}`);
   if (process.platform === 'win32') return listen(`\\\\.\\pipe\\${name}`);
 
   const path = join(tmpdir(), `${name}.sock`);
   const server = await listen(path);
-  if (server || (await answers(path))) return server;
+  if (server || (await answers(path)) !== false) return server;
   unlinkSync(path);
   return listen(path);
 }
@@ -113,8 +137,8 @@ function listen(path: string): Promise<Server | undefined> {
   });
 }
 
-/** Whether a process still listens on a socket file. */
-function answers(path: string): Promise<boolean> {
+/** Whether a process listens on a socket; `undefined` when that cannot be told. */
+function answers(path: string): Promise<boolean | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('connect', () => {
@@ -122,7 +146,8 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
+      const isFree = error.code === 'ECONNREFUSED' || error.code === 'ENOENT';
+      resolve(isFree ? false : undefined);
     });
   });
 }

@@ -20,13 +20,26 @@ const nodeFs: EnvFs = {
 
   readdir: (path) => fs.readdirSync(path),
 
-  open: (path, { create }) => fs.openSync(path, create ? O_RDWR | O_CREAT : O_RDWR, 0o600),
+  rmdir(path) {
+    fs.rmdirSync(path);
+  },
+
+  open(path, { create, readOnly }) {
+    const flags = readOnly ? O_RDONLY : O_RDWR;
+    return fs.openSync(path, create ? flags | O_CREAT : flags, 0o600);
+  },
 
   close(fd) {
     fs.closeSync(fd);
   },
 
   size: (fd) => fs.fstatSync(fd).size,
+
+  isAt(fd, path) {
+    const opened = fs.fstatSync(fd, { bigint: true });
+    const there = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
+    return there?.ino === opened.ino && there.dev === opened.dev;
+  },
 
   read: (fd, buffer, offset, length, position) =>
     new Promise((resolve, reject) => {
@@ -100,7 +113,7 @@ const nodeFs: EnvFs = {
     }
   },
 
-  lock: (fd) => lockDescriptor(fd),
+  lock: (fd, shared) => lockDescriptor(fd, shared),
 };
 
 /**

@@ -15,6 +15,7 @@ const REASONS = {
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on device',
   ENOTDIR: 'not a directory',
+  ENOTEMPTY: 'directory not empty',
   EROFS: 'read-only file system',
   EXDEV: 'cross-device link not permitted',
 } as const;
@@ -55,4 +56,18 @@ const HINTS: Readonly<Record<string, string>> = {
 export function diskError(operation: string, path: string, cause: unknown): KvDiskError {
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
   return new KvDiskError(operation, path, cause, code === undefined ? undefined : HINTS[code]);
+}
+
+/** Calls the operating system; what it throws is wrapped. */
+export function attempt<T>(operation: string, path: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw diskError(operation, path, error);
+  }
+}
+
+/** Whether an error of the operating system has a certain code. */
+export function hasCode(error: unknown, code: string): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === code;
 }

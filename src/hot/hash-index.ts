@@ -26,6 +26,8 @@ export const PARTITIONS = 1 << BASE_BITS;
 const TAG_BITS = 15;
 const TAG_MASK = (1 << TAG_BITS) - 1;
 const TAG_SHIFT = 17;
+/** The bits of a hash that say which chain a key belongs to. */
+export const CHAIN_MASK = (1 << (BASE_BITS + TAG_BITS)) - 1;
 const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 const ADDRESS_HIGH_MASK = 0x1fff;
@@ -156,6 +158,15 @@ export class HashIndex {
     return NO_ADDRESS;
   }
 
+  /**
+   * Reads a word of the bucket of a hash, so that it is in the processor's cache by the time it is needed: whoever does so
+   * for several hashes before using them waits once for memory instead of once for each. Returns the word.
+   */
+  touch(hashLow: number): number {
+    const bucket = this.bucketOf(hashLow);
+    return this.primary.chunks[bucket >>> CHUNK_BITS][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET];
+  }
+
   /** Size class of the entry that `find` found last. */
   foundSizeClass(): number {
     return (this.foundChunk[this.foundAt + 1] >>> CLASS_SHIFT) & CLASS_MASK;
@@ -211,11 +222,18 @@ export class HashIndex {
     return end < this.primary.count ? end : undefined;
   }
 
-  /** Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`. */
-  partition(partition: number, visit: (address: LogAddress, sizeClass: number) => void): void {
+  /**
+   * Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`; `chain` is what the hashes of its
+   * keys have in common: their low 28 bits.
+   */
+  partition(partition: number, visit: (address: LogAddress, sizeClass: number, chain: number) => void): void {
     for (let bucket = partition; bucket < this.primary.count; bucket += PARTITIONS) {
       this.eachEntry(bucket, (chunk, at) =>
-        visit(addressOf(chunk, at), (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK),
+        visit(
+          addressOf(chunk, at),
+          (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK,
+          partition | ((chunk[at + 1] >>> TAG_SHIFT) << BASE_BITS),
+        ),
       );
     }
   }
@@ -262,9 +280,14 @@ export class HashIndex {
    * An index as a checkpoint has it.
    * @param shape as it was when the last chunk was written
    * @param chunks of `chunkBytes` each; they belong to the index from now on
+   * @param begin of the log: what a truncation has left since is not taken over
    * @returns `undefined` when shape and chunks do not fit together
    */
-  static from(shape: HashIndexShape, chunks: Uint32Array[]): HashIndex | undefined {
+  static from(
+    shape: HashIndexShape,
+    chunks: Uint32Array[],
+    begin: LogAddress = NO_ADDRESS,
+  ): HashIndex | undefined {
     const { level, split, primary, overflow } = shape;
     const primaryChunks = Math.ceil(primary / CHUNK_BUCKETS);
     const fits =
@@ -276,20 +299,32 @@ export class HashIndex {
     index.primary.take(chunks.slice(0, primaryChunks), primary);
     index.overflow.take(chunks.slice(primaryChunks), overflow);
     index.foundChunk = chunks[0];
-    return index.recount() ? index : undefined;
+    return index.recount(begin) ? index : undefined;
   }
 
-  /** Counts entries, and finds the overflow buckets that no bucket links to. */
-  private recount(): boolean {
+  /** Counts the entries from `begin` on, drops others, and finds the overflow buckets that no bucket links to. */
+  private recount(begin: LogAddress): boolean {
     const { overflow, primary } = this;
     const linked = new Uint8Array(overflow.count);
-    this.entries = 0;
+    const beginHigh = Math.floor(begin / 8 / TWO_32);
+    const beginLow = (begin / 8) % TWO_32;
+    let entries = 0;
     for (let first = 0; first < primary.count; first++) {
       let chunks = primary.chunks;
       for (let bucket = first; ;) {
         const chunk = chunks[bucket >>> CHUNK_BITS];
         const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) if (chunk[at + 1] !== 0) this.entries++;
+        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+          const word = chunk[at + 1];
+          if (word === 0) continue;
+          const high = word & ADDRESS_HIGH_MASK;
+          if (high > beginHigh || (high === beginHigh && chunk[at] >= beginLow)) {
+            entries++;
+          } else {
+            chunk[CHANGED_WORD] = 1;
+            chunk[at] = chunk[at + 1] = 0;
+          }
+        }
         const link = chunk[base + LINK_WORD];
         if (link === 0) break;
         if (link > overflow.count || linked[link - 1] === 1) return false;
@@ -298,12 +333,15 @@ export class HashIndex {
         chunks = overflow.chunks;
       }
     }
+    this.entries = entries;
     for (let bucket = 0; bucket < linked.length; bucket++) {
       if (linked[bucket] === 1) continue;
       const chunk = overflow.chunks[bucket >>> CHUNK_BITS];
       const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-      chunk.fill(0, base, base + LINK_WORD + 1);
       this.freeOverflow.push(bucket);
+      if (chunk.subarray(base, base + LINK_WORD + 1).every((word) => word === 0)) continue;
+      chunk[CHANGED_WORD] = 1;
+      chunk.fill(0, base, base + LINK_WORD + 1);
     }
     return true;
   }

@@ -3,7 +3,7 @@ import { SeededRandom } from '../../test/support/seeded-random.js';
 import { InvariantError } from '../assert.js';
 import type { Device } from '../device/device.js';
 import { FileDevice, MemoryDevice, NullDevice } from '../device/index.js';
-import { KvCorruptionError, KvDiskError } from '../errors.js';
+import { KvCorruptionError, KvDiskError, KvTooLargeError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from './address.js';
 import { COMMIT_BYTES, readCommit } from './commit.js';
 import {
@@ -463,6 +463,43 @@ describe('a full disk', () => {
       await bench.commitAndFlush();
       await bench.expectOnDisk();
     }
+  });
+});
+
+describe('appending together', () => {
+  it('writes to disk before, and not at all meanwhile, even if the budget shrinks', () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk, { maxMemory: 16 * PAGE });
+    for (let i = 0; i < 40; i++) bench.append(PAGE / 2);
+    const sizes = Array<number>(10).fill(PAGE / 2);
+    let calls = 0;
+    bench.log.appendTogether(sizes, () => {
+      calls = disk.trace.length;
+      bench.budget = 8 * PAGE;
+      for (const bytes of sizes) bench.append(bytes);
+      expect(disk.trace).toHaveLength(calls);
+    });
+    bench.append(PAGE);
+    expect(disk.trace.length).toBeGreaterThan(calls);
+    expect(bench.log.usedMemory).toBeLessThanOrEqual(8 * PAGE);
+  });
+
+  it('fails before anything is appended: too much for half of the memory, or a full disk', () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk, { maxMemory: 16 * PAGE });
+    for (let i = 0; i < 20; i++) bench.append(PAGE / 2);
+    const never = () => {
+      throw new Error('was appended');
+    };
+    const most = bench.log.mostTogether;
+    expect(() => bench.log.appendTogether(Array<number>(most / PAGE + 1).fill(PAGE), never)).toThrow(
+      KvTooLargeError,
+    );
+    expect(() => bench.log.appendTogether([most], never)).toThrow(KvTooLargeError);
+    disk.capacityBytes = 0;
+    const { tail } = bench.log;
+    expect(() => bench.log.appendTogether(Array<number>(most / PAGE).fill(PAGE), never)).toThrow(KvDiskError);
+    expect(bench.log.tail).toBe(tail);
   });
 });
 

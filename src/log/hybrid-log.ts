@@ -17,7 +17,7 @@
  * Not here: what a record means, the index, when to commit.
  */
 import { assert } from '../assert.js';
-import { KvCorruptionError } from '../errors.js';
+import { KvCorruptionError, KvTooLargeError } from '../errors.js';
 import { MAX_PAGE_SIZE, MIN_RING_PAGES } from '../limits.js';
 import type { LogAddress } from './address.js';
 import { COMMIT_BYTES, writeCommit, type Commit } from './commit.js';
@@ -91,6 +91,8 @@ export class HybridLog {
   /** The page that an asynchronous write is reading, and its buffer once it had to leave the ring. */
   private writing: LogAddress | undefined;
   private detached: Buffer | undefined;
+  /** Pages that may still be added without pushing out old ones, because room was made for them. */
+  private pagesMade = 0;
   /** What the last synchronous read brought. */
   private scratch: DiskRecord | undefined;
   private flushGoal: LogAddress;
@@ -175,6 +177,50 @@ export class HybridLog {
     const address = this.tail;
     this.tail = (address + bytes) as LogAddress;
     return address;
+  }
+
+  /**
+   * Runs `append`, which reserves records of these sizes (a value in extents counts with its own length) and nothing
+   * else: room for all of them is made before, so that it fails before anything has changed, or not at all.
+   *
+   * @throws KvTooLargeError when they take more than half of the memory
+   * @throws KvDiskError, KvOverloadedError when memory is full and the oldest pages cannot be written
+   */
+  appendTogether(sizes: readonly number[], append: () => void): void {
+    const needed = this.pagesFor(sizes);
+    const pages = this.pagesOfBudget();
+    if (needed > pages / 2) throw tooLargeTogether(this.mostTogether);
+    while (this.ring.count + needed > pages) this.evictOldest();
+    this.pagesMade = needed;
+    try {
+      append();
+    } finally {
+      this.pagesMade = 0;
+    }
+  }
+
+  /** Bytes that `appendTogether` takes at the most. */
+  get mostTogether(): number {
+    return Math.floor(this.pagesOfBudget() / 2) * this.pageSize;
+  }
+
+  /** Pages that have to be added for records of these sizes, or a few more. */
+  private pagesFor(sizes: readonly number[]): number {
+    let pages = 0;
+    let room = this.pageRoom;
+    for (const bytes of sizes) {
+      if (bytes > this.pageSize) {
+        // Its pieces, and another page for the record that lists them.
+        pages += Math.ceil(bytes / (this.pageSize - HEADER_BYTES)) + 1;
+        room = 0;
+      } else if (bytes > room) {
+        pages++;
+        room = this.pageSize - bytes;
+      } else {
+        room -= bytes;
+      }
+    }
+    return pages;
   }
 
   /** Computes checksums when enough records have piled up behind the tail. Called after a record was written. */
@@ -316,12 +362,11 @@ export class HybridLog {
   /** Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks. */
   private turnPage(): void {
     this.fillPage();
-    // One page may be set aside for a write that is still reading it.
-    const budget = this.options.memoryBudget() - this.pageSize;
-    const pages = Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
-    while (this.ring.count >= pages) this.evictOldest();
+    const pages = this.pagesOfBudget();
+    if (this.pagesMade > 0) this.pagesMade--;
+    else while (this.ring.count >= pages) this.evictOldest();
     // One is for the page that comes now, one for the next that is set aside (unless there is one already).
-    const spares = this.detached ? 1 : 2;
+    const spares = (this.detached ? 1 : 2) + this.pagesMade;
     while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
@@ -330,6 +375,12 @@ export class HybridLog {
     // Written ahead of need, so that pages are on disk by the time they have to go. A failure shows there again.
     const immutable = this.pageStartOf(this.readOnly);
     if (immutable > this.flushed) void this.flushTo(immutable).catch(() => undefined);
+  }
+
+  private pagesOfBudget(): number {
+    // One page may be set aside for a write that is still reading it.
+    const budget = this.options.memoryBudget() - this.pageSize;
+    return Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
   }
 
   /** Makes everything below `address` immutable. */
@@ -407,4 +458,10 @@ export class HybridLog {
     words[at] = checksum;
     this.rangeSum = (this.rangeSum + checksum) | 0;
   }
+}
+
+function tooLargeTogether(most: number): KvTooLargeError {
+  return new KvTooLargeError(
+    `A batch takes more than half of the memory of the hot log (${most} bytes). Split it, or give \`hot.memory\` more.`,
+  );
 }

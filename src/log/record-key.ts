@@ -1,5 +1,6 @@
 /** The key of a record, where it lies: compared with an encoded key or with another record's, and the value behind it. */
-import type { EncodedKey } from '../codec/key-codec.js';
+import { EncodedKey } from '../codec/key-codec.js';
+import type { KeyedHash } from '../codec/keyed-hash.js';
 import { keyLengthOf, valueOffset } from './record.js';
 
 /** Index of the first word of a record's key. */
@@ -36,6 +37,19 @@ export function sameKey(a: Int32Array, atA: number, b: Int32Array, atB: number):
   const count = (length + 3) >> 2;
   for (let i = 0; i < count; i++) if (a[startA + i] !== b[startB + i]) return false;
   return true;
+}
+
+/** The key of a record with its hash, in memory of its own. */
+export function encodedKeyOf(words: Int32Array, at: number, hash: KeyedHash): EncodedKey {
+  const length = keyLengthOf(words, at);
+  const start = keyStart(words, at);
+  const key = new EncodedKey(new Uint8Array((length + 3) & ~3));
+  key.words.set(words.subarray(start, start + key.words.length));
+  key.length = length;
+  hash.hash(key.words, length);
+  key.hashLow = hash.low;
+  key.hashHigh = hash.high;
+  return key;
 }
 
 /** Number of the namespace in front of a key, of which `word` is the first. */

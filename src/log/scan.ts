@@ -8,7 +8,11 @@ import { COMMIT_BYTES, looksLikeCommit, readCommit, type Commit } from './commit
 import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
 import type { SegmentFiles } from './segment-files.js';
 
-const READ_BYTES = 1024 * 1024;
+/** Bytes of each of two buffers. */
+const READ_BYTES = 512 * 1024;
+
+/** Longer records are read twice. */
+const OVERLAP_BYTES = 16 * 1024;
 
 /** Called for each record in order; `words` is only valid during the call, and what it returns is waited for. */
 export type RecordVisitor = (
@@ -17,6 +21,13 @@ export type RecordVisitor = (
   address: LogAddress,
   bytes: number,
 ) => void | Promise<void>;
+
+/** A part of a segment in memory: what `buffer` was filled with from `start` on. */
+interface Part {
+  buffer: Uint8Array<ArrayBuffer>;
+  start: LogAddress;
+  available: number;
+}
 
 /**
  * Visits the intact records of the segment of `from`, from there on.
@@ -29,12 +40,23 @@ export async function scanSegment(
 ): Promise<LogAddress> {
   const segment = segments.segmentOf(from);
   const end = segments.startOf(segment) + Math.min(segments.sizeOf(segment), segments.segmentSize);
-  let buffer = new Uint8Array(READ_BYTES);
+  const load = async (start: LogAddress, buffer: Uint8Array<ArrayBuffer>): Promise<Part> => ({
+    buffer,
+    start,
+    available: await segments.read(start, buffer, buffer.length),
+  });
   let address = from;
-  while (address < end) {
-    const available = await segments.read(address, buffer, buffer.length);
+  let spare: Uint8Array<ArrayBuffer> = new Uint8Array(READ_BYTES);
+  let part = address < end ? await load(address, new Uint8Array(READ_BYTES)) : undefined;
+  while (part) {
+    const { buffer, start, available } = part;
+    // Read while this part is gone through. It overlaps, so that a record across the border is whole in one of them.
+    const nextStart = (start + buffer.length - OVERLAP_BYTES) as LogAddress;
+    const next = available === buffer.length && start + available < end ? load(nextStart, spare) : undefined;
+    next?.catch(() => undefined);
     const words = new Int32Array(buffer.buffer, 0, available >> 2);
-    let at = 0;
+    let at = (address - start) >> 2;
+    const first = at;
     while (
       available - at * 4 >= MIN_RECORD_BYTES &&
       isIntact(words, at, available - at * 4, address, segments.salt)
@@ -45,10 +67,20 @@ export async function scanSegment(
       address = (address + bytes) as LogAddress;
       at += bytes >> 2;
     }
-    if (at > 0) continue;
-    // Nothing fitted: a record longer than the buffer, the end, or damage.
-    if (available < buffer.length || buffer.length >= MAX_PAGE_SIZE) break;
-    buffer = new Uint8Array(Math.min(buffer.length * 2, MAX_PAGE_SIZE));
+    const loaded = await next;
+    if (address >= end) break;
+    if (loaded && address >= nextStart) {
+      part = loaded;
+      spare = buffer;
+    } else if (at > first || start < address) {
+      part = await load(address, buffer);
+    } else if (available === buffer.length && buffer.length < MAX_PAGE_SIZE) {
+      // Nothing fitted: a record longer than the buffer, or damage.
+      spare = new Uint8Array(buffer.length * 2);
+      part = await load(address, new Uint8Array(buffer.length * 2));
+    } else {
+      part = undefined;
+    }
   }
   return Math.min(address, end) as LogAddress;
 }

@@ -10,6 +10,9 @@ import type { LogAddress } from './address.js';
 const NAME_DIGITS = 8;
 const HARDEN_BYTES = 1024 * 1024;
 
+/** A file of a log, and how many bytes it has to have. */
+export type SegmentLength = [segment: number, bytes: number];
+
 export class SegmentFiles {
   private readonly files = new Map<number, DeviceFile>();
   private readonly unsynced = new Set<DeviceFile>();
@@ -61,6 +64,18 @@ export class SegmentFiles {
     return this.files.get(segment)?.size() ?? 0;
   }
 
+  /** The files that hold `[begin, end)`: some end early, where a tail was cut off. */
+  lengths(begin: LogAddress, end: LogAddress): SegmentLength[] {
+    return this.numbers()
+      .filter((segment) => this.startOf(segment + 1) > begin && this.startOf(segment) < end)
+      .map((segment) => [segment, Math.min(this.sizeOf(segment), end - this.startOf(segment))]);
+  }
+
+  /** The first segment whose file is missing or shorter than it has to be. */
+  lacking(lengths: SegmentLength[]): number | undefined {
+    return lengths.find(([segment, bytes]) => this.sizeOf(segment) < bytes)?.[0];
+  }
+
   /** Bytes of all files together. */
   totalSize(): number {
     let size = 0;
@@ -108,6 +123,7 @@ export class SegmentFiles {
    * the system takes the pages for written.
    */
   async harden(from: LogAddress, to: LogAddress): Promise<void> {
+    if (this.device.volatile) return;
     for (let address = from; address < to;) {
       const segmentEnd = this.startOf(this.segmentOf(address) + 1);
       const buffer = new Uint8Array(Math.min(HARDEN_BYTES, to - address, segmentEnd - address));

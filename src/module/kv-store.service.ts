@@ -6,6 +6,7 @@
  */
 import { KvOptionsError } from '../errors.js';
 import type {
+  KvBatch,
   KvCheckpointReport,
   KvCompactionReport,
   KvCompactOptions,
@@ -21,11 +22,13 @@ import type {
   KvStore,
   KvStoreEvents,
   KvTtlOptions,
+  KvVerifyOptions,
+  KvVerifyReport,
 } from '../store/index.js';
 import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
-type NotPassedOn = 'close' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
+type NotPassedOn = 'close' | 'asTarget' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of
@@ -132,6 +135,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     return this.store.ttl(key);
   }
 
+  /** Several writes as one, all or nothing. See `KvStore.batch`. */
+  batch(build: (batch: KvBatch) => unknown): Promise<(number | undefined)[]> {
+    return this.store.batch(build);
+  }
+
   /** Deletes every key of the store, those of all namespaces included. See `KvStore.clear`. */
   clear(): Promise<void> {
     return this.store.clear();
@@ -178,6 +186,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Writes both indexes beside the logs, so that the next opening is fast. See `KvStore.checkpoint`. */
   checkpoint(): Promise<KvCheckpointReport> {
     return this.store.checkpoint();
+  }
+
+  /** Reads everything and reports every damage. See `KvStore.verify`. */
+  verify(options?: KvVerifyOptions): Promise<KvVerifyReport> {
+    return this.store.verify(options);
   }
 
   /** Counters since the store was opened, and sizes as of now. See `KvStore.stats`. */

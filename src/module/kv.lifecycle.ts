@@ -12,7 +12,7 @@ import {
 import bytes from 'bytes';
 import type { Env } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
-import type { KvCompactionReport } from '../store/index.js';
+import type { KvCompactionReport, KvStoreOptions } from '../store/index.js';
 import { KvStore } from '../store/kv-store.js';
 import { KvStoreService } from './kv-store.service.js';
 import { checkModuleOptions } from './kv-module.options.js';
@@ -34,7 +34,7 @@ export async function openService(input: unknown, name: string): Promise<KvStore
   const startMs = clock.now();
   const service = watched(new KvStoreService(await KvStore.openIdle(options)), name);
   ours.add(service);
-  logOpened(service, options.path, clock.now() - startMs);
+  logOpened(service, options, clock.now() - startMs);
   return service;
 }
 
@@ -48,18 +48,24 @@ function watched(service: KvStoreService, name: string): KvStoreService {
   return service;
 }
 
-function logOpened(service: KvStoreService, path: string | undefined, tookMs: number): void {
+function logOpened(
+  service: KvStoreService,
+  { path, readOnly = false }: KvStoreOptions,
+  tookMs: number,
+): void {
   const { created, clean, records, droppedBytes, droppedFrom } = service.opened;
   const store = `Store "${service.name}" ${path === undefined ? 'in memory' : `in ${path}`}`;
   if (created) {
     logger.log(`${store}: created`);
     return;
   }
-  logger.log(`${store}: recovered ${records} records in ${Math.round(tookMs)} ms`);
+  const access = readOnly ? ', to be read only' : '';
+  logger.log(`${store}: recovered ${records} records in ${Math.round(tookMs)} ms${access}`);
   if (clean) return;
   const dropped =
     droppedBytes > 0
-      ? `${droppedBytes} bytes behind the last complete commit were dropped, from ${droppedFrom} on`
+      ? `${droppedBytes} bytes behind the last complete commit were ${readOnly ? 'left out' : 'dropped'}, from ` +
+        `${droppedFrom} on`
       : 'everything up to its last commit is there';
   logger.warn(`${store} had not been closed: ${dropped}`);
 }

@@ -20,6 +20,10 @@ const FORMAT = 1;
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;
 
+/** Blocks that lie one behind the other are read so many bytes, and so many of them, at a time. */
+const READ_BYTES = 4 * 1024 * 1024;
+const MAX_RUN = 1024;
+
 /** Blocks may lie in so many files; then all are written again. */
 const MAX_FILES = 4;
 
@@ -96,26 +100,45 @@ export class Checkpoint<S = unknown> {
     return new Set(Object.values(this.table.sections).flatMap((places) => places.map(([number]) => number)));
   }
 
+  /** Reads block after block: where each lies, and whether it is intact. For whoever checks a checkpoint. */
+  *blocks(): Generator<{ file: string; position: number; bytes: number; intact: boolean }> {
+    for (const [number, position, bytes, checksum] of Object.values(this.table.sections).flat()) {
+      const name = checkpointName(number);
+      const block = this.device.list().includes(name)
+        ? blockOf(this.device, name, position, bytes)
+        : undefined;
+      yield { file: name, position, bytes, intact: block !== undefined && crc32(block) === checksum };
+    }
+  }
+
   /**
-   * Reads the blocks of a section.
+   * Reads the blocks of a section. Their lengths are multiples of 4.
    * @returns `undefined` when one of them is missing or damaged
    * @throws KvDiskError
    */
   section(name: string): Uint8Array[] | undefined {
-    const files = new Map<number, DeviceFile>();
+    const places = this.table.sections[name] ?? [];
     const names = new Set(this.device.list());
+    const files = new Map<number, DeviceFile>();
     const blocks: Uint8Array[] = [];
     try {
-      for (const [number, position, length, checksum] of this.table.sections[name] ?? []) {
+      while (blocks.length < places.length) {
+        // Those that lie one behind the other are read together.
+        const run = runFrom(places, blocks.length);
+        const [number, position] = run[0];
         let file = files.get(number);
         if (!file) {
           if (!names.has(checkpointName(number))) return undefined;
           file = this.device.open(checkpointName(number), { create: false });
           files.set(number, file);
         }
-        const block = bytesAt(file, position, length);
-        if (!block || crc32(block) !== checksum) return undefined;
-        blocks.push(block);
+        const bytes = bytesAt(file, position, lengthOf(run));
+        if (!bytes) return undefined;
+        for (const [, start, length, checksum] of run) {
+          const block = bytes.subarray(start - position, start - position + length);
+          if (crc32(block) !== checksum) return undefined;
+          blocks.push(block);
+        }
       }
       return blocks;
     } finally {
@@ -124,30 +147,61 @@ export class Checkpoint<S = unknown> {
   }
 }
 
+/** The places from `first` on that lie one behind the other in the same file, up to `READ_BYTES`. */
+function runFrom(places: readonly Place[], first: number): Place[] {
+  const [number, start] = places[first];
+  let end = start;
+  let count = 0;
+  for (const [checkpoint, position, length] of places.slice(first, first + MAX_RUN)) {
+    if (checkpoint !== number || position !== end || (count > 0 && end - start + length > READ_BYTES)) break;
+    end += length;
+    count++;
+  }
+  return places.slice(first, first + count);
+}
+
+function lengthOf(run: readonly Place[]): number {
+  return run.reduce((sum, [, , length]) => sum + length, 0);
+}
+
 /** Writes a checkpoint. It is none before `finish` has resolved. */
 export class CheckpointWriter<S> {
-  private readonly file: DeviceFile;
   private readonly sections: Record<string, Place[]> = {};
   private readonly buffer = new Uint8Array(WRITE_BYTES);
   private buffered = 0;
   private position = 0;
-  /** The checkpoint before, if its files may be needed on. */
-  private readonly previous: Checkpoint | undefined;
 
-  constructor(
+  private constructor(
     private readonly device: Device,
+    private readonly file: DeviceFile,
     readonly number: number,
     private readonly storeId: string,
-    previous: Checkpoint | undefined,
-  ) {
-    if (previous && previous.numbers().size < MAX_FILES) this.previous = previous;
-    this.file = device.open(checkpointName(number), { create: true });
-    this.file.truncate(0);
-  }
+    /** The checkpoint before, if its files may be needed on. */
+    private readonly previous: Checkpoint | undefined,
+  ) {}
 
-  /** Whether blocks that have not changed need not be written. */
-  get isIncremental(): boolean {
-    return this.previous !== undefined;
+  /**
+   * Begins a checkpoint.
+   * @param previous blocks that have not changed since that one need not be written
+   * @throws KvDiskError
+   */
+  static begin<S>(
+    device: Device,
+    number: number,
+    storeId: string,
+    previous: Checkpoint | undefined,
+  ): CheckpointWriter<S> {
+    const kept = previous && previous.numbers().size < MAX_FILES ? previous : undefined;
+    const file = device.open(checkpointName(number), { create: true });
+    const writer = new CheckpointWriter<S>(device, file, number, storeId, kept);
+    try {
+      // One of an attempt that failed may have left the name.
+      file.truncate(0);
+    } catch (error) {
+      writer.abandon();
+      throw error;
+    }
+    return writer;
   }
 
   /**
@@ -211,6 +265,15 @@ export class CheckpointWriter<S> {
     await this.file.write(this.buffer, 0, this.buffered, this.position);
     this.position += this.buffered;
     this.buffered = 0;
+  }
+}
+
+function blockOf(device: Device, name: string, position: number, bytes: number): Buffer | undefined {
+  const file = device.open(name, { create: false });
+  try {
+    return bytesAt(file, position, bytes);
+  } finally {
+    file.close();
   }
 }
 

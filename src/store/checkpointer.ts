@@ -8,17 +8,20 @@
  * once another commit has made durable whatever may be in it, and the manifest names it. Nothing is put into the cold
  * index meanwhile: a checkpoint is taken between compactions, or by one between two portions.
  */
+import { INDEX_LOG_NAME, REBUILD } from '../cold/chunk-log.js';
 import type { ColdIndexShape } from '../cold/cold-index.js';
 import type { ColdTier, ColdTierState } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
-import { KvCorruptionError } from '../errors.js';
 import type { EnvClock } from '../device/env.js';
+import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { HashIndex, type HashIndexShape } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
+import type { SegmentFiles, SegmentLength } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } from './checkpoint-file.js';
 import type { GroupCommit } from './group-commit.js';
+import { isFull, type Health } from './health.js';
 import type { ManifestFile } from './manifest.js';
 import type { Spaces, SpacesState } from './spaces.js';
 
@@ -33,10 +36,11 @@ export const HOT_INDEX = 'hotIndex';
 export const DIRECTORY = 'directory';
 export const PENDING = 'pending';
 
-/** A commit on stable storage: its number, and where it ended. */
+/** A commit on stable storage: its number, where it ended, and the files of the log up to there. */
 export interface LogPoint {
   commit: number;
   end: LogAddress;
+  segments: SegmentLength[];
 }
 
 /** What a checkpoint has beside its blocks. */
@@ -66,16 +70,17 @@ export interface CheckpointParts {
   manifest: ManifestFile;
   index: HashIndex;
   log: HybridLog;
+  segments: SegmentFiles;
   cold: ColdTier;
   commits: GroupCommit;
   spaces: Spaces;
+  health: Health;
   sliceMs: number;
 }
 
 export class Checkpointer {
   /** Told of each checkpoint. */
   onDone: (report: KvCheckpointReport) => void = () => undefined;
-  private running: Promise<KvCheckpointReport> | undefined;
   /** Whether the cold index is damaged, so that it has to be built anew. */
   private useless = false;
   /** After a failure, bytes after which it is tried again. */
@@ -95,16 +100,24 @@ export class Checkpointer {
     this.coldEnd = last?.state.cold.end ?? parts.cold.log.log.begin;
   }
 
+  /** The checkpoint that the next opening would use, as far as it is known here. */
+  get latest(): Checkpoint<CheckpointState> | undefined {
+    return this.last;
+  }
+
   /** Whether so much was written since the last one that opening would take long. */
   get isDue(): boolean {
-    if (this.useless) return false;
     // A large index takes longer to write than its log takes to be read.
-    return this.uncoveredBytes > Math.max(DUE_BYTES, 4 * (this.last?.bytes ?? 0), this.notBefore);
+    return this.worthBeyond(Math.max(DUE_BYTES, 4 * (this.last?.bytes ?? 0), this.notBefore));
   }
 
   /** Whether opening is faster with another one. */
   get isWorthIt(): boolean {
-    return !this.useless && this.uncoveredBytes > WORTH_BYTES;
+    return this.worthBeyond(WORTH_BYTES);
+  }
+
+  private worthBeyond(bytes: number): boolean {
+    return !this.useless && !this.parts.device.volatile && this.uncoveredBytes > bytes;
   }
 
   private get uncoveredBytes(): number {
@@ -113,88 +126,123 @@ export class Checkpointer {
   }
 
   /**
-   * Takes a checkpoint, or joins the one that is being taken. Nothing may be appended to the cold log meanwhile, and what
-   * is there has to be committed.
-   * @throws KvDiskError when the disk refused: the checkpoint before stays in force
+   * Takes a checkpoint. Nothing may be appended to the cold log meanwhile, and what is there has to be committed.
+   * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
+   * @throws KvCorruptionError when the cold index is damaged
    */
-  take(): Promise<KvCheckpointReport> {
-    return (this.running ??= this.write().finally(() => (this.running = undefined)));
-  }
-
-  /** A chunk is damaged: the next opening builds the indexes from the logs. */
-  forget(): void {
-    const { device, manifest } = this.parts;
-    this.useless = true;
-    this.last = undefined;
-    const name = checkpointName(manifest.current.checkpoint ?? 0);
-    if (device.list().includes(name)) device.removeSync(name);
-  }
-
-  private async write(): Promise<KvCheckpointReport> {
-    if (this.useless)
-      throw new KvCorruptionError(
-        'The cold index is damaged; opening the store again rebuilds it',
-        'index',
-        0,
-      );
-    const { clock, cold, commits, device, index, manifest, spaces } = this.parts;
+  async take(): Promise<KvCheckpointReport> {
+    const { clock, cold, device, health, manifest } = this.parts;
     const startMs = clock.tick();
-    await commits.commit();
-    const hot = { commit: commits.synced, end: commits.syncedEnd };
-    const coldPoint = { commit: cold.log.synced.commit, end: cold.log.synced.tail };
-    const spacesState = spaces.state;
-    const { current } = manifest;
-    const number = (current.checkpoint ?? 0) + 1;
-    const writer = new CheckpointWriter<CheckpointState>(device, number, current.storeId, this.last);
+    this.assertUseful();
     let checkpoint: Checkpoint<CheckpointState>;
     try {
-      const coldIndex = await cold.index.persist();
-      await this.writeHotIndex(writer);
-      await this.writeDirectory(writer);
-      await writer.add(PENDING, bytesOf(coldIndex.pending), true);
-      await commits.commit();
-      checkpoint = await writer.finish({
-        hot,
-        cold: coldPoint,
-        spaces: spacesState,
-        hotIndex: index.shape,
-        coldIndex: coldIndex.shape,
-        tier: cold.state,
-      });
-      if (!this.useless) await manifest.replace((manifestNow) => ({ ...manifestNow, checkpoint: number }));
+      checkpoint = await this.write((manifest.current.checkpoint ?? 0) + 1);
     } catch (error) {
       // Blocks that were taken for written are not.
       this.last = undefined;
       this.notBefore = this.uncoveredBytes + DUE_BYTES / 4;
-      writer.abandon();
+      // As everywhere: what a failed sync should have kept may be gone, and a second one would not say so.
+      if (error instanceof KvDiskError && !isFull(error)) health.fail(error);
       throw error;
-    } finally {
-      index.frozen = false;
     }
-    const incremental = checkpoint.numbers().size > 1;
+    const { hot, cold: coldPoint, coldIndex } = checkpoint.state;
     this.last = checkpoint;
     this.notBefore = 0;
     this.hotEnd = hot.end;
     this.coldEnd = coldPoint.end;
-    await cold.index.persisted(checkpoint.state.coldIndex);
+    await cold.index.persisted(coldIndex);
     await removeCheckpoints(device, checkpoint.files);
     const report = {
-      checkpoint: number,
+      checkpoint: checkpoint.number,
       bytes: checkpoint.bytes,
-      incremental,
+      incremental: checkpoint.numbers().size > 1,
       tookMs: clock.tick() - startMs,
     };
     this.onDone(report);
     return report;
   }
 
-  private async writeHotIndex(writer: CheckpointWriter<CheckpointState>): Promise<void> {
+  /** A chunk is damaged: the next opening builds the indexes from the logs. */
+  forget(): void {
+    if (this.useless) return;
+    this.useless = true;
+    this.last = undefined;
+    const { device, manifest } = this.parts;
+    const name = checkpointName(manifest.current.checkpoint ?? 0);
+    try {
+      if (device.list().includes(name)) device.removeSync(name);
+    } catch {
+      // Whoever met the damage is told of that; the next opening meets it again.
+    }
+  }
+
+  /** @throws KvCorruptionError */
+  private assertUseful(): void {
+    if (this.useless)
+      throw new KvCorruptionError('The cold index is damaged', INDEX_LOG_NAME, 0, { remedy: REBUILD });
+  }
+
+  /** Writes a checkpoint and puts it into force. */
+  private async write(number: number): Promise<Checkpoint<CheckpointState>> {
+    const { cold, commits, device, manifest, segments, spaces } = this.parts;
+    await commits.commit();
+    const hot = pointAt(segments, this.parts.log.begin, commits.synced, commits.syncedEnd);
+    const { commit, tail } = cold.log.synced;
+    const coldPoint = pointAt(cold.log.segments, cold.log.log.begin, commit, tail);
+    const spacesState = spaces.stateFor(cold.meanBytes);
+    const writer = CheckpointWriter.begin<CheckpointState>(
+      device,
+      number,
+      manifest.current.storeId,
+      this.last,
+    );
+    let named = false;
+    try {
+      const coldIndex = await cold.index.persist();
+      this.slices.restart();
+      const hotIndex = await this.writeHotIndex(writer);
+      await this.writeDirectory(writer);
+      await writer.add(PENDING, bytesOf(coldIndex.pending), true);
+      // Makes durable whatever came into the hot index on the way.
+      await commits.commit();
+      const checkpoint = await writer.finish({
+        hot,
+        cold: coldPoint,
+        spaces: spacesState,
+        hotIndex,
+        coldIndex: coldIndex.shape,
+        tier: cold.state,
+      });
+      this.assertUseful();
+      named = true;
+      await manifest.replace((current) => ({
+        ...current,
+        hot: { ...current.hot, synced: commits.synced },
+        cold: { ...current.cold, closed: cold.log.synced },
+        checkpoint: number,
+      }));
+      // Damage that was met during the replacement has made only the checkpoint before forgotten.
+      this.assertUseful();
+      return checkpoint;
+    } catch (error) {
+      // A replacement that failed may still have put the manifest there: it finds the one or the other.
+      if (!named || this.useless) writer.abandon();
+      throw error;
+    }
+  }
+
+  /** Resolves to the shape that the index had with its last chunk. */
+  private async writeHotIndex(writer: CheckpointWriter<CheckpointState>): Promise<HashIndexShape> {
     const { index } = this.parts;
     index.frozen = true;
-    this.slices.restart();
-    for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
-      await writer.add(HOT_INDEX, bytesOf(chunk), HashIndex.takeChanged(chunk));
-      if (this.slices.over) await this.slices.next();
+    try {
+      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+        await writer.add(HOT_INDEX, bytesOf(chunk), HashIndex.takeChanged(chunk));
+        if (this.slices.over) await this.slices.next();
+      }
+      return index.shape;
+    } finally {
+      index.frozen = false;
     }
   }
 
@@ -205,6 +253,10 @@ export class Checkpointer {
       if (this.slices.over) await this.slices.next();
     }
   }
+}
+
+function pointAt(segments: SegmentFiles, begin: LogAddress, commit: number, end: LogAddress): LogPoint {
+  return { commit, end, segments: segments.lengths(begin, end) };
 }
 
 function bytesOf(words: Int32Array | Uint32Array): Uint8Array {

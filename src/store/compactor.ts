@@ -8,23 +8,23 @@
  *
  * A run ends early (signal, shutdown) at the next commit record, after these steps.
  */
-import type { Checkpointer } from './checkpointer.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
 import type { EnvClock } from '../device/env.js';
 import { InvariantError } from '../assert.js';
-import { KvCorruptionError, KvDiskError, KvOverloadedError } from '../errors.js';
+import { KvCorruptionError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
+import type { Checkpointer, KvCheckpointReport } from './checkpointer.js';
 import { ColdCompaction } from './cold-compaction.js';
 import { CompactionPass, type Boundary } from './compaction-pass.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
-import type { Health } from './health.js';
+import { isFull, type Health } from './health.js';
 import { HotCompaction } from './hot-compaction.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
@@ -76,7 +76,6 @@ export interface KvCompactionReport {
 }
 
 export interface CompactorParts {
-  checkpointer: Checkpointer;
   options: ResolvedOptions;
   clock: EnvClock;
   manifest: ManifestFile;
@@ -91,7 +90,11 @@ export interface CompactorParts {
   commits: GroupCommit;
   health: Health;
   hash: KeyedHash;
+  checkpointer: Checkpointer;
   writeAmplification: () => number;
+  /** @throws KvClosedError */
+  assertOpen: () => void;
+  onError: (error: Error) => void;
 }
 
 /** A truncation for each so many bytes at the most, so that space is given back on the way. */
@@ -123,8 +126,9 @@ export class Compactor {
   last: KvCompactionReport | undefined;
   /** Why a log cannot be compacted. */
   readonly damage: { hot?: KvCorruptionError; cold?: KvCorruptionError } = {};
-  /** What goes on between two runs. */
-  private pause: Promise<void> | undefined;
+  /** A checkpoint between two runs, and when it is really being taken. */
+  private checkpointing: Promise<KvCheckpointReport> | undefined;
+  private pause: Promise<unknown> | undefined;
   private abort = new AbortController();
   private readonly slices: Slices;
   /** Used by one pass after the other. */
@@ -159,15 +163,21 @@ export class Compactor {
     return this.running;
   }
 
-  /** Does something between two runs: with nothing in the cold log that is not committed. */
-  async between<T>(work: () => Promise<T>): Promise<T> {
-    await this.ended();
-    const result = this.settle().then(work);
-    this.pause = result.then(
-      () => (this.pause = undefined),
-      () => (this.pause = undefined),
-    );
-    return result;
+  /**
+   * Takes a checkpoint between two runs, or joins the one that is about to be taken.
+   * @throws KvClosedError, KvReadOnlyError, KvDiskError
+   */
+  checkpoint(): Promise<KvCheckpointReport> {
+    return (this.checkpointing ??= this.checkpointBetween().finally(() => (this.checkpointing = undefined)));
+  }
+
+  private async checkpointBetween(): Promise<KvCheckpointReport> {
+    for (let ends; (ends = this.following ?? this.running);) await ends.catch(() => undefined);
+    // Nothing is waited for from here on until `pause` is set: a run that began now would not know of it.
+    this.parts.assertOpen();
+    const taken = this.settle().then(() => this.parts.checkpointer.take());
+    this.pause = taken.catch(() => undefined).finally(() => (this.pause = undefined));
+    return taken;
   }
 
   /** Ends the run that is under way at its next safe point; resolves when it has ended. */
@@ -185,9 +195,12 @@ export class Compactor {
     }
   }
 
-  /** Commits what a run that failed left behind, so that it need not be told from a torn tail. */
+  /**
+   * Commits what a run that failed left behind, so that it need not be told from a torn tail, and the index has nothing
+   * that is not durable.
+   */
   async settle(): Promise<void> {
-    if (this.parts.cold.log.log.hasUncommitted) await this.commitCold(false);
+    if (!this.parts.cold.log.isDurable) await this.commitCold(false);
   }
 
   private async begin(
@@ -406,7 +419,7 @@ export class Compactor {
     await this.removeSegments(cold.log.segments, end);
   }
 
-  /** A disk that refuses the checkpoint may have room for what is compacted, and the one before stays in force. */
+  /** A disk that is full for the checkpoint may have room for what is compacted, and the one before stays in force. */
   private async checkpointIfDue(): Promise<void> {
     const { checkpointer } = this.parts;
     if (!checkpointer.isDue) return;
@@ -415,6 +428,7 @@ export class Compactor {
       await checkpointer.take();
     } catch (error) {
       if (!isFull(error)) throw error;
+      this.parts.onError(error as Error);
     }
     this.slices.restart();
   }
@@ -463,13 +477,4 @@ export class Compactor {
   private bytes(): number {
     return this.parts.segments.totalSize() + this.parts.cold.log.segments.totalSize();
   }
-}
-
-/**
- * Whether the disk was full, and the same bytes can be written later. Not where a sync failed, whatever it says: bytes
- * that it should have kept may be gone, so nothing that comes later can be trusted.
- */
-function isFull(error: unknown): boolean {
-  if (error instanceof KvOverloadedError) return true;
-  return error instanceof KvDiskError && error.full && error.operation !== 'sync';
 }

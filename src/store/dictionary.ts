@@ -13,7 +13,7 @@ import { readWholeFile } from './whole-file.js';
 
 export const DICTIONARY_NAME = 'DICTIONARY';
 
-type Entry = { namespace: string } | { structure: ValueStructure };
+export type DictionaryEntry = { namespace: string } | { structure: ValueStructure };
 
 export class Dictionary {
   /** Record structures, in the order of their ids. */
@@ -52,13 +52,32 @@ export class Dictionary {
     return this.namespaces.get(name) as number;
   }
 
+  /** Names of the namespaces, in the order of their numbers, from 1. */
+  get namespaceNames(): string[] {
+    return [...this.namespaces.keys()];
+  }
+
+  /**
+   * Whether the file still says what it said when it was read and written.
+   * @returns where it does not; -1 if all is well
+   * @throws KvDiskError
+   */
+  damagedAt(): number {
+    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
+    const { entries, ends } = parseLines(bytes);
+    const end = ends.at(-1) ?? 0;
+    if (end !== this.end) return end;
+    return entries.length === this.entries ? -1 : 0;
+  }
+
   /** Enters record structures durably: all of them, or none when it fails, because their order is their number. */
   addStructures(structures: ValueStructure[]): void {
     this.append(structures.map((structure) => ({ structure })));
   }
 
   /**
-   * Checks that everything the log relies on is there, drops what was torn off behind it, and makes the rest safe.
+   * Checks that everything the log relies on is there, and drops what lies behind it: torn off, or whole but perhaps not
+   * durable, because the process was killed before the sync. Nothing that is committed needs it.
    * @throws KvCorruptionError
    */
   require(entries: number): void {
@@ -69,20 +88,11 @@ export class Dictionary {
         this.end,
       );
     }
-    if (!this.device.retains) return;
-    const isTorn = this.file.size() > this.end;
-    if (isTorn) this.file.truncate(this.end);
-    if (isTorn || this.entries > entries) this.harden();
-  }
-
-  /**
-   * Entries that no commit relies on may never have been synced, or in vain. They are written again, because after a failed
-   * sync the operating system takes its pages for written.
-   */
-  private harden(): void {
-    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
-    this.file.writeSync(bytes, 0, bytes.length, 0);
-    this.file.syncSync();
+    if (this.entries > entries) this.load(entries);
+    if (this.device.retains && this.file.size() > this.end) {
+      this.file.truncate(this.end);
+      this.file.syncSync();
+    }
   }
 
   close(): void {
@@ -98,19 +108,15 @@ export class Dictionary {
     return undefined;
   }
 
-  private load(): void {
-    const bytes = readWholeFile(this.device, DICTIONARY_NAME);
-    let start = 0;
-    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
-      const json = bytes.toString('utf8', start + 9, end);
-      if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
-      this.enter(JSON.parse(json) as Entry);
-      start = end + 1;
-    }
-    this.end = start;
+  private load(most = Infinity): void {
+    const { entries, ends } = parseLines(readWholeFile(this.device, DICTIONARY_NAME));
+    this.entries = this.structures.length = 0;
+    this.namespaces.clear();
+    for (const entry of entries.slice(0, most)) this.enter(entry);
+    this.end = ends[this.entries - 1] ?? 0;
   }
 
-  private append(entries: Entry[]): void {
+  private append(entries: DictionaryEntry[]): void {
     const lines = entries
       .map((entry) => JSON.stringify(entry))
       .map((json) => `${textChecksum(json)} ${json}\n`);
@@ -121,9 +127,24 @@ export class Dictionary {
     for (const entry of entries) this.enter(entry);
   }
 
-  private enter(entry: Entry): void {
+  private enter(entry: DictionaryEntry): void {
     this.entries++;
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
   }
+}
+
+/** The entries up to the first line that is not intact, and where they end. */
+function parseLines(bytes: Buffer): { entries: DictionaryEntry[]; ends: number[] } {
+  const entries: DictionaryEntry[] = [];
+  const ends: number[] = [];
+  let start = 0;
+  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+    const json = bytes.toString('utf8', start + 9, end);
+    if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
+    entries.push(JSON.parse(json) as DictionaryEntry);
+    start = end + 1;
+    ends.push(start);
+  }
+  return { entries, ends };
 }

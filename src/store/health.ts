@@ -1,9 +1,19 @@
 /**
  * What failed in the background, and what writes may therefore still do. A full disk passes: writes are refused until
  * the bytes that could not be written are. Anything else (EIO, a failed sync) does not: the store is read-only from
- * then on, because nobody can say any more which bytes are on the disk. Every failure is told to the listener.
+ * then on, because nobody can say any more which bytes are on the disk. Every failure is told to the listener. A store
+ * that was opened to be read takes no writes in the first place, which is no failure.
  */
 import { KvDiskError, KvOverloadedError, KvReadOnlyError, type KvError } from '../errors.js';
+
+/**
+ * Whether the disk was full, and the same bytes can be written later. Not where a sync failed, whatever it says: bytes
+ * that it should have kept may be gone, so nothing that comes later can be trusted.
+ */
+export function isFull(error: unknown): boolean {
+  if (error instanceof KvOverloadedError) return true;
+  return error instanceof KvDiskError && error.full && error.operation !== 'sync';
+}
 
 export class Health {
   /** Why the store takes no writes any more. */
@@ -13,10 +23,15 @@ export class Health {
   /** Called when writes begin to be refused: whoever can write sees to it that they are taken again. */
   whenFull: () => void = () => undefined;
 
-  constructor(private readonly onFailure: (error: Error) => void) {}
+  constructor(
+    private readonly onFailure: (error: Error) => void,
+    private readonly openedReadOnly = false,
+  ) {}
 
   /** @throws KvReadOnlyError, KvDiskError or KvOverloadedError */
   assertWritable(): void {
+    if (this.openedReadOnly)
+      throw new KvReadOnlyError('The store was opened with readOnly: it takes no changes.');
     if (this.failure) throw this.failure;
     if (this.full) throw this.full;
   }

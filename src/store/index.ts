@@ -1,6 +1,7 @@
 /** `nestjs-hotcold/store`: the engine, without Nest. */
 export { KvNamespace, KvStore, type KvStoreEvents } from './kv-store.js';
 export { KeySpace, type KvEntry } from './key-space.js';
+export type { KvBatch } from './batch.js';
 export type { KvScanOptions } from './scan.js';
 export type { KvSetOptions, KvTtlOptions } from './set-options.js';
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
@@ -15,6 +16,9 @@ export type {
 export type { KvFlushReport } from './group-commit.js';
 export type { KvOpenReport } from './recovery.js';
 export type { KvStats } from './stats.js';
+export type { KvDamage, KvDamageKind, KvNamedKey } from './damage.js';
+export type { KvSalvageOptions, KvSalvageReport } from './salvage.js';
+export type { KvVerifyOptions, KvVerifyReport } from './verify.js';
 export type { KvKey } from '../codec/key-codec.js';
 export type { Device, DeviceFile } from '../device/device.js';
 export type { Env, EnvClock, EnvFs, EnvProcess, EnvRandom } from '../device/env.js';

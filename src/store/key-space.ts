@@ -4,9 +4,10 @@
  * with a copy of its key, and looks again whether the world has changed.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvEncodingError, KvVersionConflictError } from '../errors.js';
+import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_EXTENTS } from '../log/record.js';
+import { BatchWrites, KvBatch, type BatchTarget } from './batch.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
@@ -337,6 +338,44 @@ export class KeySpace<V = unknown> {
   }
 
   /**
+   * Several writes as one: all or nothing, also across a crash and for whoever reads meanwhile; at `always`, one wait.
+   * Conditions are checked together; where one of them does not hold, nothing is written. A later write of a key
+   * supersedes an earlier one. `getMany` of keys that are on disk may still see some before and some after a batch.
+   *
+   * @param build collects the writes; may be asynchronous. What it throws ends the batch, and nothing is written
+   * @returns the version of each write, in their order; `undefined` where there was nothing to delete
+   * @throws KvVersionConflictError when a condition does not hold
+   * @throws KvTooLargeError when the writes take more than half of the memory of the hot log
+   * @throws KvEncodingError, KvReadOnlyError, KvDiskError, KvOverloadedError as `set` does
+   * @example
+   * await store.batch((b) => {
+   *   b.set('balance:ada', 70, { ifVersion: ada.version });
+   *   b.set('balance:bob', 80, { ifVersion: bob.version });
+   *   b.in(transfers).delete('pending');
+   * });
+   */
+  async batch(build: (batch: KvBatch<V>) => unknown): Promise<(number | undefined)[]> {
+    this.core.assertWritable();
+    const writes = new BatchWrites(this.core);
+    try {
+      const built = build(new KvBatch<V>(writes, this.asTarget, targetOf));
+      if (isPromise(built)) await built;
+    } finally {
+      writes.end();
+    }
+    if (writes.isEmpty) return [];
+    const versions = await writes.apply();
+    await this.core.acknowledge();
+    return versions;
+  }
+
+  /** @internal */
+  get asTarget(): BatchTarget {
+    const { core, space, lookUp } = this;
+    return { core, space, lookUp, expiry: (ttl) => this.expiry(ttl) };
+  }
+
+  /**
    * Goes through all entries of this key space, in no order and in bounded memory: both tiers, while reads, writes and
    * compaction go on. An entry that is there all the time comes exactly once; one that is set or deleted meanwhile may
    * come or not. Reads the whole store, those of other namespaces included.
@@ -483,6 +522,11 @@ function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8A
   const value = new Uint8Array((source.length + 3) & ~3);
   value.set(source);
   return { value, length: source.length };
+}
+
+function targetOf(space: object): BatchTarget {
+  if (space instanceof KeySpace) return space.asTarget;
+  throw new KvOptionsError([{ path: 'batch.in', problem: 'must be what KvStore.namespace() returned' }]);
 }
 
 /** Apart from the call that has the value, so that the values of many who wait do not stay in memory with them. */

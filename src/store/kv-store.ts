@@ -8,11 +8,14 @@ import { checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore, type StoreListeners } from './open-store.js';
+import { removeStore } from './own-files.js';
 import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
+import { salvage, type KvSalvageOptions, type KvSalvageReport } from './salvage.js';
+import { verify, type KvVerifyOptions, type KvVerifyReport } from './verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {
@@ -28,6 +31,7 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
 }
 
 const COMPACT_OPTIONS = ['full', 'signal'];
+const VERIFY_OPTIONS = ['signal'];
 
 /** Events of a store and what their listeners get. */
 export interface KvStoreEvents {
@@ -58,13 +62,13 @@ export class KvStore extends KeySpace {
   }
 
   /**
-   * Opens a store; a missing directory is created.
+   * Opens a store; a missing directory is created, unless it is opened with `readOnly`.
    *
    * @throws KvOptionsError when the options are not usable, with every problem
-   * @throws KvLockedError when the directory is open already
+   * @throws KvLockedError when the directory is open already (several may have it open with `readOnly`)
    * @throws KvFormatError when it holds another program's files or a later format
    * @throws KvCorruptionError when bytes that were safely stored are damaged
-   * @throws KvDiskError when the directory cannot be created, read or written
+   * @throws KvDiskError when the directory cannot be created, read or written, or there is none to be read
    */
   static async open(options: KvStoreOptions = {}): Promise<KvStore> {
     const store = await KvStore.openIdle(options);
@@ -76,6 +80,29 @@ export class KvStore extends KeySpace {
   static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
     const listeners: StoreListeners = { error: new Set(), compaction: new Set(), checkpoint: new Set() };
     return new KvStore(await openStore(options, listeners), listeners);
+  }
+
+  /**
+   * Copies everything that is intact in a damaged store into a new one, and says what is lost and what may be older than
+   * it was: after a `KvCorruptionError`, where there is no backup. Nothing in `from` is changed. What is copied keeps its
+   * version and its expiry. If it fails, or is ended by `signal`, nothing is left in `to`.
+   *
+   * @param from directory of the damaged store, which nobody has open
+   * @param to directory of the new store, empty or missing
+   * @param options `hot` and `cold` for the new store (segment sizes are fixed from then on), `signal`
+   * @throws KvOptionsError when the paths or options are not usable
+   * @throws KvFormatError when `from` is no store, or one of another format, or `to` is not empty
+   * @throws KvLockedError when `from` is open
+   * @throws KvCorruptionError when the manifest is lost: nothing can be read without it
+   * @throws KvDiskError, KvReadOnlyError when the new store cannot be written
+   * @example
+   * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
+   */
+  static salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
+    return salvage(from, to, options, async (storeOptions) => {
+      const store = await KvStore.open(storeOptions);
+      return { core: store.core, close: () => store.close() };
+    });
   }
 
   /** Starts the schedule of compaction, unless the option `compaction` is `false`. `open` does so by itself. */
@@ -155,7 +182,8 @@ export class KvStore extends KeySpace {
 
   /**
    * Writes both indexes beside the logs, so that the next opening reads them instead of the logs; and makes everything
-   * durable that was written before. Works beside reads and writes, in slices. Checkpoints are taken at close and by
+   * durable that was written before. Works beside reads and writes, in slices, and waits for a compaction that is under
+   * way; if a checkpoint is waited for or under way already, the call joins it. Checkpoints are taken at close and by
    * amount of log, too: a call is for whoever wants a fast restart after a crash at a certain moment.
    *
    * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
@@ -165,12 +193,33 @@ export class KvStore extends KeySpace {
    */
   async checkpoint(): Promise<KvCheckpointReport> {
     this.core.assertWritable();
-    const { checkpointer, compactor } = this.core;
-    if (!checkpointer || !compactor)
+    const { compactor, parts } = this.core;
+    if (!compactor)
       throw new KvReadOnlyError(
         "There is nothing to write a checkpoint on with the 'null' device: it forgets.",
       );
-    return compactor.between(() => checkpointer.take());
+    // One that is under way need not have everything that was written before the call.
+    const [report] = await Promise.all([compactor.checkpoint(), parts.commits.commit()]);
+    return report;
+  }
+
+  /**
+   * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
+   * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
+   * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
+   * it fail. A damaged index is built anew by the next opening.
+   *
+   * @param options `signal` ends the run; the report says `aborted` then
+   * @throws KvOptionsError when there is no such option
+   * @throws KvClosedError when the store is closed, also meanwhile
+   * @example
+   * const { ok, damages } = await store.verify();
+   * for (const { file, address, keysAffected } of damages) console.error(file, address, keysAffected);
+   */
+  async verify(options: KvVerifyOptions = {}): Promise<KvVerifyReport> {
+    this.core.assertOpen();
+    checkNames(options, VERIFY_OPTIONS);
+    return verify(this.core, options);
   }
 
   /** Counters since the store was opened, and sizes as of now. */
@@ -188,11 +237,12 @@ export class KvStore extends KeySpace {
   }
 
   /**
-   * Commits what was written, and gives the directory back. Reads under way finish; later calls, and
-   * changes that still wait for a read from disk, reject with `KvClosedError`.
+   * Commits what was written, and gives the directory back; with the option `deleteOnClose`, empty. Reads under way finish;
+   * later calls, and changes that still wait for a read from disk, reject with `KvClosedError`.
    * Closing again is harmless.
    *
-   * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable; the store is closed all the same
+   * @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable, or files not be removed; the store
+   *   is closed all the same
    */
   close(): Promise<void> {
     return (this.closing ??= this.shutDown());
@@ -210,29 +260,43 @@ export class KvStore extends KeySpace {
     try {
       await checkpointer.take();
     } catch (error) {
-      parts.onError(error instanceof Error ? error : new Error(String(error)));
+      // A failure that lasts was told by whoever noticed it.
+      if (!parts.health.failure) parts.onError(error as Error);
     }
   }
 
   private async shutDown(): Promise<void> {
-    const { cold, commits, device, dictionary, manifest, segments } = this.core.parts;
+    const { cold, commits, device, dictionary, options, segments } = this.core.parts;
+    const { deleteOnClose, readOnly } = options;
     this.core.shut();
     try {
       await this.core.schedule?.stop();
       await this.core.reads.idle();
-      const closed = await commits.close();
-      await this.core.compactor?.settle();
-      await this.lastCheckpoint();
-      await manifest.replace((current) => ({
-        ...current,
-        hot: { ...current.hot, closed },
-        cold: cold ? { ...current.cold, closed: cold.log.synced } : current.cold,
-      }));
+      // Whoever waits for a commit gets an answer; that it failed is nobody's concern where nothing is kept.
+      if (deleteOnClose) await commits.close().catch(() => undefined);
+      else if (!readOnly) await this.keep();
     } finally {
       segments.close();
       await cold?.close();
       dictionary.close();
-      device.close();
+      try {
+        if (deleteOnClose) await removeStore(device);
+      } finally {
+        device.close({ remove: deleteOnClose });
+      }
     }
+  }
+
+  /** Makes the last writes durable, and says in the manifest that they are. */
+  private async keep(): Promise<void> {
+    const { cold, commits, manifest } = this.core.parts;
+    const closed = await commits.close();
+    await this.core.compactor?.settle();
+    await this.lastCheckpoint();
+    await manifest.replace((current) => ({
+      ...current,
+      hot: { ...current.hot, closed },
+      cold: cold ? { ...current.cold, closed: cold.log.synced } : current.cold,
+    }));
   }
 }

@@ -38,10 +38,14 @@ export class LookUp {
    * an `await` of something that is already there lets others write, and reuse the page.
    */
   seen(key: KvKey): Seen | Promise<Seen> {
+    this.core.assertOpen();
+    return this.seenEncoded(this.core.key(this.space.id, key));
+  }
+
+  /** Like `seen`, of a key that is encoded already. */
+  seenEncoded(encoded: EncodedKey): Seen | Promise<Seen> {
     const { core } = this;
-    core.assertOpen();
     const { reads } = core;
-    const encoded = core.key(this.space.id, key);
     const where = reads.find(encoded);
     const { address, truncations } = reads;
     let found = where === IN_MEMORY;
@@ -89,15 +93,20 @@ export class LookUp {
    * since, the look-up before is still good.
    */
   findSame(key: KvKey, seen: Seen): EncodedKey | undefined {
-    const { core, space } = this;
-    const { reads } = core;
+    const { core } = this;
     if (seen.stamp === core.stamp) return core.lastKey;
-    const encoded = core.key(space.id, key);
+    const encoded = core.key(this.space.id, key);
+    return this.isSame(encoded, seen) ? encoded : undefined;
+  }
+
+  /** Finds the key again: whether its newest record is the one that was seen. */
+  isSame(encoded: EncodedKey, seen: Seen): boolean {
+    const { reads } = this.core;
     const where = reads.find(encoded);
-    if (where !== seen.where || space.clearedBelow !== seen.clearedBelow) return undefined;
+    if (where !== seen.where || this.space.clearedBelow !== seen.clearedBelow) return false;
     // Not in the hot log then and now: unless something was truncated, nothing can have come and gone.
-    if (where === ABSENT) return reads.truncations === seen.truncations ? encoded : undefined;
-    if (reads.address !== seen.address) return undefined;
-    return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === seen.version ? encoded : undefined;
+    if (where === ABSENT) return reads.truncations === seen.truncations;
+    if (reads.address !== seen.address) return false;
+    return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === seen.version;
   }
 }

@@ -45,6 +45,7 @@ describe('the manifest', () => {
     const log = { begin: FIRST_ADDRESS, beginCommit: 0 };
     expect(newManifest(random, MIB, 2 * MIB)).toEqual({
       format: FORMAT_VERSION,
+      features: [],
       storeId: '01'.repeat(16),
       hashKey: '02'.repeat(8),
       hot: { ...log, segmentSize: MIB, salt: 0x03030303 },
@@ -185,6 +186,10 @@ describe('the manifest', () => {
     }
   });
 
+  it.each(['null', '7', '"text"'].map(signed))('%j is damaged: it is no object', (text) => {
+    expect(() => readManifest(put(text))).toThrow(KvCorruptionError);
+  });
+
   it.each(['', '\n', 'hello', 'hello\nworld\n', signed('{"format":'), '{}\n00000000\n'])(
     '%j is damaged',
     (text) => {
@@ -198,12 +203,30 @@ describe('the manifest', () => {
     expect(() => readManifest(put(later))).toThrow(`/data has format version ${FORMAT_VERSION + 1}`);
   });
 
-  it('goes by two names', () => {
-    expect(['MANIFEST', 'MANIFEST.tmp', 'manifest', 'MANIFEST.old'].map(isManifestName)).toEqual([
-      true,
-      true,
-      false,
-      false,
-    ]);
+  it('of any other format is refused by its number, whatever that is', () => {
+    const others: unknown[] = Array.from({ length: 256 }, (_, byte) => byte);
+    others.push(-2, 2.5, 2 ** 53, '2', '', null, true, [2], {}, undefined);
+    for (const format of others.filter((other) => other !== FORMAT_VERSION)) {
+      const other = put(signed(JSON.stringify({ ...manifest, format })));
+      expect(() => readManifest(other)).toThrow(KvFormatError);
+      expect(() => readManifest(other)).toThrow(`has format version ${JSON.stringify(format)};`);
+    }
+  });
+
+  it('with a feature that is not known is refused by its name', () => {
+    for (const features of [['blobs'], ['blobs', 'tags'], [''], [null], [7], [['blobs']], 'blobs', {}, 0]) {
+      const other = put(signed(JSON.stringify({ ...manifest, features })));
+      expect(() => readManifest(other)).toThrow(KvFormatError);
+      const first = JSON.stringify([features].flat()[0]);
+      expect(() => readManifest(other)).toThrow(`/data uses ${first}`);
+    }
+    const before = { ...manifest };
+    delete before.features;
+    expect(readManifest(put(signed(JSON.stringify(before))))).toEqual(before);
+  });
+
+  it('goes by three names', () => {
+    const names = ['MANIFEST', 'MANIFEST.tmp', 'MANIFEST.deleted', 'manifest', 'MANIFEST.old'];
+    expect(names.map(isManifestName)).toEqual([true, true, true, false, false]);
   });
 });

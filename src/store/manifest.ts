@@ -1,6 +1,7 @@
 /**
  * MANIFEST: what has to be known before a log can be read. One line of JSON and a line with its CRC-32, replaced as a
- * whole by write-temporary → sync → rename → sync directory. A format version from the future is refused by name.
+ * whole by write-temporary → sync → rename → sync directory. A format version from the future is refused by name, and so is
+ * a feature that this version does not know.
  */
 import type { Device } from '../device/device.js';
 import { KvCorruptionError, KvFormatError } from '../errors.js';
@@ -9,10 +10,20 @@ import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const MANIFEST_NAME = 'MANIFEST';
-const TEMPORARY_NAME = 'MANIFEST.tmp';
+/** Its name until a replacement is whole. */
+export const TEMPORARY_NAME = 'MANIFEST.tmp';
+
+/** Its name while the files of its store are being removed. */
+export const DELETED_NAME = 'MANIFEST.deleted';
 
 /** Version of everything on disk; `docs/format.md` has the history. */
 export const FORMAT_VERSION = 2;
+
+/**
+ * Names of what a store may use beyond the format's version, and whoever reads it has to know. None so far: a change that
+ * older versions would misread adds its name here, and enters it in the manifests of the stores that make use of it.
+ */
+const FEATURES: readonly string[] = [];
 
 /** What has to be known of a log before it can be read. */
 export interface LogManifest {
@@ -28,16 +39,22 @@ export interface LogManifest {
    * of the cold log, the last one there was when the manifest was written.
    */
   closed?: { tail: LogAddress; commit: number };
+  /** Of the hot log, number of a later commit on stable storage: the last one when a checkpoint was taken. */
+  synced?: number;
 }
 
 export interface Manifest {
   format: number;
+  /** What the store uses of `FEATURES`. */
+  features?: string[];
   /** Random name of this store, for messages and backups. */
   storeId: string;
   /** Key of the hash, 8 bytes in hexadecimal. */
   hashKey: string;
   hot: LogManifest;
   cold: LogManifest;
+  /** Set as long as the store is being filled by a salvage: part of the data is not the data. */
+  unfinished?: true;
   /** Number of the last checkpoint. It need not be usable: it is derived data. */
   checkpoint?: number;
 }
@@ -56,6 +73,7 @@ export function newManifest(
   });
   return {
     format: FORMAT_VERSION,
+    features: [],
     storeId: Buffer.from(random(16)).toString('hex'),
     hashKey: Buffer.from(random(8)).toString('hex'),
     hot: newLog(hotSegmentSize),
@@ -66,28 +84,49 @@ export function newManifest(
 /**
  * Reads the manifest; `undefined` when there is none.
  * @throws KvCorruptionError when it is damaged
- * @throws KvFormatError when a later version of the package wrote it
+ * @throws KvFormatError when another version of the package wrote it, or one with features that this one does not know
  */
-export function readManifest(device: Device): Manifest | undefined {
-  if (!device.list().includes(MANIFEST_NAME)) return undefined;
-  const text = readWholeFile(device, MANIFEST_NAME).toString('utf8');
-  const [json, checksum] = text.split('\n');
-  const damaged = (cause?: unknown) =>
-    new KvCorruptionError('The manifest is damaged', MANIFEST_NAME, 0, { cause });
-  if (checksum !== textChecksum(json)) throw damaged();
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(json) as Manifest;
-  } catch (error) {
-    throw damaged(error);
-  }
-  if (manifest.format !== FORMAT_VERSION) {
+export function readManifest(device: Device, name = MANIFEST_NAME): Manifest | undefined {
+  if (!device.list().includes(name)) return undefined;
+  const manifest = parseManifest(readWholeFile(device, name));
+  if (!manifest) throw new KvCorruptionError('The manifest is damaged', name, 0);
+  requireReadable(manifest, device.location);
+  if (manifest.unfinished) {
     throw new KvFormatError(
-      `${device.location} has format version ${manifest.format}; this version of nestjs-hotcold reads version ` +
-        `${FORMAT_VERSION}. Open it with the version of the package that wrote it, or a later one.`,
+      `${device.location} is what a salvage left that did not end. Remove the directory, and salvage again.`,
     );
   }
   return manifest;
+}
+
+/** The manifest that a file holds; `undefined` when it is damaged. */
+export function parseManifest(bytes: Buffer): Manifest | undefined {
+  const [json, checksum] = bytes.toString('utf8').split('\n');
+  if (checksum !== textChecksum(json)) return undefined;
+  try {
+    const manifest = JSON.parse(json) as Manifest | null;
+    return typeof manifest === 'object' && manifest !== null ? manifest : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws KvFormatError when another version of the package wrote it, or one with features that this one does not know */
+export function requireReadable({ format, features = [] }: Manifest, location: string): void {
+  const advice = 'Open it with the version of the package that wrote it, or a later one.';
+  if (format !== FORMAT_VERSION) {
+    throw new KvFormatError(
+      `${location} has format version ${JSON.stringify(format)}; this version of nestjs-hotcold reads version ` +
+        `${FORMAT_VERSION}. ${advice}`,
+    );
+  }
+  const unknown = [features].flat().filter((feature) => !FEATURES.includes(feature));
+  if (unknown.length > 0) {
+    throw new KvFormatError(
+      `${location} uses ${unknown.map((feature) => JSON.stringify(feature)).join(', ')}, which this version of ` +
+        `nestjs-hotcold does not know. ${advice}`,
+    );
+  }
 }
 
 /** Replaces the manifest durably. */
@@ -131,7 +170,7 @@ export class ManifestFile {
   }
 }
 
-/** Whether a name on the device is the manifest or what an interrupted replacement left. */
+/** Whether a name on the device is the manifest, or what an interrupted replacement or removal left. */
 export function isManifestName(name: string): boolean {
-  return name === MANIFEST_NAME || name === TEMPORARY_NAME;
+  return name === MANIFEST_NAME || name === TEMPORARY_NAME || name === DELETED_NAME;
 }

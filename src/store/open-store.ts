@@ -1,6 +1,7 @@
 /**
  * Opening a store, step by step: options → device → lock → manifest → dictionary → log scan → index → ready. Whatever
- * fails gives back what was taken, and leaves a directory that is not ours as it was.
+ * fails gives back what was taken, and leaves a directory that is not ours as it was. A store that is opened to be read
+ * goes the same way on an overlay, which keeps from the directory whatever recovery changes.
  */
 import { KeyedHash } from '../codec/keyed-hash.js';
 import type { ColdTier } from '../cold/cold-tier.js';
@@ -9,8 +10,10 @@ import type { Env } from '../device/env.js';
 import { FileDevice } from '../device/file-device.js';
 import { MemoryDevice } from '../device/memory-device.js';
 import { nodeEnv } from '../device/node-env.js';
+import { systemError } from '../device/system-error.js';
 import { NullDevice } from '../device/null-device.js';
-import { KvCorruptionError, KvFormatError } from '../errors.js';
+import { OverlayDevice } from '../device/overlay-device.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
 import { ReadCache } from '../hot/read-cache.js';
 import { NO_ADDRESS } from '../log/address.js';
@@ -19,28 +22,29 @@ import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
-import { Dictionary, DICTIONARY_NAME } from './dictionary.js';
+import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
+  DELETED_NAME,
   isManifestName,
   ManifestFile,
   MANIFEST_NAME,
   newManifest,
   readManifest,
   writeManifest,
-  type Manifest,
 } from './manifest.js';
+import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery, type RecoveryStart } from './recovery.js';
+import { Recovery } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
 
-const HOT_LOG_NAME = 'hot';
+export const HOT_LOG_NAME = 'hot';
 
 /** Bytes after which a commit is made even where nobody asks for one. */
 const MAX_UNCOMMITTED = 32 * 1024 * 1024;
@@ -61,21 +65,26 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
   const resolved = resolveOptions(options);
   const env = options.env ?? nodeEnv;
   const device = deviceFor(resolved, env);
-  requireOurs(device);
+  requireOurs(device, resolved.readOnly);
   await device.lock();
   let dictionary: Dictionary | undefined;
   let segments: SegmentFiles | undefined;
   try {
-    requireOurs(device);
+    requireOurs(device, resolved.readOnly);
+    await removeLeftovers(device);
     const existing = readManifest(device);
     const { hot, cold } = resolved;
     const current =
       existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
-    if (!existing) await writeManifest(device, current);
+    // A process that was killed may have put it there without making that durable: before files are removed that only
+    // an older one needs, it has to be the one that stays.
+    if (existing) await device.syncDirectory();
+    else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
     const manifest = new ManifestFile(device, current);
-    const core = await recover(resolved, env, device, manifest, dictionary, segments, listeners);
+    const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
+    const core = await recoverOrRebuild(opening);
     const closed = await core.parts.commits.open();
     if (!existing) {
       core.parts.opened.created = true;
@@ -92,6 +101,11 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
 }
 
 function deviceFor(options: ResolvedOptions, env: Env): Device {
+  const device = ownDeviceFor(options, env);
+  return options.readOnly ? new OverlayDevice(device) : device;
+}
+
+function ownDeviceFor(options: ResolvedOptions, env: Env): Device {
   if (typeof options.device === 'object') return options.device;
   if (options.device === 'memory') return new MemoryDevice(options.memoryLimitBytes);
   if (options.device === 'null') return new NullDevice();
@@ -102,17 +116,25 @@ function deviceFor(options: ResolvedOptions, env: Env): Device {
  * A directory is ours when it is empty or has our manifest. Names that start with a dot and `lost+found` belong to the
  * file system and those who look after it.
  */
-function requireOurs(device: Device): void {
+function requireOurs(device: Device, readOnly: boolean): void {
   const names = device.list().filter((name) => !name.startsWith('.') && name !== 'lost+found');
   if (names.includes(MANIFEST_NAME)) {
     // It may be another program's: nothing is created beside it, not even a lock, before it was read.
     readManifest(device);
     return;
   }
+  // What an interrupted removal has left is no store any more.
+  if (readManifest(device, DELETED_NAME)) {
+    if (readOnly) throw nothingToRead(device);
+    return;
+  }
   // A temporary manifest alone is what an interrupted first opening leaves.
   const others = names.filter((name) => !isManifestName(name));
-  if (others.length === 0) return;
-  if (others.every((name) => name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name))) {
+  if (others.length === 0) {
+    if (readOnly) throw nothingToRead(device);
+    return;
+  }
+  if (others.every(isOwnName)) {
     throw new KvCorruptionError('The manifest is missing', MANIFEST_NAME, 0);
   }
   throw new KvFormatError(
@@ -121,16 +143,42 @@ function requireOurs(device: Device): void {
   );
 }
 
-async function recover(
-  options: ResolvedOptions,
-  env: Env,
-  device: Device,
-  manifest: ManifestFile,
-  dictionary: Dictionary,
-  segments: SegmentFiles,
-  listeners: StoreListeners,
-): Promise<StoreCore> {
-  const health = new Health((error) => tellAll(listeners.error, error));
+function nothingToRead({ location }: Device): KvDiskError {
+  const hint = 'With readOnly a store has to be there: check the path, or open it without readOnly once';
+  return new KvDiskError(
+    'open',
+    location,
+    systemError('ENOENT', 'open', `${location}/${MANIFEST_NAME}`),
+    hint,
+  );
+}
+
+interface OpeningParts {
+  options: ResolvedOptions;
+  env: Env;
+  device: Device;
+  manifest: ManifestFile;
+  dictionary: Dictionary;
+  segments: SegmentFiles;
+  listeners: StoreListeners;
+}
+
+/** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
+async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
+  const { device, manifest } = parts;
+  let damaged = false;
+  try {
+    return await recover(parts, () => (damaged = true));
+  } catch (error) {
+    if (!damaged) throw error;
+    await forgetCheckpoint(device, manifest.current);
+    return recover(parts, () => undefined);
+  }
+}
+
+async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
+  const { options, env, device, manifest, dictionary, segments, listeners } = parts;
+  const health = new Health((error) => tellAll(listeners.error, error), options.readOnly);
   const { current } = manifest;
   const spaces = new Spaces();
   const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
@@ -139,7 +187,7 @@ async function recover(
   let cold: ColdTier | undefined;
   let core: StoreCore | undefined;
   try {
-    const from = await usableCheckpoint(device, current, segments, coldSegments);
+    const from = await openCheckpoint(device, current, segments, coldSegments);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
@@ -154,11 +202,14 @@ async function recover(
           pacer,
           segments: coldSegments,
           from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
-          onIndexDamage: () => core?.checkpointer?.forget(),
+          onIndexDamage: () => {
+            onIndexDamage();
+            core?.checkpointer?.forget();
+          },
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
-    const sink = new StagedRecords(hash, spaces, enter);
+    const sink = new StagedRecords(hash, spaces, enter, (low) => index.touch(low));
     const recovered = await new Recovery(segments, current.hot, sink, from?.hotStart).run();
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
@@ -230,21 +281,6 @@ async function recover(
     coldSegments.close();
     throw error;
   }
-}
-
-/** The checkpoint, if it belongs to the logs as they are, and where they have to be replayed from. */
-async function usableCheckpoint(
-  device: Device,
-  manifest: Manifest,
-  hot: SegmentFiles,
-  cold: SegmentFiles,
-): Promise<(OpenedCheckpoint & Record<'hotStart' | 'coldStart', RecoveryStart | undefined>) | undefined> {
-  const opened = await openCheckpoint(device, manifest);
-  if (!opened) return undefined;
-  const { state } = opened.checkpoint;
-  const hotStart = recoveryStart(hot, manifest.hot, state.hot);
-  const coldStart = recoveryStart(cold, manifest.cold, state.cold);
-  return hotStart === false || coldStart === false ? undefined : { ...opened, hotStart, coldStart };
 }
 
 /** Listeners' own failures are their own affair: what happened is handled the same with and without them. */

@@ -31,6 +31,8 @@ describe('defaults', () => {
       device: 'memory',
       memoryLimitBytes: 256 * MIB,
       name: 'default',
+      readOnly: false,
+      deleteOnClose: false,
       hot: {
         memoryBytes: 64 * MIB,
         mutableFraction: 0.9,
@@ -336,5 +338,22 @@ describe('problems', () => {
     expect(() => resolveOptions({ name: '', maxBacklog: 0 })).toThrow(
       'Invalid options:\n  name: must not be empty\n  maxBacklog: must be a whole number from 1 to 10000000',
     );
+  });
+});
+
+describe('readOnly and deleteOnClose', () => {
+  it.each<[KvStoreOptions, string[]]>([
+    [{ path: 'data', readOnly: true }, []],
+    [{ device: new MemoryDevice(MIB), readOnly: true }, []],
+    [{ path: 'data', readOnly: false, deleteOnClose: true }, []],
+    [{ deleteOnClose: true }, []],
+    [{ readOnly: true }, ['readOnly']],
+    [{ device: 'memory', readOnly: true }, ['readOnly']],
+    [{ device: 'null', readOnly: true }, ['readOnly']],
+    [{ path: 'data', readOnly: true, deleteOnClose: true }, ['deleteOnClose']],
+    [{ device: 'memory', readOnly: true, deleteOnClose: true }, ['readOnly', 'deleteOnClose']],
+    [{ readOnly: 'yes', deleteOnClose: 1 } as never, ['readOnly', 'deleteOnClose']],
+  ])('%j', (options, paths) => {
+    expect(pathsOf(options)).toEqual(paths);
   });
 });

@@ -44,6 +44,19 @@ export interface KvStoreOptions {
   memoryLimit?: KvSize;
   /** Name of the store in messages, and its injection token where several stand side by side. Default `'default'`. */
   name?: string;
+  /**
+   * Opens a store that exists without changing one byte of its directory: beside others that do so, never beside one that
+   * writes. Calls that would change something reject with `KvReadOnlyError`. Needs a `path` or an own device. After an
+   * unclean stop, or without a usable checkpoint, memory holds what recovery would write: the index of the cold tier, 15 to
+   * 30 bytes for each of its records. Default `false`.
+   */
+  readOnly?: boolean;
+  /**
+   * Whether `close()` removes all of the store's files, and the directory if opening had created it and nothing else is in
+   * it: for tests and scratch data. A process that is killed leaves them, and the next opening finds its data. Default
+   * `false`; without a `path` nothing is left anyway.
+   */
+  deleteOnClose?: boolean;
   /** The hot tier: hash index and hybrid log. */
   hot?: {
     /**
@@ -127,6 +140,8 @@ export interface ResolvedOptions {
   device: 'file' | 'memory' | 'null' | Device;
   memoryLimitBytes: number;
   name: string;
+  readOnly: boolean;
+  deleteOnClose: boolean;
   hot: {
     memoryBytes: number;
     mutableFraction: number;
@@ -224,6 +239,8 @@ function duration(min: number, max: number) {
   );
 }
 
+const flag = v.optional(v.boolean('must be true or false'), false);
+
 const deviceMethods = [
   'list',
   'open',
@@ -292,6 +309,8 @@ const storeOptions = {
   ),
   memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
   name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
+  readOnly: flag,
+  deleteOnClose: flag,
   hot: v.optional(object(hotOptions), {}),
   readCache: v.optional(object(readCacheOptions), {}),
   cold: v.optional(object(coldOptions), {}),
@@ -329,10 +348,10 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     ...unknownNames(options?.compaction, compactionOptions, 'compaction.'),
     ...unknownNames(options?.durability, durabilityOptions, 'durability.'),
   );
-  problems.push(...placeProblems(options ?? {}));
+  problems.push(...placeProblems(options ?? {}), ...accessProblems(options ?? {}));
   if (!result.success) throw new KvOptionsError(problems);
-  const { path, device, memoryLimit, name, hot, readCache, cold, compaction, durability, maxBacklog } =
-    result.output;
+  const { path, device, memoryLimit, name, readOnly, deleteOnClose } = result.output;
+  const { hot, readCache, cold, compaction, durability, maxBacklog } = result.output;
   const onMemory = device === 'memory' || (device === undefined && path === undefined);
   const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);
   if (pageSize > hot.memory / 16) {
@@ -359,6 +378,8 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     device: device ?? (path === undefined ? 'memory' : 'file'),
     memoryLimitBytes: memoryLimit,
     name,
+    readOnly,
+    deleteOnClose,
     hot: {
       memoryBytes: hot.memory,
       mutableFraction: hot.mutableFraction,
@@ -388,6 +409,17 @@ function placeProblems({ path, device }: KvStoreOptions): KvOptionProblem[] {
   const isOther = device === 'memory' || device === 'null' || isDevice(device);
   if (!isOther || path === undefined) return [];
   return [{ path: 'path', problem: "is only for device 'file'" }];
+}
+
+/** Whether there is something that can be opened to be read, and left as it is. */
+function accessProblems({ path, device, readOnly, deleteOnClose }: KvStoreOptions): KvOptionProblem[] {
+  if (readOnly !== true) return [];
+  const problems: KvOptionProblem[] = [];
+  if (device === 'memory' || device === 'null' || (device === undefined && path === undefined)) {
+    problems.push({ path: 'readOnly', problem: 'needs a path: a new store has nothing to read' });
+  }
+  if (deleteOnClose === true) problems.push({ path: 'deleteOnClose', problem: 'does not go with readOnly' });
+  return problems;
 }
 
 /** Space on a memory device comes back in whole segments, so there have to be some. */

@@ -180,8 +180,8 @@ export class Recovery {
   /** Corruption, if anything says that a commit behind the last one was on stable storage. */
   private async requireNothingSynced(stop: LogAddress): Promise<void> {
     // A log is truncated only up to a commit behind which another one was on stable storage.
-    const { begin, beginCommit, closed } = this.manifest;
-    let knownSynced = Math.max(closed?.commit ?? 0, begin > FIRST_ADDRESS ? beginCommit + 1 : 0);
+    const { begin, beginCommit, closed, synced = 0 } = this.manifest;
+    let knownSynced = Math.max(closed?.commit ?? 0, synced, begin > FIRST_ADDRESS ? beginCommit + 1 : 0);
     const numbers = this.segments.numbers();
     for (const segment of numbers) {
       const from = Math.max(this.segments.startOf(segment), this.lastEnd) as LogAddress;

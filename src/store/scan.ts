@@ -7,7 +7,7 @@
  * it in the cold index before it leaves the hot one, so it cannot slip through. What a key's newest record is, is looked
  * up when all keys are known. So memory holds the keys of one partition, one in 8,192, and short values of theirs.
  */
-import { EncodedKey, type KvKey } from '../codec/key-codec.js';
+import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { decodeKey } from '../codec/key-decoder.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import { KvOptionsError } from '../errors.js';
@@ -18,7 +18,7 @@ import { FLAG_EXTENTS, keyLengthOf, previousOf, totalBytes } from '../log/record
 import { sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
 import { ABSENT, copyOf, type RecordRef } from './read-path.js';
-import { keyStart, spaceOf } from '../log/record-key.js';
+import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -193,22 +193,11 @@ class Scan {
       (words[at + 1] & FLAG_EXTENTS) === 0 &&
       (known === undefined || known.address !== NO_ADDRESS);
     keys.set(name, {
-      key: known?.key ?? this.keyOf(words, start, length),
+      key: known?.key ?? encodedKeyOf(words, at, this.hash),
       record: isShort ? copyOf(record) : undefined,
       address,
       truncations: this.core.reads.truncations,
     });
-  }
-
-  private keyOf(words: Int32Array, start: number, length: number): EncodedKey {
-    const count = (length + 3) >> 2;
-    const key = new EncodedKey(new Uint8Array(count * 4));
-    for (let i = 0; i < count; i++) key.words[i] = words[start + i];
-    key.length = length;
-    this.hash.hash(key.words, length);
-    key.hashLow = this.hash.low;
-    key.hashHigh = this.hash.high;
-    return key;
   }
 }
 

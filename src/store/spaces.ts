@@ -10,7 +10,7 @@ export class Space {
   clearedBelow = 0;
   /** Live keys as far as memory knows: see `KvStats.keys`. */
   keys = 0;
-  /** Bytes of its records in the cold log that were found there at opening, and not cleared since. */
+  /** While the store is opened: bytes of its records in the cold log that were not cleared. */
   coldBytes = 0;
   /** Decoded values, if they are kept. */
   readonly decoded: DecodedMap = new Map();
@@ -21,7 +21,7 @@ export class Space {
 /** What a checkpoint has of the spaces. */
 export interface SpacesState {
   allClearedBelow: number;
-  spaces: [id: number, clearedBelow: number, keys: number][];
+  spaces: [id: number, clearedBelow: number, keys: number, coldBytes: number][];
 }
 
 export class Spaces {
@@ -59,17 +59,20 @@ export class Spaces {
     return id === undefined ? this.allClearedBelow : this.get(id).clearedBelow;
   }
 
-  get state(): SpacesState {
+  /** @param meanBytes of a cold record: what a clear costs later is estimated as one of an open store is */
+  stateFor(meanBytes: number): SpacesState {
     const { allClearedBelow } = this;
+    const spaces = [...this.spaces.values()];
     return {
       allClearedBelow,
-      spaces: [...this.spaces.values()].map(({ id, clearedBelow, keys }) => [id, clearedBelow, keys]),
+      spaces: spaces.map(({ id, clearedBelow, keys }) => [id, clearedBelow, keys, keys * meanBytes]),
     };
   }
 
   restore({ allClearedBelow, spaces }: SpacesState): void {
     this.allClearedBelow = allClearedBelow;
-    for (const [id, clearedBelow, keys] of spaces) Object.assign(this.get(id), { clearedBelow, keys });
+    for (const [id, clearedBelow, keys, coldBytes] of spaces)
+      Object.assign(this.get(id), { clearedBelow, keys, coldBytes });
   }
 
   keys(): number {

@@ -38,6 +38,9 @@ export interface StagedRecord {
 
 const FIRST_ROWS = 4096;
 
+/** Records whose buckets are fetched from memory at once: more than the processor keeps under way at a time. */
+const TOUCHED_AHEAD = 32;
+
 /** A record that lists extents is as long as the list. */
 const GUESSED_CLASS = sizeClassOf(512);
 
@@ -59,11 +62,15 @@ export class StagedRecords implements RecoverySink {
     expiresAt: 0,
   };
 
-  /** @param enter takes a record into an index; the row is used again by the next one. What it returns is waited for. */
+  /**
+   * @param enter takes a record into an index; the row is used again by the next one. What it returns is waited for.
+   * @param touch is called with the hash of each record a little before `enter`
+   */
   constructor(
     private readonly hash: KeyedHash,
     private readonly spaces: Spaces,
     private readonly enter: (record: StagedRecord) => Promise<void> | undefined,
+    private readonly touch: (low: number) => unknown = () => undefined,
   ) {}
 
   stage(words: Int32Array, at: number, address: LogAddress, bytes: number): void {
@@ -91,9 +98,13 @@ export class StagedRecords implements RecoverySink {
   }
 
   async apply(): Promise<void> {
-    const { numbers, wide, row, spaces } = this;
+    const { numbers, wide, row, spaces, touch } = this;
     let clear = 0;
     for (let i = 0; i <= this.rows; i++) {
+      if (i % TOUCHED_AHEAD === 0) {
+        const end = Math.min(i + TOUCHED_AHEAD, this.rows);
+        for (let ahead = i; ahead < end; ahead++) touch(numbers[ahead * 4]);
+      }
       for (; clear < this.clears.length && this.clears[clear].row === i; clear++)
         spaces.clear(this.clears[clear].space, this.clears[clear].version);
       if (i === this.rows) break;

@@ -61,7 +61,7 @@ export class StoreCore {
   readonly values: ValueCodec;
   /** Values that are kept decoded; missing unless the option asks for it. */
   readonly decoded: DecodedCache | undefined;
-  /** Missing on a device that cannot be read back, which forgets instead. */
+  /** Missing on a device that cannot be read back, which forgets instead, and in a store that was opened to be read. */
   readonly compactor: Compactor | undefined;
   readonly schedule: CompactionScheduler | undefined;
   readonly checkpointer: Checkpointer | undefined;
@@ -79,7 +79,7 @@ export class StoreCore {
     this.reads = new ReadPath(index, log, cache, cold, versions);
     this.writes = new WritePath(index, log, this.reads, versions);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
-    if (!cold) return;
+    if (!cold || parts.options.readOnly) return;
     this.checkpointer = new Checkpointer(
       { ...parts, cold, sliceMs: parts.options.compaction.sliceMs },
       parts.checkpoint,
@@ -89,6 +89,7 @@ export class StoreCore {
       ...parts,
       cold,
       checkpointer: this.checkpointer,
+      assertOpen: () => this.assertOpen(),
       reads: this.reads,
       // Its own, because it hashes between two looks of a caller at his key's hash.
       hash: hash.copy(),

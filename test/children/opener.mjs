@@ -1,5 +1,6 @@
-// Opens directories on request, one line of JSON each: `path`, and `atMs`, the moment at which to try. It says how that
-// went: "open", "locked <holder's pid>", or "error <code>". The line "close" closes the store that it has.
+// Opens directories on request, one line of JSON each: `path`, `atMs`, the moment at which to try, and `readOnly`. It says how
+// that went: "open", "read <how often it was opened>", "locked <holder's pid>", "locked by readers", or "error <code>". The
+// line "close" closes the store that it has.
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { KvLockedError, KvStore } from '../src/store/index.js';
@@ -7,18 +8,21 @@ import { KvLockedError, KvStore } from '../src/store/index.js';
 const say = (line) => writeSync(1, `${line}\n`);
 let store;
 
-async function open({ path, atMs }) {
+async function open({ path, atMs, readOnly = false }) {
   // To the millisecond, which a timer alone would not be.
   while (Date.now() < atMs) await new Promise((resolve) => setImmediate(resolve));
   try {
-    store = await KvStore.open({ path });
+    store = await KvStore.open({ path, readOnly });
+    if (readOnly) {
+      say(`read ${await store.get('opened')}`);
+      return;
+    }
     say('open');
     await store.increment('opened');
     await store.flush();
   } catch (error) {
-    say(
-      error instanceof KvLockedError ? `locked ${error.holder?.pid}` : `error ${error.code} ${error.message}`,
-    );
+    if (!(error instanceof KvLockedError)) say(`error ${error.code} ${error.message}`);
+    else say(error.byReaders ? 'locked by readers' : `locked ${error.holder?.pid}`);
   }
 }
 

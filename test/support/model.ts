@@ -13,7 +13,7 @@ export type Operation = { at: number; space: number } & (
   | { do: 'get' | 'has' | 'peek' | 'delete' | 'update' | 'ttl' | 'clear' }
   | { do: 'increment'; by: number; times: number }
   | { do: 'touch'; ttl: number }
-  | { do: 'clear all' | 'flush' | 'reopen' }
+  | { do: 'clear all' | 'flush' | 'checkpoint' | 'reopen' }
   | { do: 'advance'; ms: number }
   /** `beside`: what follows does not wait for it. */
   | { do: 'compact'; full: boolean; beside: boolean }
@@ -69,7 +69,10 @@ export function operations(
       weight: 2,
       arbitrary: on({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 1500 }) }),
     },
-    { weight: 2, arbitrary: on({ do: fc.constantFrom('flush' as const, 'reopen' as const) }) },
+    {
+      weight: 3,
+      arbitrary: on({ do: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const) }),
+    },
     ...(compacting
       ? [
           {
@@ -230,6 +233,9 @@ export async function perform(store: KvStore, operation: Operation): Promise<unk
       return undefined;
     case 'clear all':
       await store.clear();
+      return undefined;
+    case 'checkpoint':
+      await store.checkpoint();
       return undefined;
     case 'compact':
       // One that runs beside others is the test's business.

@@ -74,7 +74,8 @@ export class SimulatedDisk implements EnvFs {
   private root = new SimulatedDirectory();
   private descriptors = new Map<number, Descriptor>();
   private nextDescriptor = 3;
-  private locks = new Map<SimulatedFile, number>();
+  /** Descriptors that hold the lock of a file: one, or several that share it. */
+  private locks = new Map<SimulatedFile, { shared: boolean; holders: Set<number> }>();
   private pending: Pending[] = [];
   /** Those that never do, unless they are let go. */
   private hung: Pending[] = [];
@@ -234,6 +235,14 @@ export class SimulatedDisk implements EnvFs {
     this.makeDirectories('mkdir', path, split(path));
   }
 
+  rmdir(path: string): void {
+    this.called({ operation: 'rmdir', path });
+    if (this.directoryAt('rmdir', path, split(path)).names().length > 0)
+      throw systemError('ENOTEMPTY', 'rmdir', path);
+    const { directory, name } = this.entryAt('rmdir', path);
+    directory.change([[name, undefined]]);
+  }
+
   readdir(path: string): string[] {
     this.called({ operation: 'readdir', path });
     return this.directoryAt('readdir', path, split(path)).names();
@@ -258,7 +267,18 @@ export class SimulatedDisk implements EnvFs {
     const { file, path } = this.descriptor('close', fd);
     this.called({ operation: 'close', path });
     this.descriptors.delete(fd);
-    if (this.locks.get(file) === fd) this.locks.delete(file);
+    this.unlock(file, fd);
+  }
+
+  private unlock(file: SimulatedFile, fd: number): void {
+    const lock = this.locks.get(file);
+    lock?.holders.delete(fd);
+    if (lock?.holders.size === 0) this.locks.delete(file);
+  }
+
+  isAt(fd: number, path: string): boolean {
+    const { file } = this.descriptor('size', fd);
+    return this.paths().includes(path) && this.fileAt('open', path) === file;
   }
 
   size(fd: number): number {
@@ -385,16 +405,15 @@ export class SimulatedDisk implements EnvFs {
     this.directoryAt('open', path, split(path)).sync();
   }
 
-  async lock(fd: number): Promise<(() => void) | undefined> {
+  async lock(fd: number, shared = false): Promise<(() => void) | undefined> {
     const { file, path } = this.descriptor('lock', fd);
     const fault = this.faultOf({ operation: 'lock', path });
     return this.later('lock', path, () => {
       if (fault) throw fault;
-      if (this.locks.has(file)) return undefined;
-      this.locks.set(file, fd);
-      return () => {
-        if (this.locks.get(file) === fd) this.locks.delete(file);
-      };
+      const lock = this.locks.get(file);
+      if (lock && !(shared && lock.shared)) return undefined;
+      this.locks.set(file, { shared, holders: (lock?.holders ?? new Set<number>()).add(fd) });
+      return () => this.unlock(file, fd);
     });
   }
 
@@ -512,10 +531,12 @@ export class SimulatedDisk implements EnvFs {
     const disk = SimulatedDisk.prototype;
     return {
       mkdir: alive('mkdir', disk.mkdir),
+      rmdir: alive('rmdir', disk.rmdir),
       readdir: alive('readdir', disk.readdir),
       open: alive('open', disk.open),
       close: alive('close', disk.close),
       size: alive('size', disk.size),
+      isAt: alive('size', disk.isAt),
       read: aliveAsync('read', disk.read),
       readSync: alive('read', disk.readSync),
       write: aliveAsync('write', disk.write),

@@ -7,6 +7,7 @@ import { systemError, type SystemErrorCode } from '../../src/device/system-error
 /** The kinds of calls. Synchronous and asynchronous ones are one kind. */
 export type DiskOperation =
   | 'mkdir'
+  | 'rmdir'
   | 'readdir'
   | 'open'
   | 'close'

@@ -11,6 +11,7 @@ export type BeforeCall = (operation: DiskOperation, file: string, blocks: boolea
 /** Calls that change what is on the disk. */
 export const CHANGES: readonly DiskOperation[] = [
   'mkdir',
+  'rmdir',
   'open',
   'write',
   'sync',
@@ -38,10 +39,12 @@ export function watched(env: Env, before: BeforeCall): Env {
   };
   const watchedFs: EnvFs = {
     mkdir: watch('mkdir', fs.mkdir),
+    rmdir: watch('rmdir', fs.rmdir),
     readdir: watch('readdir', fs.readdir),
     open: watch('open', fs.open),
     close: watch('close', fs.close),
     size: watch('size', fs.size),
+    isAt: fs.isAt,
     read: watch('read', fs.read),
     readSync: watch('read', fs.readSync, true),
     write: watch('write', fs.write),

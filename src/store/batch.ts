@@ -1,0 +1,198 @@
+/**
+ * Batches: several writes as one. They are collected first (keys and values encoded, so that nothing of the caller's can
+ * fail later), then all that depends on what is there is looked up, and then, within one turn of the event loop, checked
+ * and written: nobody sees a part of it, and no commit cuts through it, so that after a crash all of it is there or
+ * nothing. If one of the keys has changed while another was looked up, all are looked up again.
+ */
+import type { EncodedKey, KvKey } from '../codec/key-codec.js';
+import { KvOptionsError, KvTooLargeError, KvVersionConflictError } from '../errors.js';
+import { KIND_VALUE, FLAG_EXPIRY, recordBytes } from '../log/record.js';
+import type { LookUp, Seen } from './look-up.js';
+import type { KvDuration } from './options.js';
+import { IN_MEMORY } from './read-path.js';
+import { checkNames, checkSetOptions, isConditional, type KvSetOptions } from './set-options.js';
+import type { Space } from './spaces.js';
+import type { StoreCore } from './store-core.js';
+
+/** What a batch needs of a key space. */
+export interface BatchTarget {
+  core: StoreCore;
+  space: Space;
+  lookUp: LookUp;
+  /** When an entry that is written now expires. */
+  expiry: (ttl: KvDuration | undefined) => number;
+}
+
+interface BatchWrite {
+  target: BatchTarget;
+  /** As the caller gave it, for decoded values. */
+  key: KvKey;
+  encoded: EncodedKey;
+  /** The encoded value, in whole words, and its length; missing for a delete. */
+  value: Uint8Array | undefined;
+  length: number;
+  expiresAt: number;
+  /** Conditions, and whether what is there matters. */
+  options: KvSetOptions | undefined;
+  seen: Seen | undefined;
+}
+
+const DELETE_OPTIONS = ['ifVersion'];
+
+/** Collects the writes of a batch; see `KvStore.batch`. Good until the function that got it has ended. */
+export class KvBatch<V = unknown> {
+  /** @internal */
+  constructor(
+    private readonly writes: BatchWrites,
+    private readonly target: BatchTarget,
+    private readonly targetOf: (space: object) => BatchTarget,
+  ) {}
+
+  /**
+   * Sets a key, as `set` does. Conditions and `keepTtl` look at the entry as it was before the batch.
+   *
+   * @throws KvEncodingError, KvOptionsError, KvTooLargeError at once: unless it is caught, the batch is dropped
+   */
+  set(key: KvKey, value: V, options?: KvSetOptions): this {
+    if (options) checkSetOptions(options);
+    const { core, expiry } = this.target;
+    const expiresAt = expiry(options?.ttl);
+    core.values.encode(value);
+    const { bytes, start, end } = core.values;
+    // Whole words, because the write path copies words.
+    const words = new Uint8Array((end - start + 3) & ~3);
+    words.set(bytes.subarray(start, end));
+    this.writes.add(this.target, key, words, end - start, expiresAt, options);
+    return this;
+  }
+
+  /** Deletes a key, if it is there. */
+  delete(key: KvKey, options?: { ifVersion?: number }): this {
+    if (options) checkNames(options, DELETE_OPTIONS);
+    this.writes.add(this.target, key, undefined, 0, Infinity, options);
+    return this;
+  }
+
+  /**
+   * The same batch within another key space of the same store.
+   *
+   * @example
+   * await store.batch((b) => b.set('total', 2).in(users).delete('u-17'));
+   */
+  in<W>(space: { batch(build: (batch: KvBatch<W>) => void): Promise<unknown> }): KvBatch<W> {
+    return new KvBatch<W>(this.writes, this.targetOf(space), this.targetOf);
+  }
+}
+
+/** The writes of one batch, in their order. */
+export class BatchWrites {
+  private readonly writes: BatchWrite[] = [];
+  private bytes = 0;
+  private ended = false;
+
+  constructor(private readonly core: StoreCore) {}
+
+  add(
+    target: BatchTarget,
+    key: KvKey,
+    value: Uint8Array | undefined,
+    length: number,
+    expiresAt: number,
+    options: KvSetOptions | undefined,
+  ): void {
+    const { core } = this;
+    if (this.ended)
+      throw new KvOptionsError([
+        {
+          path: 'batch',
+          problem: 'has ended already: what belongs to it has to be awaited within its function',
+        },
+      ]);
+    if (target.core !== core)
+      throw new KvOptionsError([{ path: 'batch.in', problem: 'must be a namespace of the same store' }]);
+    const encoded = core.key(target.space.id, key).copy();
+    const write = { target, key, encoded, value, length, expiresAt, options, seen: undefined };
+    this.bytes += sizeOf(write);
+    // What cannot succeed need not be collected.
+    const most = core.parts.log.mostTogether;
+    if (this.bytes > most)
+      throw new KvTooLargeError(
+        `A batch takes more than ${most} bytes, half of the memory of the hot log. Split it, or give hot.memory more.`,
+      );
+    this.writes.push(write);
+  }
+
+  /** No more can be added. */
+  end(): void {
+    this.ended = true;
+  }
+
+  get isEmpty(): boolean {
+    return this.writes.length === 0;
+  }
+
+  /**
+   * Writes all of them, or none.
+   * @returns their versions, in their order; `undefined` where there was nothing to delete
+   * @throws KvVersionConflictError when a condition does not hold
+   */
+  async apply(): Promise<(number | undefined)[]> {
+    const { core } = this;
+    const sizes = this.writes.map(sizeOf);
+    const depending = this.writes.filter(dependsOnOld);
+    for (;;) {
+      // One after the other where nobody has to wait, side by side where reads from disk do.
+      const later: Promise<void>[] = [];
+      for (const write of depending) {
+        const looked = write.target.lookUp.seenEncoded(write.encoded);
+        if (!(looked instanceof Promise)) write.seen = looked;
+        else later.push(looked.then((seen) => void (write.seen = seen)));
+      }
+      if (later.length > 0) await Promise.all(later);
+      core.assertWritable();
+      if (!depending.every(isAsSeen)) continue;
+      for (const write of depending) checkCondition(write);
+      let versions: (number | undefined)[] = [];
+      core.parts.log.appendTogether(sizes, () => {
+        versions = this.writes.map((write) => this.write(write));
+      });
+      return versions;
+    }
+  }
+
+  private write(write: BatchWrite): number | undefined {
+    const { core } = this;
+    const { target, encoded, value, length, options, seen } = write;
+    const { space } = target;
+    if (core.decoded) space.decoded.delete(write.key);
+    const { reads, writes } = core;
+    const inMemory = reads.find(encoded) === IN_MEMORY;
+    if (value) {
+      const expiresAt = options?.keepTtl && seen?.record ? seen.expiresAt : write.expiresAt;
+      return writes.upsert(space, encoded, value, 0, length, expiresAt);
+    }
+    // An earlier write of the same batch is in memory.
+    const isPresent = inMemory ? reads.isAlive(reads.words, reads.at, space) : seen?.record !== undefined;
+    return isPresent ? writes.remove(space, encoded) : undefined;
+  }
+}
+
+/** A delete leaves nothing where there was nothing. */
+function dependsOnOld({ value, options }: BatchWrite): boolean {
+  return !value || (options !== undefined && isConditional(options));
+}
+
+function isAsSeen({ target, encoded, seen }: BatchWrite): boolean {
+  return seen !== undefined && target.lookUp.isSame(encoded, seen);
+}
+
+function checkCondition({ options, seen }: BatchWrite): void {
+  const actual = seen?.record && seen.version;
+  const { ifVersion, ifPresent } = options ?? {};
+  if ((ifVersion !== undefined && actual !== ifVersion) || (ifPresent && actual === undefined))
+    throw new KvVersionConflictError(ifVersion, actual);
+}
+
+function sizeOf({ encoded, length }: Pick<BatchWrite, 'encoded' | 'length'>): number {
+  return recordBytes(KIND_VALUE | FLAG_EXPIRY, encoded.length, length);
+}

@@ -1,0 +1,246 @@
+/**
+ * A damaged store, opened to be read: no byte of it is changed, and nothing but a lost manifest keeps it from being read.
+ * Its first reading, the survey, finds what is damaged, up to where each log was committed, and which spaces were
+ * cleared; all of that has to be known before any record can be judged.
+ */
+import type { EncodedKey } from '../codec/key-codec.js';
+import type { KeyedHash } from '../codec/keyed-hash.js';
+import type { Device } from '../device/device.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
+import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
+import { readCommit } from '../log/commit.js';
+import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
+import {
+  HEADER_BYTES,
+  KIND_CLEAR,
+  KIND_COMMIT,
+  KIND_FILLER,
+  KIND_MASK,
+  KIND_NONE,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  keyLengthOf,
+  MIN_RECORD_BYTES,
+  sequenceOf,
+  totalBytes,
+} from '../log/record.js';
+import { SegmentFiles } from '../log/segment-files.js';
+import type { Slices } from '../log/slices.js';
+import { Ranges, type DamageList } from './damage.js';
+import { DICTIONARY_NAME } from './dictionary.js';
+import {
+  isManifestName,
+  MANIFEST_NAME,
+  parseManifest,
+  requireReadable,
+  TEMPORARY_NAME,
+  type LogManifest,
+  type Manifest,
+} from './manifest.js';
+import { mended, readDictionary, type FoundDictionary } from './mend.js';
+import { type Spaces } from './spaces.js';
+import { TolerantScan, type LogDamage, type LogVisitor } from './tolerant-scan.js';
+import { readWholeFile } from './whole-file.js';
+
+/**
+ * Reads the manifest of a damaged store.
+ * @throws KvFormatError when there is no store, or one of another format
+ * @throws KvCorruptionError when it is lost: the salts that go into all checksums are in it
+ */
+export function findManifest(device: Device, damages: DamageList): Manifest {
+  const names = device.list();
+  const isOurs = names.some(
+    (name) => isManifestName(name) || name === DICTIONARY_NAME || SegmentFiles.isSegmentName(name),
+  );
+  if (!isOurs) throw new KvFormatError(`${device.location} is not a store of nestjs-hotcold.`);
+  const add = (message: string) =>
+    damages.add({ what: 'manifest', file: MANIFEST_NAME, address: 0, bytes: 0, message });
+  const bytes = contentsOf(device, MANIFEST_NAME);
+  let manifest = bytes && parseManifest(bytes);
+  if (!manifest) {
+    manifest = bytes && mended(bytes, parseManifest);
+    if (manifest) add('The manifest had one wrong bit; its checksum tells which');
+  }
+  if (!manifest) {
+    const temporary = contentsOf(device, TEMPORARY_NAME);
+    manifest = temporary && parseManifest(temporary);
+    if (manifest) add(`The manifest is lost; ${TEMPORARY_NAME} takes its place`);
+  }
+  if (!manifest) {
+    const how = bytes ? 'damaged' : 'missing';
+    throw new KvCorruptionError(
+      `The manifest is ${how}, and nothing can be read without the salts of the checksums that are in it`,
+      MANIFEST_NAME,
+      0,
+    );
+  }
+  requireReadable(manifest, device.location);
+  return manifest;
+}
+
+/** Reads the dictionary of a damaged store, as far as it is there. */
+export function findDictionary(device: Device): FoundDictionary {
+  return readDictionary(contentsOf(device, DICTIONARY_NAME) ?? Buffer.alloc(0));
+}
+
+function contentsOf(device: Device, name: string): Buffer | undefined {
+  if (!device.list().includes(name)) return undefined;
+  try {
+    return readWholeFile(device, name);
+  } catch (error) {
+    if (error instanceof KvDiskError) return undefined;
+    throw error;
+  }
+}
+
+/** What the first reading of a log has found. */
+export class LogSurvey {
+  readonly damages: LogDamage[] = [];
+  /** The damages where no record is intact. */
+  readonly ranges = new Ranges();
+  /** Where the last commit ended that is known of: what lies behind was never promised, and is left out. */
+  committedEnd: LogAddress;
+  /** Bytes behind it. */
+  droppedBytes = 0;
+  records = 0;
+  bytes = 0;
+  /** The highest version, time, and number of dictionary entries that the log tells of. */
+  lastVersion = 0;
+  maxTime = 0;
+  dictionaryEntries = 0;
+  private clears: { space: number | undefined; version: number; address: LogAddress }[] = [];
+
+  constructor(
+    readonly log: 'hot' | 'cold',
+    readonly segments: SegmentFiles,
+    private readonly manifest: LogManifest,
+    /** Up to where the checkpoint knows it to be on stable storage. */
+    private readonly checkpointEnd: number,
+  ) {
+    this.committedEnd = manifest.begin;
+  }
+
+  /** Where the files end, or have to end according to manifest and checkpoint. */
+  get end(): LogAddress {
+    const { segments } = this;
+    const last = segments.numbers().at(-1);
+    const end = last === undefined ? 0 : segments.startOf(last) + segments.sizeOf(last);
+    return Math.max(end - (end % 8), this.knownEnd) as LogAddress;
+  }
+
+  private get knownEnd(): number {
+    return Math.max(this.manifest.closed?.tail ?? 0, this.checkpointEnd);
+  }
+
+  async run(slices: Slices, mayGoOn: () => boolean): Promise<void> {
+    const { begin, beginCommit } = this.manifest;
+    const scan = this.scan(slices, {
+      mayGoOn,
+      damaged: (damage) => this.damages.push(damage),
+      record: (words, at, address, bytes) => this.take(words, at, address, bytes),
+    });
+    await scan.run();
+    this.committedEnd = Math.max(scan.lastEnd, this.knownEnd) as LogAddress;
+    // A log is never truncated behind its last commit. How long what is missing was nobody knows.
+    if (
+      begin > FIRST_ADDRESS &&
+      (scan.last?.number ?? beginCommit) <= beginCommit &&
+      this.damages.length === 0
+    )
+      this.damages.push({ what: 'missing', from: begin, to: begin });
+    this.keepCommitted();
+  }
+
+  /** Another way through the log. */
+  scan(slices: Slices, visitor: LogVisitor): TolerantScan {
+    const { manifest, segments } = this;
+    const until = this.end;
+    const { begin, beginCommit } = manifest;
+    return new TolerantScan(
+      { segments, begin: () => begin, beginCommit, until: () => until },
+      visitor,
+      slices,
+    );
+  }
+
+  /** Takes the clear marks into `spaces`. */
+  applyClears(spaces: Spaces): void {
+    for (const { space, version } of this.clears) spaces.clear(space, version);
+  }
+
+  private take(words: Int32Array, at: number, address: LogAddress, bytes: number): void {
+    const kind = words[at + 1] & KIND_MASK;
+    this.bytes += bytes;
+    if (kind === KIND_COMMIT) {
+      const { nextSequence, maxTime, dictionaryEntries } = readCommit(words, at);
+      this.lastVersion = Math.max(this.lastVersion, nextSequence - 1);
+      this.maxTime = Math.max(this.maxTime, maxTime);
+      this.dictionaryEntries = Math.max(this.dictionaryEntries, dictionaryEntries);
+    } else if (kind === KIND_CLEAR) {
+      const space = keyLengthOf(words, at) === 0 ? undefined : spaceOf(words[keyStart(words, at)]);
+      this.clears.push({ space, version: sequenceOf(words, at), address });
+    } else if (kind === KIND_VALUE || kind === KIND_TOMBSTONE) {
+      this.records++;
+      this.lastVersion = Math.max(this.lastVersion, sequenceOf(words, at));
+    }
+  }
+
+  /** Behind the last commit is the torn tail of an unclean stop, whatever it looks like. */
+  private keepCommitted(): void {
+    const { committedEnd, segments } = this;
+    this.clears = this.clears.filter(({ address }) => address < committedEnd);
+    const damages = this.damages.filter(({ from, to }) => from < committedEnd || from === to);
+    this.damages.splice(0, this.damages.length, ...damages);
+    for (const { what, from, to, padding } of damages)
+      if (what !== 'order' && to > from && !padding) this.ranges.add(from, to);
+    for (const segment of segments.numbers()) {
+      const end = segments.startOf(segment) + segments.sizeOf(segment);
+      this.droppedBytes += Math.max(0, end - Math.max(segments.startOf(segment), committedEnd));
+    }
+  }
+}
+
+/** A key as it can be read in a damaged place. */
+export interface DamagedKey {
+  key: EncodedKey;
+  address: number;
+  isValue: boolean;
+}
+
+/** Of a damaged part, so much is searched for keys. */
+const SEARCHED_BYTES = 1024 * 1024;
+
+/** The keys of damaged records that lie one behind the other, as far as their headers look right. */
+export async function keysIn(
+  segments: SegmentFiles,
+  from: LogAddress,
+  to: LogAddress,
+  hash: KeyedHash,
+): Promise<DamagedKey[]> {
+  const found: DamagedKey[] = [];
+  const bytes = new Uint8Array(Math.min(to - from, SEARCHED_BYTES));
+  const words = new Int32Array(bytes.buffer, 0, bytes.length >> 2);
+  let available: number;
+  try {
+    available = await segments.read(from, bytes, bytes.length);
+  } catch {
+    return found;
+  }
+  for (let at = 0; at * 4 + HEADER_BYTES <= available;) {
+    const kind = words[at + 1] & KIND_MASK;
+    const valueLength = words[at + 2];
+    const length = totalBytes(words, at);
+    const fits = kind !== KIND_NONE && length >= MIN_RECORD_BYTES && at * 4 + length <= available;
+    const isVersion = kind === KIND_VALUE || kind === KIND_TOMBSTONE;
+    const keyEnd = keyStart(words, at) * 4 + keyLengthOf(words, at);
+    if (isVersion && keyLengthOf(words, at) > 1 && keyEnd <= available)
+      found.push({
+        key: encodedKeyOf(words, at, hash),
+        address: from + at * 4,
+        isValue: kind === KIND_VALUE,
+      });
+    if (!fits || (kind !== KIND_FILLER && valueLength < 0)) break;
+    at += length >> 2;
+  }
+  return found;
+}
