@@ -56,6 +56,28 @@ describe('a checkpoint that is taken while writes go on', () => {
   });
 });
 
+describe('a checkpoint behind a compaction that failed', () => {
+  it.each(['checkpoint()', 'close()'])('has nothing that is not durable, taken by %s', async (by) => {
+    const disk = new SimulatedDisk();
+    let store = await KvStore.open(optionsOn(disk));
+    const valueOf = (i: number) => `${i} `.padEnd(1000, 'x');
+    for (let i = 0; i < 200; i++) await store.set(i, valueOf(i));
+    // The commit of the cold log is made, and not written.
+    disk.failAt({ operation: 'write', path: 'cold-00000000.log', nth: 1, code: 'ENOSPC' });
+    await expect(store.compact({ full: true })).rejects.toMatchObject({ code: 'KV_DISK', full: true });
+    if (by === 'close()') await store.close();
+    else {
+      await store.checkpoint();
+      disk.crash('none');
+    }
+    store = await KvStore.open(optionsOn(disk));
+    expect(store.opened.checkpoint).toBe(1);
+    await store.compact({ full: true });
+    for (let i = 0; i < 200; i++) expect(await store.get(i)).toBe(valueOf(i));
+    await store.close();
+  });
+});
+
 describe('a checkpoint of a store that is opened with other pages', () => {
   it.each([
     ['256kb', '64kb'],

@@ -138,6 +138,14 @@ export const PLANTED_BUGS = [
     caughtBy: [{ spec: 'test/compaction-schedule.spec.ts', test: 'do not pile up' }],
   },
   {
+    name: 'unsynced-cold-commit-taken-for-settled',
+    file: 'src/store/compactor.ts',
+    find: 'if (!this.parts.cold.log.isDurable) await this.commitCold(false);',
+    replace: 'if (this.parts.cold.log.log.hasUncommitted) await this.commitCold(false);',
+    why: 'A commit of the cold log that failed is never written; the checkpoint has what it would have covered.',
+    caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'compaction that failed' }],
+  },
+  {
     name: 'chunks-followed-page-by-page',
     file: 'src/cold/chunk-log.ts',
     find: 'const stop = await scanSegment(segments, log.begin, (words, at, address) => {',

@@ -20,6 +20,11 @@ export function tally(counts: Record<string, number>): void {
   say({ counts });
 }
 
+/** The most that was seen of something. */
+export function peak(peaks: Record<string, number>): void {
+  say({ peaks });
+}
+
 /** Says why a test cannot run here. */
 export function skipped(reason: string): void {
   say({ skipped: reason });

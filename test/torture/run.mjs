@@ -90,9 +90,11 @@ async function run(result) {
   });
   await new Promise((resolve) => child.on('close', resolve));
   result.seconds += (Date.now() - startMs) / 1000;
-  for (const { counts = {}, skipped } of linesOf(tally)) {
+  for (const { counts = {}, peaks = {}, skipped } of linesOf(tally)) {
     for (const [what, count] of Object.entries(counts))
       result.counts[what] = (result.counts[what] ?? 0) + count;
+    for (const [what, most] of Object.entries(peaks))
+      result.counts[what] = Math.max(result.counts[what] ?? 0, most);
     result.skipped ??= skipped;
   }
   const suites = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')).testResults : [];
