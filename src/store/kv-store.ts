@@ -14,8 +14,8 @@ import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
-import { salvage, type KvSalvageOptions, type KvSalvageReport } from './salvage.js';
-import { verify, type KvVerifyOptions, type KvVerifyReport } from './verify.js';
+import { salvage, type KvSalvageOptions, type KvSalvageReport } from './repair/salvage.js';
+import { verify, type KvVerifyOptions, type KvVerifyReport } from './repair/verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {

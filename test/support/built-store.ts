@@ -10,7 +10,7 @@ import { plant } from '../planted/plant.mjs';
 import { tempDirectory } from './temp-directory.js';
 
 const ROOT = join(__dirname, '..', '..');
-const FLOORS = ['store', 'hot', 'cold', 'log', 'codec', 'device', ''];
+const FLOORS = ['store', 'store/repair', 'hot', 'cold', 'log', 'codec', 'device', ''];
 
 let built: string | undefined;
 

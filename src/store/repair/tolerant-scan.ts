@@ -6,10 +6,10 @@
  * Beside single records it checks what only the row of them can show: commits without gaps in their numbers, ranges that
  * join, range sums, and gaps in the log that no unclean stop explains. What the damage means is left to the callers.
  */
-import { KvDiskError } from '../errors.js';
-import { MAX_KEY_BYTES, MAX_PAGE_SIZE } from '../limits.js';
-import type { LogAddress } from '../log/address.js';
-import { readCommit, type Commit } from '../log/commit.js';
+import { KvDiskError } from '../../errors.js';
+import { MAX_KEY_BYTES, MAX_PAGE_SIZE } from '../../limits.js';
+import type { LogAddress } from '../../log/address.js';
+import { readCommit, type Commit } from '../../log/commit.js';
 import {
   isIntact,
   KIND_CHUNK,
@@ -22,9 +22,9 @@ import {
   keyLengthOf,
   MIN_RECORD_BYTES,
   totalBytes,
-} from '../log/record.js';
-import type { SegmentFiles } from '../log/segment-files.js';
-import type { Slices } from '../log/slices.js';
+} from '../../log/record.js';
+import type { SegmentFiles } from '../../log/segment-files.js';
+import type { Slices } from '../../log/slices.js';
 
 const READ_BYTES = 1024 * 1024;
 

@@ -3,11 +3,11 @@
  * is not; keys that may have had a newer version in a damaged place, which the new store shows in an older one or not at
  * all. Found when everything is copied, by a last way through the logs that compares with what the new store has.
  */
-import type { EncodedKey } from '../codec/key-codec.js';
-import type { KeyedHash } from '../codec/keyed-hash.js';
-import { encodedKeyOf } from '../log/record-key.js';
-import { KIND_MASK, KIND_VALUE, sequenceOf } from '../log/record.js';
-import type { Slices } from '../log/slices.js';
+import type { EncodedKey } from '../../codec/key-codec.js';
+import type { KeyedHash } from '../../codec/keyed-hash.js';
+import { encodedKeyOf } from '../../log/record-key.js';
+import { KIND_MASK, KIND_VALUE, sequenceOf } from '../../log/record.js';
+import type { Slices } from '../../log/slices.js';
 import { MAX_LISTED_KEYS, type DamageList, type KvNamedKey } from './damage.js';
 import { uncoveredEnd, type Evidence } from './salvage-evidence.js';
 import { keysIn, type LogSurvey } from './salvage-source.js';

@@ -5,19 +5,19 @@
  * A checkpoint has all of both indexes as of a commit of each log. What lies behind these is not covered. The cold index
  * is read from its chunks as they lie in their files: nothing is opened that might change them.
  */
-import { ChunkLog } from '../cold/chunk-log.js';
-import type { ColdIndexImage } from '../cold/cold-index.js';
-import { addressOf, ChunkView, EntryList, tagOf } from '../cold/hash-chunk.js';
-import { addOwn } from '../cold/index-merge.js';
-import { PendingEntries } from '../cold/pending-entries.js';
-import type { Device } from '../device/device.js';
-import { CHAIN_MASK, PARTITIONS } from '../hot/hash-index.js';
-import { isIntact, KIND_CHUNK, KIND_MASK } from '../log/record.js';
-import { SegmentFiles } from '../log/segment-files.js';
+import { ChunkLog } from '../../cold/chunk-log.js';
+import type { ColdIndexImage } from '../../cold/cold-index.js';
+import { addressOf, ChunkView, EntryList, tagOf } from '../../cold/hash-chunk.js';
+import { addOwn } from '../../cold/index-merge.js';
+import { PendingEntries } from '../../cold/pending-entries.js';
+import type { Device } from '../../device/device.js';
+import { CHAIN_MASK, PARTITIONS } from '../../hot/hash-index.js';
+import { isIntact, KIND_CHUNK, KIND_MASK } from '../../log/record.js';
+import { SegmentFiles } from '../../log/segment-files.js';
 import type { Ranges } from './damage.js';
-import type { Manifest } from './manifest.js';
-import { type CheckpointImage } from './open-checkpoint.js';
-import type { SpacesState } from './spaces.js';
+import type { Manifest } from '../manifest.js';
+import { type CheckpointImage } from '../open-checkpoint.js';
+import type { SpacesState } from '../spaces.js';
 import type { LogDamage } from './tolerant-scan.js';
 
 /** Longest chunk that is read: a slot has six entries on average, and a page is the most there can be. */

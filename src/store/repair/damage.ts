@@ -2,8 +2,8 @@
  * Damage as `verify` and `salvage` report it, as plain data. Lists are bounded, because a disk may lose a whole file of
  * millions of entries; counts are not.
  */
-import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { decodeKey, namespaceOf } from '../codec/key-decoder.js';
+import type { EncodedKey, KvKey } from '../../codec/key-codec.js';
+import { decodeKey, namespaceOf } from '../../codec/key-decoder.js';
 
 /** What is damaged. */
 export type KvDamageKind =

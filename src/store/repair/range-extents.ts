@@ -3,9 +3,9 @@
  * commit as the record that lists them, in front of it or behind it. So at each commit all lists can be compared with
  * the pieces that were met, and forgotten.
  */
-import type { LogAddress } from '../log/address.js';
-import { ExtentList } from '../log/extents.js';
-import { FLAG_EXTENTS, KIND_COMMIT, KIND_EXTENT, KIND_MASK } from '../log/record.js';
+import type { LogAddress } from '../../log/address.js';
+import { ExtentList } from '../../log/extents.js';
+import { FLAG_EXTENTS, KIND_COMMIT, KIND_EXTENT, KIND_MASK } from '../../log/record.js';
 
 export class RangeExtents {
   private readonly pieces = new Map<number, number>();

@@ -3,13 +3,13 @@
  * Its first reading, the survey, finds what is damaged, up to where each log was committed, and which spaces were
  * cleared; all of that has to be known before any record can be judged.
  */
-import type { EncodedKey } from '../codec/key-codec.js';
-import type { KeyedHash } from '../codec/keyed-hash.js';
-import type { Device } from '../device/device.js';
-import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
-import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
-import { readCommit } from '../log/commit.js';
-import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
+import type { EncodedKey } from '../../codec/key-codec.js';
+import type { KeyedHash } from '../../codec/keyed-hash.js';
+import type { Device } from '../../device/device.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../../errors.js';
+import { FIRST_ADDRESS, type LogAddress } from '../../log/address.js';
+import { readCommit } from '../../log/commit.js';
+import { encodedKeyOf, keyStart, spaceOf } from '../../log/record-key.js';
 import {
   HEADER_BYTES,
   KIND_CLEAR,
@@ -23,11 +23,11 @@ import {
   MIN_RECORD_BYTES,
   sequenceOf,
   totalBytes,
-} from '../log/record.js';
-import { SegmentFiles } from '../log/segment-files.js';
-import type { Slices } from '../log/slices.js';
+} from '../../log/record.js';
+import { SegmentFiles } from '../../log/segment-files.js';
+import type { Slices } from '../../log/slices.js';
 import { Ranges, type DamageList } from './damage.js';
-import { DICTIONARY_NAME } from './dictionary.js';
+import { DICTIONARY_NAME } from '../dictionary.js';
 import {
   isManifestName,
   MANIFEST_NAME,
@@ -36,11 +36,11 @@ import {
   TEMPORARY_NAME,
   type LogManifest,
   type Manifest,
-} from './manifest.js';
+} from '../manifest.js';
 import { mended, readDictionary, type FoundDictionary } from './mend.js';
-import { type Spaces } from './spaces.js';
+import { type Spaces } from '../spaces.js';
 import { TolerantScan, type LogDamage, type LogVisitor } from './tolerant-scan.js';
-import { readWholeFile } from './whole-file.js';
+import { readWholeFile } from '../whole-file.js';
 
 /**
  * Reads the manifest of a damaged store.

@@ -2,9 +2,9 @@
  * Small text files after damage, for `salvage`. A CRC-32 tells every single wrong bit of a short text from every other, so
  * one such bit can be turned back: the most frequent damage of all, and a small file is all there is of what it says.
  */
-import { MAX_NAMESPACES } from '../limits.js';
-import type { DictionaryEntry } from './dictionary.js';
-import { textChecksum } from './text-checksum.js';
+import { MAX_NAMESPACES } from '../../limits.js';
+import type { DictionaryEntry } from '../dictionary.js';
+import { textChecksum } from '../text-checksum.js';
 
 /** Longer texts are not mended: the more bits there are, the likelier is it that a wrong one fits by chance. */
 const MAX_MENDED_BYTES = 16 * 1024;

@@ -4,20 +4,20 @@
  * records with such a hash, or from what can be read in the damaged place, if its hash is the one that leads there. Each
  * is then looked up, as a read would; an entry of an index without any key is only counted.
  */
-import { type EncodedKey } from '../codec/key-codec.js';
-import type { KeyedHash } from '../codec/keyed-hash.js';
-import type { PartitionEntries } from '../cold/cold-index.js';
-import { hashLowOf, tagOf } from '../cold/hash-chunk.js';
-import { KvCorruptionError, KvDiskError } from '../errors.js';
-import { CHAIN_MASK, PARTITIONS } from '../hot/hash-index.js';
-import { MAX_KEY_BYTES } from '../limits.js';
-import type { LogAddress } from '../log/address.js';
-import { encodedKeyOf } from '../log/record-key.js';
-import { HEADER_BYTES, keyLengthOf, KIND_MASK, KIND_TOMBSTONE, KIND_VALUE } from '../log/record.js';
-import type { SegmentFiles } from '../log/segment-files.js';
-import type { Slices } from '../log/slices.js';
+import { type EncodedKey } from '../../codec/key-codec.js';
+import type { KeyedHash } from '../../codec/keyed-hash.js';
+import type { PartitionEntries } from '../../cold/cold-index.js';
+import { hashLowOf, tagOf } from '../../cold/hash-chunk.js';
+import { KvCorruptionError, KvDiskError } from '../../errors.js';
+import { CHAIN_MASK, PARTITIONS } from '../../hot/hash-index.js';
+import { MAX_KEY_BYTES } from '../../limits.js';
+import type { LogAddress } from '../../log/address.js';
+import { encodedKeyOf } from '../../log/record-key.js';
+import { HEADER_BYTES, keyLengthOf, KIND_MASK, KIND_TOMBSTONE, KIND_VALUE } from '../../log/record.js';
+import type { SegmentFiles } from '../../log/segment-files.js';
+import type { Slices } from '../../log/slices.js';
 import { MAX_LISTED_KEYS, namedKey, type DamageList, type Ranges } from './damage.js';
-import type { StoreCore } from './store-core.js';
+import type { StoreCore } from '../store-core.js';
 
 /** Hashes and places that are remembered; with more of them, every key is looked up, and places are only counted. */
 const MAX_REMEMBERED = 100_000;

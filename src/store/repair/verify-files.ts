@@ -3,13 +3,13 @@
  * use. The files are read again, and compared with what is in memory.
  */
 import path from 'node:path';
-import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
-import type { Slices } from '../log/slices.js';
-import { Checkpoint, checkpointName } from './checkpoint-file.js';
+import { KvCorruptionError, KvDiskError, KvFormatError } from '../../errors.js';
+import type { Slices } from '../../log/slices.js';
+import { Checkpoint, checkpointName } from '../checkpoint-file.js';
 import type { KvDamageKind } from './damage.js';
-import { DICTIONARY_NAME } from './dictionary.js';
-import { MANIFEST_NAME, readManifest, type Manifest } from './manifest.js';
-import type { StoreCore } from './store-core.js';
+import { DICTIONARY_NAME } from '../dictionary.js';
+import { MANIFEST_NAME, readManifest, type Manifest } from '../manifest.js';
+import type { StoreCore } from '../store-core.js';
 
 export type AddDamage = (
   what: KvDamageKind,

@@ -2,15 +2,15 @@
  * The store that a salvage fills: records with their versions, below the calls on keys, because values are copied as the
  * bytes that they are.
  */
-import type { EncodedKey } from '../codec/key-codec.js';
-import type { KeyedHash } from '../codec/keyed-hash.js';
-import { encodedKeyOf } from '../log/record-key.js';
-import { FLAG_EXPIRY, KIND_VALUE, recordBytes, sequenceOf } from '../log/record.js';
+import type { EncodedKey } from '../../codec/key-codec.js';
+import type { KeyedHash } from '../../codec/keyed-hash.js';
+import { encodedKeyOf } from '../../log/record-key.js';
+import { FLAG_EXPIRY, KIND_VALUE, recordBytes, sequenceOf } from '../../log/record.js';
 import { namedKey, type KvNamedKey } from './damage.js';
 import { namesUpTo, type FoundDictionary } from './mend.js';
-import type { KvStoreOptions } from './options.js';
-import { ABSENT, IN_MEMORY, type RecordRef } from './read-path.js';
-import type { StoreCore } from './store-core.js';
+import type { KvStoreOptions } from '../options.js';
+import { ABSENT, IN_MEMORY, type RecordRef } from '../read-path.js';
+import type { StoreCore } from '../store-core.js';
 
 /** An open store, from within. */
 export interface OpenedTarget {

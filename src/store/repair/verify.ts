@@ -7,18 +7,18 @@
  * log begins further on than we have come, the scan goes on from there, and what was found odd below counts for nothing.
  */
 import path from 'node:path';
-import { KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../errors.js';
-import type { LogAddress } from '../log/address.js';
-import type { PartitionEntries } from '../cold/cold-index.js';
-import type { ColdTier } from '../cold/cold-tier.js';
-import type { HybridLog } from '../log/hybrid-log.js';
-import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf } from '../log/record.js';
-import type { SegmentFiles } from '../log/segment-files.js';
-import { Slices } from '../log/slices.js';
+import { KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../../errors.js';
+import type { LogAddress } from '../../log/address.js';
+import type { PartitionEntries } from '../../cold/cold-index.js';
+import type { ColdTier } from '../../cold/cold-tier.js';
+import type { HybridLog } from '../../log/hybrid-log.js';
+import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf } from '../../log/record.js';
+import type { SegmentFiles } from '../../log/segment-files.js';
+import { Slices } from '../../log/slices.js';
 import { AffectedKeys } from './affected-keys.js';
 import { DamageList, Ranges, type KvDamage, type KvDamageKind } from './damage.js';
 import { RangeExtents } from './range-extents.js';
-import type { StoreCore } from './store-core.js';
+import type { StoreCore } from '../store-core.js';
 import { TolerantScan, type LogDamage, type LogVisitor, type ScannedLog } from './tolerant-scan.js';
 import { checkSmallFiles, type AddDamage } from './verify-files.js';
 import { IndexCheck, type Leads } from './verify-index.js';

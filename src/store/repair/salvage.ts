@@ -11,17 +11,17 @@
  * fails, its files are removed.
  */
 import path from 'node:path';
-import { StructureCheck } from '../codec/structure-check.js';
-import type { EncodedKey } from '../codec/key-codec.js';
-import { KeyedHash } from '../codec/keyed-hash.js';
-import type { Env } from '../device/env.js';
-import { FileDevice } from '../device/file-device.js';
-import { nodeEnv } from '../device/node-env.js';
-import { KvFormatError, KvOptionsError } from '../errors.js';
-import { CHAIN_MASK } from '../hot/hash-index.js';
-import type { LogAddress } from '../log/address.js';
-import { ExtentList } from '../log/extents.js';
-import { encodedKeyOf, keyStart, spaceOf, valueStart } from '../log/record-key.js';
+import { StructureCheck } from '../../codec/structure-check.js';
+import type { EncodedKey } from '../../codec/key-codec.js';
+import { KeyedHash } from '../../codec/keyed-hash.js';
+import type { Env } from '../../device/env.js';
+import { FileDevice } from '../../device/file-device.js';
+import { nodeEnv } from '../../device/node-env.js';
+import { KvFormatError, KvOptionsError } from '../../errors.js';
+import { CHAIN_MASK } from '../../hot/hash-index.js';
+import type { LogAddress } from '../../log/address.js';
+import { ExtentList } from '../../log/extents.js';
+import { encodedKeyOf, keyStart, spaceOf, valueStart } from '../../log/record-key.js';
 import {
   expiryOf,
   FLAG_EXTENTS,
@@ -34,22 +34,22 @@ import {
   previousOf,
   recordBytes,
   sequenceOf,
-} from '../log/record.js';
-import { SegmentFiles } from '../log/segment-files.js';
-import { Slices } from '../log/slices.js';
-import type { LogManifest } from './manifest.js';
-import { COLD_LOG_NAME } from './open-cold.js';
-import { HOT_LOG_NAME } from './open-store.js';
+} from '../../log/record.js';
+import { SegmentFiles } from '../../log/segment-files.js';
+import { Slices } from '../../log/slices.js';
+import type { LogManifest } from '../manifest.js';
+import { COLD_LOG_NAME } from '../open-cold.js';
+import { HOT_LOG_NAME } from '../open-store.js';
 import { DamageList, type KvDamage, type KvNamedKey } from './damage.js';
-import { DICTIONARY_NAME } from './dictionary.js';
-import type { KvStoreOptions } from './options.js';
-import { readCheckpoint } from './open-checkpoint.js';
+import { DICTIONARY_NAME } from '../dictionary.js';
+import type { KvStoreOptions } from '../options.js';
+import { readCheckpoint } from '../open-checkpoint.js';
 import { readEvidence, type Evidence } from './salvage-evidence.js';
 import { SalvageLosses } from './salvage-losses.js';
 import { findDictionary, findManifest, LogSurvey } from './salvage-source.js';
 import { SalvageTarget, type OpenedTarget } from './salvage-target.js';
-import { checkNames } from './set-options.js';
-import { Spaces } from './spaces.js';
+import { checkNames } from '../set-options.js';
+import { Spaces } from '../spaces.js';
 
 export interface KvSalvageOptions extends Pick<KvStoreOptions, 'hot' | 'cold' | 'env'> {
   /** Ends the run: it rejects with the signal's reason, and leaves nothing. */

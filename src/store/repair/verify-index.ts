@@ -3,17 +3,24 @@
  * records. Both beside writes and compaction: an answer that is not as it should be counts only if the record is still
  * part of the log.
  */
-import { hashLowOf, tagOf } from '../cold/hash-chunk.js';
-import type { ColdTier } from '../cold/cold-tier.js';
-import type { PartitionEntries } from '../cold/cold-index.js';
-import type { KeyedHash } from '../codec/keyed-hash.js';
-import { KvCorruptionError, KvDiskError } from '../errors.js';
-import { type LogAddress } from '../log/address.js';
-import { inMemory, type DiskRecord } from '../log/hybrid-log.js';
-import { keyStart, sameKey } from '../log/record-key.js';
-import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, keyLengthOf, previousOf, totalBytes } from '../log/record.js';
-import { sizeClassOf } from '../log/size-class.js';
-import type { StoreCore } from './store-core.js';
+import { hashLowOf, tagOf } from '../../cold/hash-chunk.js';
+import type { ColdTier } from '../../cold/cold-tier.js';
+import type { PartitionEntries } from '../../cold/cold-index.js';
+import type { KeyedHash } from '../../codec/keyed-hash.js';
+import { KvCorruptionError, KvDiskError } from '../../errors.js';
+import { type LogAddress } from '../../log/address.js';
+import { inMemory, type DiskRecord } from '../../log/hybrid-log.js';
+import { keyStart, sameKey } from '../../log/record-key.js';
+import {
+  KIND_MASK,
+  KIND_TOMBSTONE,
+  KIND_VALUE,
+  keyLengthOf,
+  previousOf,
+  totalBytes,
+} from '../../log/record.js';
+import { sizeClassOf } from '../../log/size-class.js';
+import type { StoreCore } from '../store-core.js';
 
 const GUESSED_CLASS = sizeClassOf(512);
 
