@@ -7,6 +7,7 @@ import { KvStore } from 'nestjs-hotcold/store';
 import { Checkpointer } from '../src/store/checkpointer.js';
 import { checkMoment, Moments, type Cut, type Moment } from './support/crash-states.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
+import { tally } from './support/tally.js';
 import { History, PATH, tieredOptions } from './support/tiered-store.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
@@ -58,6 +59,7 @@ class Phases {
   }
 
   expectAll(...phases: string[]): void {
+    tally(Object.fromEntries(this.states));
     if (process.env.TALLY) console.log(JSON.stringify([...this.states]));
     for (const phase of phases) expect([phase, this.states.get(phase) ?? 0]).not.toEqual([phase, 0]);
   }

@@ -80,6 +80,32 @@ describe('a checkpoint behind a compaction that failed', () => {
   });
 });
 
+describe('a store that has lost its checkpoint', () => {
+  it('has everything from its logs, a clear mark that has moved to the cold one included', async () => {
+    const disk = new SimulatedDisk();
+    const options = (): KvStoreOptions => ({
+      ...optionsOn(disk),
+      // Next to no memory, and a cold log that is left as it is.
+      hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb', expectedKeys: 500_000 },
+      cold: { segmentSize: '1mb', garbageShare: 0.9 },
+    });
+    let store = await KvStore.open(options());
+    const spaces = () => [store, store.namespace('cleared')];
+    for (let i = 0; i < 300; i++) for (const space of spaces()) await space.set(i, i);
+    await store.compact({ full: true });
+    await store.namespace('cleared').clear();
+    for (let i = 0; i < 20; i++) await store.namespace('filler').set(i, Buffer.alloc(32 * 1024, i));
+    await store.compact();
+    await store.close();
+    for (const file of checkpointFile(disk)) disk.env().fs.unlinkSync(file);
+    store = await KvStore.open(options());
+    expect(store.opened.checkpoint).toBeUndefined();
+    for (let i = 0; i < 300; i++)
+      expect(await Promise.all(spaces().map((space) => space.get(i)))).toEqual([i, undefined]);
+    await store.close();
+  });
+});
+
 describe('a checkpoint of a store that is opened with other pages', () => {
   it.each([
     ['256kb', '64kb'],

@@ -301,7 +301,7 @@ export const PLANTED_BUGS = [
     find: 'if (knownSynced <= this.lastNumber) return;',
     replace: 'if (knownSynced <= this.lastNumber && stop === this.lastEnd) return;',
     why: 'A store cannot be opened after an ordinary crash.',
-    caughtBy: [{ spec: 'test/crash.spec.ts', test: 'interval' }],
+    caughtBy: [{ spec: 'src/store/recovery.spec.ts', test: 'torn tail' }],
   },
   {
     name: 'damage-taken-for-a-torn-tail',
@@ -427,7 +427,7 @@ export const PLANTED_BUGS = [
     find: 'cold.log.append(words, at, KIND_CLEAR);',
     replace: 'void KIND_CLEAR;',
     why: 'What was cleared is back after a restart.',
-    caughtBy: [{ spec: 'test/compaction.spec.ts', test: 'clear mark' }],
+    caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'lost its checkpoint' }],
   },
   {
     name: 'stale-begin-of-the-cold-log',
