@@ -9,6 +9,7 @@ import { KvLockedError, KvOverloadedError } from '../errors.js';
 import type { Device, DeviceFile } from './device.js';
 import { assertPlainName } from './file-name.js';
 import { diskError, systemError } from './system-error.js';
+import { forEachPiece } from './pieces.js';
 
 const CHUNK_BYTES = 256 * 1024;
 
@@ -136,7 +137,7 @@ class MemoryFile {
 
   read(target: Uint8Array, offset: number, length: number, position: number): number {
     const count = Math.max(0, Math.min(length, this.size - position));
-    forEachPiece(position, count, (index, start, bytes, done) => {
+    forEachPiece(CHUNK_BYTES, position, count, (index, start, bytes, done) => {
       const chunk = this.chunks[index];
       const there = chunk?.subarray(start, start + bytes);
       if (there) target.set(there, offset + done);
@@ -147,12 +148,12 @@ class MemoryFile {
 
   write(source: Uint8Array, offset: number, length: number, position: number): void {
     let missing = 0;
-    forEachPiece(position, length, (index, start, bytes) => {
+    forEachPiece(CHUNK_BYTES, position, length, (index, start, bytes) => {
       missing += chunkBytes(index, start + bytes, this.chunks[index]) - (this.chunks[index]?.length ?? 0);
     });
     this.budget.take(missing);
 
-    forEachPiece(position, length, (index, start, bytes, done) => {
+    forEachPiece(CHUNK_BYTES, position, length, (index, start, bytes, done) => {
       this.chunkFor(index, start + bytes).set(source.subarray(offset + done, offset + done + bytes), start);
     });
     if (length > 0) this.size = Math.max(this.size, position + length);
@@ -185,21 +186,6 @@ function chunkBytes(index: number, end: number, chunk: Buffer | undefined): numb
   let bytes = chunk?.length ?? FIRST_CHUNK_BYTES;
   while (bytes < end) bytes *= 2;
   return bytes;
-}
-
-/** Cuts a range of a file at the borders of its chunks. */
-function forEachPiece(
-  position: number,
-  length: number,
-  visit: (index: number, start: number, bytes: number, done: number) => void,
-): void {
-  for (let done = 0; done < length;) {
-    const index = Math.floor((position + done) / CHUNK_BYTES);
-    const start = (position + done) % CHUNK_BYTES;
-    const bytes = Math.min(length - done, CHUNK_BYTES - start);
-    visit(index, start, bytes, done);
-    done += bytes;
-  }
 }
 
 class MemoryFileHandle implements DeviceFile {

@@ -11,6 +11,7 @@ import { KvDiskError } from '../errors.js';
 import type { Device, DeviceFile } from './device.js';
 import { assertPlainName } from './file-name.js';
 import { diskError, systemError } from './system-error.js';
+import { forEachPiece } from './pieces.js';
 
 const CHUNK_BYTES = 64 * 1024;
 
@@ -160,7 +161,7 @@ class OverlayFile {
   }
 
   write(source: Uint8Array, offset: number, length: number, position: number): void {
-    forEachPiece(position, length, (index, start, bytes, done) => {
+    forEachPiece(CHUNK_BYTES, position, length, (index, start, bytes, done) => {
       this.chunkFor(index).set(source.subarray(offset + done, offset + done + bytes), start);
     });
     if (length > 0) this.size = Math.max(this.size, position + length);
@@ -192,7 +193,7 @@ class OverlayFile {
     const fromBelow = Math.min(countBelow, this.bytesBelow(count, position));
     target.fill(0, offset + fromBelow, offset + count);
     if (this.chunks.size === 0) return count;
-    forEachPiece(position, count, (index, start, bytes, done) => {
+    forEachPiece(CHUNK_BYTES, position, count, (index, start, bytes, done) => {
       const chunk = this.chunks.get(index);
       if (chunk) target.set(chunk.subarray(start, start + bytes), offset + done);
     });
@@ -208,21 +209,6 @@ class OverlayFile {
       this.chunks.set(index, chunk);
     }
     return chunk;
-  }
-}
-
-/** Cuts a range of a file at the borders of its chunks. */
-function forEachPiece(
-  position: number,
-  length: number,
-  visit: (index: number, start: number, bytes: number, done: number) => void,
-): void {
-  for (let done = 0; done < length;) {
-    const index = Math.floor((position + done) / CHUNK_BYTES);
-    const start = (position + done) % CHUNK_BYTES;
-    const bytes = Math.min(length - done, CHUNK_BYTES - start);
-    visit(index, start, bytes, done);
-    done += bytes;
   }
 }
 
