@@ -200,7 +200,7 @@ describe('levels', () => {
     const bench = new Bench(INTERVAL);
     for (let i = 0; i < 10; i++) {
       bench.write();
-      bench.commits.written();
+      void bench.commits.written();
     }
     expect(bench.commits.waits).toBe(false);
     expect(bench.disk.clock.pending).toBe(1);
@@ -212,7 +212,7 @@ describe('levels', () => {
     expect([bench.commits.synced, bench.syncs]).toEqual([1, 1]);
     expect(bench.disk.clock.pending).toBe(0);
     bench.write();
-    bench.commits.written();
+    void bench.commits.written();
     bench.disk.clock.advance(100);
     await turns(5);
     expect((await bench.survivors()).report.records).toBe(11);
@@ -221,7 +221,7 @@ describe('levels', () => {
   it.each([ALWAYS, CHECKPOINT])('$level sets no timer', (durability) => {
     const bench = new Bench(durability);
     bench.write();
-    bench.commits.written();
+    void bench.commits.written();
     expect(bench.commits.waits).toBe(durability.level === 'always');
     expect(bench.disk.clock.pending).toBe(0);
   });
@@ -247,7 +247,7 @@ describe('the first and the last commit', () => {
   it('close waits for the commits that run, and cancels the timer', async () => {
     const bench = new Bench(INTERVAL);
     bench.write();
-    bench.commits.written();
+    void bench.commits.written();
     const running = bench.commits.flush();
     await turns(1);
     bench.write();
@@ -365,7 +365,7 @@ describe('a full disk', () => {
   it('is looked at again soon, also when commits are an hour apart', async () => {
     const bench = new Bench({ level: 'interval', everyMs: 3_600_000 });
     bench.write();
-    bench.commits.written();
+    void bench.commits.written();
     bench.disk.capacityBytes = 50;
     await expect(bench.commits.flush()).rejects.toBeInstanceOf(KvDiskError);
     bench.disk.capacityBytes = Infinity;

@@ -16,6 +16,9 @@ import type { Versions } from './versions.js';
 /** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
 const FULL_RETRY_MS = 250;
 
+/** Writes between two looks at the clock. */
+const LOOK_EVERY = 64;
+
 /** What `flush()` did. */
 export interface KvFlushReport {
   /** Number of the commit that covers everything written before the call. */
@@ -44,6 +47,9 @@ export class GroupCommit {
   private running: Promise<void> | undefined;
   private waiting = 0;
   private cancelTimer: (() => void) | undefined;
+  /** When what was written has to be committed by, at `interval`; writes are let pass without a look at the clock. */
+  private dueMs = Infinity;
+  private unlooked = 0;
   private closing = false;
   /** Whether the next commit is written even if there is nothing to commit. */
   private forced = false;
@@ -87,14 +93,24 @@ export class GroupCommit {
     );
   }
 
-  /** A write was made at a level that does not wait: sees to it that it is committed in time. */
-  written(): void {
-    const { log, maxUncommitted } = this.parts;
+  /**
+   * A write was made: sees to it that it is committed in time. Returns what the writer waits for when a commit is overdue:
+   * who awaits nothing but answers from memory never lets the event loop turn, and neither timer nor disk would get on.
+   */
+  written(): Promise<void> | undefined {
+    const { clock, log, maxUncommitted } = this.parts;
     if (this.durability.level === 'interval') {
-      if (!this.cancelTimer && !this.closing) this.retryAfter(this.durability.everyMs);
+      if (!this.cancelTimer && !this.closing) {
+        this.retryAfter(this.durability.everyMs);
+        if (this.dueMs === Infinity) this.dueMs = clock.tick() + this.durability.everyMs;
+      }
+      if (++this.unlooked < LOOK_EVERY) return undefined;
+      this.unlooked = 0;
+      if (clock.tick() > this.dueMs) return clock.turn();
     } else if (log.uncommittedBytes > maxUncommitted && !this.queued && !this.closing) {
       void this.commit().catch(() => undefined);
     }
+    return undefined;
   }
 
   /** Resolves once everything written before the call is on stable storage. */
@@ -178,6 +194,7 @@ export class GroupCommit {
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;
+      this.dueMs = this.cancelTimer ? this.parts.clock.tick() + this.durability.everyMs : Infinity;
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
       throw error;

@@ -356,6 +356,8 @@ export class KeySpace<V = unknown> {
    */
   async batch(build: (batch: KvBatch<V>) => unknown): Promise<(number | undefined)[]> {
     this.core.assertWritable();
+    if (typeof build !== 'function')
+      throw new KvOptionsError([{ path: 'batch', problem: 'takes a function that gets the batch' }]);
     const writes = new BatchWrites(this.core);
     try {
       const built = build(new KvBatch<V>(writes, this.asTarget, targetOf));
@@ -526,6 +528,9 @@ function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8A
 
 function targetOf(space: object): BatchTarget {
   if (space instanceof KeySpace) return space.asTarget;
+  // What Nest injects has the store within.
+  const { store } = space as { store?: unknown };
+  if (store instanceof KeySpace) return store.asTarget;
   throw new KvOptionsError([{ path: 'batch.in', problem: 'must be what KvStore.namespace() returned' }]);
 }
 

@@ -161,12 +161,12 @@ export class StoreCore {
     return slower ? Promise.all([durable, slower]).then(() => undefined) : durable;
   }
 
-  /** After a write: sees to it that it is committed in time. Returns what writers wait for who are too fast for compaction. */
+  /** After a write: sees to it that it is committed in time. Returns what writers wait for who are too fast for commits or compaction. */
   slowedDown(): Promise<void> | undefined {
     const { commits, log } = this.parts;
     const { schedule } = this;
-    commits.written();
-    return schedule && log.tail > schedule.limit ? schedule.pressed() : undefined;
+    const overdue = commits.written();
+    return schedule && log.tail > schedule.limit ? (schedule.pressed() ?? overdue) : overdue;
   }
 
   /** Number of a namespace. @throws KvOptionsError */

@@ -11,6 +11,7 @@ import { namesUpTo, type FoundDictionary } from './mend.js';
 import type { KvStoreOptions } from '../options.js';
 import { ABSENT, IN_MEMORY, type RecordRef } from '../read-path.js';
 import type { StoreCore } from '../store-core.js';
+import { isOwnName } from '../own-files.js';
 
 /** An open store, from within. */
 export interface OpenedTarget {
@@ -144,7 +145,11 @@ export class SalvageTarget {
     const { device } = this.core.parts;
     // It may be the disk that has failed; what was the reason is told by whoever gave up.
     await this.opened.close().catch(() => undefined);
-    for (const name of device.list()) device.removeSync(name);
+    try {
+      for (const name of device.list()) if (isOwnName(name)) device.removeSync(name);
+    } catch {
+      // The manifest says that it is unfinished: it does not open.
+    }
   }
 
   /**

@@ -109,8 +109,10 @@ class Verification {
     await this.scan(this.coldLog(), this.coldVisitor());
     if (this.mayGoOn()) await this.checkColdIndex();
     if (this.mayGoOn()) await this.findKeys();
-    // An index that is wrong must not come again from a checkpoint.
-    if (this.damages.listed.some(({ what }) => what === 'index')) this.core.checkpointer?.forget();
+    // An index that is wrong must not come again from a checkpoint. Where a log is damaged as well it would not be built from
+    // that, and a salvage learns from the checkpoint what is lost.
+    const { listed } = this.damages;
+    if (listed.length > 0 && listed.every(({ what }) => what === 'index')) this.core.checkpointer?.forget();
   }
 
   private mayGoOn(): boolean {
