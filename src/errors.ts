@@ -78,14 +78,15 @@ export class KvVersionConflictError extends KvError {
   readonly code = 'KV_VERSION_CONFLICT';
 
   constructor(
-    /** The version the caller expected; `undefined` where it only required the key to be present. */
-    readonly expected: number | undefined,
+    /** The version the caller expected; `null` for none, `undefined` where it only required the key to be present. */
+    readonly expected: number | null | undefined,
     /** The version that is there; `undefined` when the key is absent. */
     readonly actual: number | undefined,
   ) {
     super(
       `The entry is at ${actual === undefined ? 'no version (it is absent)' : `version ${actual}`}, expected ` +
-        `${expected === undefined ? 'it to be present' : `version ${expected}`}. Read it again and retry.`,
+        `${expected === undefined ? 'it to be present' : expected === null ? 'it to be absent' : `version ${expected}`}. ` +
+        `Read it again and retry.`,
     );
   }
 }

@@ -1,5 +1,5 @@
 /** Writes with conditions: setIfAbsent, ifVersion, ifPresent, keepTtl, and delete with ifVersion. */
-import { KvVersionConflictError } from 'nestjs-hotcold/store';
+import { KvOptionsError, KvStore, KvVersionConflictError } from 'nestjs-hotcold/store';
 import { inEveryPlace } from './support/places.js';
 
 const conflict = (expected: number | undefined, actual: number | undefined) =>
@@ -91,5 +91,39 @@ describe('conditions', () => {
       await placed().store.set('absent', 5, { keepTtl: true, ttl: 50 });
       expect(await placed().store.ttl('absent')).toBe(50);
     });
+  });
+});
+
+describe('conditions that are none', () => {
+  it('are refused: a version that is undefined or no number would be a write without its condition', async () => {
+    const store = await KvStore.open();
+    for (const wrong of [
+      { ifVersion: undefined },
+      { ifVersion: '5' },
+      { ifVersion: NaN },
+      { ifPresent: 'no' },
+      { keepTtl: 1 },
+    ]) {
+      await expect(store.set('k', 1, wrong as never)).rejects.toThrow(KvOptionsError);
+      await expect(store.batch((b) => b.set('k', 1, wrong as never))).rejects.toThrow(KvOptionsError);
+    }
+    for (const wrong of [{ ifVersion: undefined }, { ifVersion: null }, { ifversion: 1 }]) {
+      await expect(store.delete('k', wrong as never)).rejects.toThrow(KvOptionsError);
+    }
+    expect(await store.has('k')).toBe(false);
+    await store.close();
+  });
+
+  it('null is a version: that of an entry that is not there', async () => {
+    const store = await KvStore.open();
+    const version = await store.set('k', 1, { ifVersion: null });
+    await expect(store.set('k', 2, { ifVersion: null })).rejects.toEqual(
+      expect.objectContaining({ code: 'KV_VERSION_CONFLICT', expected: null, actual: version }),
+    );
+    await expect(store.batch((b) => b.set('new', 1).set('k', 2, { ifVersion: null }))).rejects.toThrow(
+      'absent',
+    );
+    expect(await store.getMany(['k', 'new'])).toEqual([1, undefined]);
+    await store.close();
   });
 });

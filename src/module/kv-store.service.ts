@@ -10,6 +10,7 @@ import type {
   KvCheckpointReport,
   KvCompactionReport,
   KvCompactOptions,
+  KvDeleteOptions,
   KvDuration,
   KvEntry,
   KvFlushReport,
@@ -103,7 +104,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   }
 
   /** Deletes a key; resolves to whether it was present. See `KvStore.delete`. */
-  delete(key: KvKey, options?: { ifVersion?: number }): Promise<boolean> {
+  delete(key: KvKey, options?: KvDeleteOptions): Promise<boolean> {
     return this.store.delete(key, options);
   }
 

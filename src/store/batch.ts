@@ -10,7 +10,14 @@ import { KIND_VALUE, FLAG_EXPIRY, recordBytes } from '../log/record.js';
 import type { LookUp, Seen } from './look-up.js';
 import type { KvDuration } from './options.js';
 import { IN_MEMORY } from './read-path.js';
-import { checkNames, checkSetOptions, isConditional, type KvSetOptions } from './set-options.js';
+import {
+  checkDeleteOptions,
+  checkSetOptions,
+  isConditional,
+  isOtherVersion,
+  type KvDeleteOptions,
+  type KvSetOptions,
+} from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -36,8 +43,6 @@ interface BatchWrite {
   options: KvSetOptions | undefined;
   seen: Seen | undefined;
 }
-
-const DELETE_OPTIONS = ['ifVersion'];
 
 /** Collects the writes of a batch; see `KvStore.batch`. Good until the function that got it has ended. */
 export class KvBatch<V = unknown> {
@@ -67,8 +72,8 @@ export class KvBatch<V = unknown> {
   }
 
   /** Deletes a key, if it is there. */
-  delete(key: KvKey, options?: { ifVersion?: number }): this {
-    if (options) checkNames(options, DELETE_OPTIONS);
+  delete(key: KvKey, options?: KvDeleteOptions): this {
+    if (options) checkDeleteOptions(options);
     this.writes.add(this.target, key, undefined, 0, Infinity, options);
     return this;
   }
@@ -189,7 +194,7 @@ function isAsSeen({ target, encoded, seen }: BatchWrite): boolean {
 function checkCondition({ options, seen }: BatchWrite): void {
   const actual = seen?.record && seen.version;
   const { ifVersion, ifPresent } = options ?? {};
-  if ((ifVersion !== undefined && actual !== ifVersion) || (ifPresent && actual === undefined))
+  if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined))
     throw new KvVersionConflictError(ifVersion, actual);
 }
 

@@ -12,7 +12,15 @@ import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import { valueStart } from '../log/record-key.js';
-import { checkSetOptions, isConditional, type KvSetOptions, type KvTtlOptions } from './set-options.js';
+import {
+  checkDeleteOptions,
+  checkSetOptions,
+  isConditional,
+  isOtherVersion,
+  type KvDeleteOptions,
+  type KvSetOptions,
+  type KvTtlOptions,
+} from './set-options.js';
 import { livingRecords, type KvScanOptions } from './scan.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
@@ -227,7 +235,8 @@ export class KeySpace<V = unknown> {
    * @returns whether it was present
    * @throws KvVersionConflictError when it is not at `ifVersion`
    */
-  async delete(key: KvKey, options?: { ifVersion?: number }): Promise<boolean> {
+  async delete(key: KvKey, options?: KvDeleteOptions): Promise<boolean> {
+    if (options) checkDeleteOptions(options);
     const deleted = await this.remove(key, options?.ifVersion);
     if (deleted) await this.core.acknowledge();
     return deleted;
@@ -463,8 +472,7 @@ export class KeySpace<V = unknown> {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
-      if (ifVersion !== undefined && actual !== ifVersion)
-        throw new KvVersionConflictError(ifVersion, actual);
+      if (isOtherVersion(ifVersion, actual)) throw new KvVersionConflictError(ifVersion, actual);
       if (!seen.record) return false;
       if (this.removeIfSame(key, seen)) return true;
     }
@@ -476,7 +484,7 @@ export class KeySpace<V = unknown> {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
-      if ((ifVersion !== undefined && actual !== ifVersion) || (ifPresent && actual === undefined)) {
+      if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined)) {
         throw new KvVersionConflictError(ifVersion, actual);
       }
       const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);

@@ -9,8 +9,8 @@ export interface KvTtlOptions {
 }
 
 export interface KvSetOptions extends KvTtlOptions {
-  /** Set only if the entry has this version now. */
-  ifVersion?: number;
+  /** Set only if the entry has this version now; `null`: only if there is none. */
+  ifVersion?: number | null;
   /** Set only if the key is present. */
   ifPresent?: boolean;
   /** Keep the expiry that the entry has; a new entry gets `ttl`. */
@@ -19,9 +19,39 @@ export interface KvSetOptions extends KvTtlOptions {
 
 const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
 
+export interface KvDeleteOptions {
+  /** Delete only if the entry has this version now. */
+  ifVersion?: number;
+}
+
+const DELETE_OPTIONS = ['ifVersion'];
+
 /** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
 export function checkSetOptions(options: KvSetOptions): void {
   checkNames(options, SET_OPTIONS);
+  if ('ifVersion' in options && options.ifVersion !== null) checkVersion(options.ifVersion);
+  for (const name of ['ifPresent', 'keepTtl'] as const) {
+    if (!['boolean', 'undefined'].includes(typeof options[name]))
+      throw new KvOptionsError([{ path: name, problem: 'must be true or false' }]);
+  }
+}
+
+/** @throws KvOptionsError */
+export function checkDeleteOptions(options: KvDeleteOptions): void {
+  checkNames(options, DELETE_OPTIONS);
+  if ('ifVersion' in options) checkVersion(options.ifVersion);
+}
+
+/** `undefined` as well: a condition that is dropped without a word would let somebody's write be lost. */
+function checkVersion(version: unknown): void {
+  if (Number.isSafeInteger(version)) return;
+  const problem = 'must be a version; null for an entry that must not be there (set only), or left out';
+  throw new KvOptionsError([{ path: 'ifVersion', problem }]);
+}
+
+/** Whether the version that is there (`undefined`: none) is not the one that was asked for. */
+export function isOtherVersion(expected: number | null | undefined, actual: number | undefined): boolean {
+  return expected !== undefined && (actual ?? null) !== expected;
 }
 
 /** @throws KvOptionsError when there are options of other names */
