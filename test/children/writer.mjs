@@ -1,5 +1,5 @@
 // Writes numbered keys for ever, in order, and says on standard output what is acknowledged: "ack <last> <ms>" after
-// the promises of the writes up to a number have resolved, "flush <last>" after a flush that covers it. `rewrite`
+// the promises of the writes up to a number have resolved, "flush <last> <ms>" after a flush that covers it. `rewrite`
 // overwrites a few keys again and again as well, whose values name the number at which they were written. `tiny` budgets
 // have it compact and take checkpoints all the time; an acknowledgement says whether it does. It ends after `rounds`, if
 // that is given.
@@ -41,7 +41,7 @@ for (let round = 1; round <= rounds; round++) {
   }
   if (level !== 'always' && round % 10 === 0) {
     await store.flush();
-    say(`flush ${n - 1}`);
+    say(`flush ${n - 1} ${Date.now()}`);
   }
   // Lets timers and the disk have their turn, and keeps the number of keys within what can be checked in no time.
   await new Promise((resolve) => (level === 'always' ? setImmediate(resolve) : setTimeout(resolve, 2)));
