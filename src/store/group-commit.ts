@@ -187,18 +187,26 @@ export class GroupCommit {
       if (log.hasUncommitted || always || probes || this.forced) this.append(reserve);
       this.forced = false;
       const { number, lastEnd } = this;
-      if (this.synced === number) return;
+      if (this.synced === number) {
+        this.dueFromNow();
+        return;
+      }
       await log.flushTo(lastEnd);
       health.written();
       await this.sync(segments);
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;
-      this.dueMs = this.cancelTimer ? this.parts.clock.tick() + this.durability.everyMs : Infinity;
+      this.dueFromNow();
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
       throw error;
     }
+  }
+
+  /** Everything is committed but what the timer is for, if it runs. */
+  private dueFromNow(): void {
+    this.dueMs = this.cancelTimer ? this.parts.clock.tick() + this.durability.everyMs : Infinity;
   }
 
   private append(reserve: number): void {

@@ -161,7 +161,10 @@ export class StoreCore {
     return slower ? Promise.all([durable, slower]).then(() => undefined) : durable;
   }
 
-  /** After a write: sees to it that it is committed in time. Returns what writers wait for who are too fast for commits or compaction. */
+  /**
+   * After a write: sees to it that it is committed in time. Returns what writers wait for who are too fast for commits or
+   * for compaction.
+   */
   slowedDown(): Promise<void> | undefined {
     const { commits, log } = this.parts;
     const { schedule } = this;
