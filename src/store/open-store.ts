@@ -81,7 +81,13 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     if (existing) await device.syncDirectory();
     else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
-    segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
+    segments = new SegmentFiles(
+      device,
+      HOT_LOG_NAME,
+      current.hot.segmentSize,
+      current.hot.salt,
+      resolved.durability.level === 'always' && !device.volatile,
+    );
     const manifest = new ManifestFile(device, current);
     const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
     const core = await recoverOrRebuild(opening);

@@ -207,7 +207,7 @@ export class Recovery {
     for (const segment of numbers) {
       const start = this.segments.startOf(segment);
       const keep = Math.max(0, Math.min(this.lastEnd - start, this.segments.segmentSize));
-      const dropped = Math.max(0, this.segments.sizeOf(segment) - keep);
+      const dropped = this.segments.writtenBehind(segment, keep);
       droppedBytes += dropped;
       if (dropped > 0) droppedFrom ??= `${this.segments.nameOf(segment)}, address ${start + keep}`;
     }

@@ -194,8 +194,10 @@ export class LogSurvey {
     for (const { what, from, to, padding } of damages)
       if (what !== 'order' && to > from && !padding) this.ranges.add(from, to);
     for (const segment of segments.numbers()) {
-      const end = segments.startOf(segment) + segments.sizeOf(segment);
-      this.droppedBytes += Math.max(0, end - Math.max(segments.startOf(segment), committedEnd));
+      this.droppedBytes += segments.writtenBehind(
+        segment,
+        Math.max(0, committedEnd - segments.startOf(segment)),
+      );
     }
   }
 }
