@@ -181,6 +181,8 @@ export class ColdIndex {
 
   /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */
   mayHold(hashLow: number, hashHigh: number): boolean {
+    // Nothing was ever put: no need to fetch the slot from memory.
+    if (this.lastAddress === NO_ADDRESS) return false;
     const tag = tagOf(hashLow, hashHigh);
     const { directory } = this;
     return directory.mayHold(directory.slotOf(hashLow), tag) || this.pending.has(hashLow, tag);
