@@ -236,7 +236,7 @@ describe('damage under an open store', () => {
   );
 
   it(
-    'is found in the cold index and in a checkpoint, and the next opening builds the index anew',
+    'is found in the cold index and in a checkpoint, and a damaged index is made anew',
     async () => {
       const disk = new SimulatedDisk();
       const options = { ...COMPACTING, env: disk.env() };
@@ -258,15 +258,13 @@ describe('damage under an open store', () => {
       expect(damages.length).toBeGreaterThan(5);
       for (const damage of damages)
         expect(damage).toMatchObject({ file: index.slice(PATH.length + 1), what: 'index' });
-      const failing = [];
-      for (let key = 0; key < 30_000; key++)
-        if ((await store.get(key).catch(() => 'failed')) === 'failed') failing.push(key);
-      expect(damages.reduce((sum, { keysAffected }) => sum + keysAffected, 0)).toBe(failing.length);
-      expect(failing.length).toBeGreaterThan(0);
-      await store.close().catch(() => undefined);
+      // It was made anew, so no look-up fails.
+      expect(damages.reduce((sum, { keysAffected }) => sum + keysAffected, 0)).toBe(0);
+      expect(summary(await store.verify())).toEqual(WHOLE);
+      for (let key = 0; key < 30_000; key += 7) expect(await store.get(key)).toBe(key);
+      await store.close();
       const again = await KvStore.open({ ...options, env: disk.env() });
       expect(summary(await again.verify())).toEqual(WHOLE);
-      for (const key of failing) expect(await again.get(key)).toBe(key);
       await again.close();
     },
     TIMEOUT,

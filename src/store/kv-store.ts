@@ -187,7 +187,7 @@ export class KvStore extends KeySpace {
    * amount of log, too: a call is for whoever wants a fast restart after a crash at a certain moment.
    *
    * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
-   * @throws KvCorruptionError when the cold index is damaged; opening the store again rebuilds it
+   * @throws KvCorruptionError when an index is damaged and cannot be made anew from the logs
    * @example
    * const { bytes, tookMs } = await store.checkpoint();
    */
@@ -207,7 +207,8 @@ export class KvStore extends KeySpace {
    * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
    * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
    * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
-   * it fail. A damaged index is built anew by the next opening.
+   * it fail. Chunks of the cold index that cannot be read are made anew at once; where an index is wrong in another way, the
+   * next opening builds both anew.
    *
    * @param options `signal` ends the run; the report says `aborted` then
    * @throws KvOptionsError when there is no such option
@@ -271,6 +272,7 @@ export class KvStore extends KeySpace {
     this.core.shut();
     try {
       await this.core.schedule?.stop();
+      await this.core.mender?.idle();
       await this.core.reads.idle();
       // Whoever waits for a commit gets an answer; that it failed is nobody's concern where nothing is kept.
       if (deleteOnClose) await commits.close().catch(() => undefined);

@@ -191,7 +191,6 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   const pacer = new ReadPacer(env.clock);
   const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, current.cold.segmentSize, current.cold.salt);
   let cold: ColdTier | undefined;
-  let core: StoreCore | undefined;
   try {
     const from = await openCheckpoint(device, current, segments, coldSegments);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
@@ -208,10 +207,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
           pacer,
           segments: coldSegments,
           from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
-          onIndexDamage: () => {
-            onIndexDamage();
-            core?.checkpointer?.forget();
-          },
+          onIndexDamage,
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
@@ -255,7 +251,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    core = new StoreCore({
+    return new StoreCore({
       options,
       device,
       clock: env.clock,
@@ -281,7 +277,6 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
         checkpoint: from?.checkpoint.number,
       },
     });
-    return core;
   } catch (error) {
     await cold?.index.close();
     coldSegments.close();
