@@ -28,6 +28,12 @@ class Checked {
   }
 }
 
+/** Every chunk of an index, primary ones first. */
+function* chunksOf(index: HashIndex): Generator<Uint32Array> {
+  for (let i = 0, chunk; (chunk = index.primaryChunk(i)); i++) yield chunk;
+  for (let i = 0, chunk; (chunk = index.overflowChunk(i)); i++) yield chunk;
+}
+
 function copyOf(chunk: Uint32Array): Uint32Array {
   return chunk.slice();
 }
@@ -36,7 +42,7 @@ function copyOf(chunk: Uint32Array): Uint32Array {
 function imageOf(index: HashIndex, between: () => void = () => undefined): Uint32Array[] {
   const chunks: Uint32Array[] = [];
   index.frozen = true;
-  for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+  for (const chunk of chunksOf(index)) {
     HashIndex.takeChanged(chunk);
     chunks.push(copyOf(chunk));
     between();
@@ -95,7 +101,7 @@ describe('the image of a hash index', () => {
     const { index } = checked;
     const changed = (): number => {
       let count = 0;
-      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) if (HashIndex.takeChanged(chunk)) count++;
+      for (const chunk of chunksOf(index)) if (HashIndex.takeChanged(chunk)) count++;
       return count;
     };
     expect(changed()).toBeGreaterThan(10);

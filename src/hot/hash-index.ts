@@ -253,13 +253,16 @@ export class HashIndex {
   }
 
   /**
-   * The memory of the index for a checkpoint, chunk by chunk, primary ones first. They may change while they are written
+   * The memory of the index for a checkpoint, chunk by chunk, all primary ones first. They may change while they are written
    * one after the other, as long as growth is `frozen`: an entry that is newer than the checkpoint may be missing,
    * because recovery puts it again, and overflow buckets come behind the primary ones that link to them.
    */
-  chunkAt(number: number): Uint32Array | undefined {
-    const { chunks } = this.primary;
-    return number < chunks.length ? chunks[number] : this.overflow.chunks[number - chunks.length];
+  primaryChunk(number: number): Uint32Array | undefined {
+    return this.primary.chunks[number];
+  }
+
+  overflowChunk(number: number): Uint32Array | undefined {
+    return this.overflow.chunks[number];
   }
 
   get shape(): HashIndexShape {

@@ -15,7 +15,7 @@ const PREFIX = 'checkpoint-';
 const NAME = /^checkpoint-[0-9a-f]{8,}\.dat$/;
 const FOOTER_BYTES = 16;
 const MAGIC = 0x4b_43_43_48;
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;

@@ -36,6 +36,7 @@ const REBUILD = 'Open the store again: that rebuilds the indexes from the logs.'
 
 /** Names of its sections. */
 export const HOT_INDEX = 'hotIndex';
+export const HOT_OVERFLOW = 'hotOverflow';
 export const DIRECTORY = 'directory';
 export const PENDING = 'pending';
 
@@ -249,8 +250,12 @@ export class Checkpointer {
     const { index } = this.parts;
     index.frozen = true;
     try {
-      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+      for (let i = 0, chunk; (chunk = index.primaryChunk(i)); i++) {
         await writer.add(HOT_INDEX, bytesOf(chunk), HashIndex.takeChanged(chunk));
+        if (this.slices.over) await this.slices.next();
+      }
+      for (let i = 0, chunk; (chunk = index.overflowChunk(i)); i++) {
+        await writer.add(HOT_OVERFLOW, bytesOf(chunk), HashIndex.takeChanged(chunk));
         if (this.slices.over) await this.slices.next();
       }
       return index.shape;

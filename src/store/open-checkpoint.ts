@@ -13,7 +13,14 @@ import { HashIndex } from '../hot/hash-index.js';
 import { commitBefore } from '../log/scan.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Checkpoint, removeCheckpoints } from './checkpoint-file.js';
-import { DIRECTORY, HOT_INDEX, PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import {
+  DIRECTORY,
+  HOT_INDEX,
+  HOT_OVERFLOW,
+  PENDING,
+  type CheckpointState,
+  type LogPoint,
+} from './checkpointer.js';
 import type { LogManifest, Manifest } from './manifest.js';
 import type { RecoveryStart } from './recovery.js';
 
@@ -80,13 +87,13 @@ function readImage(device: Device, manifest: Manifest): CheckpointImage | undefi
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
   if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.chunks)) return undefined;
-  const [chunks, blocks, pending] = [HOT_INDEX, DIRECTORY, PENDING].map((name) =>
+  const [primary, overflow, blocks, pending] = [HOT_INDEX, HOT_OVERFLOW, DIRECTORY, PENDING].map((name) =>
     checkpoint
       .section(name)
       ?.map(({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length >> 2)),
   );
-  if (!chunks || !blocks || pending?.length !== 1) return undefined;
-  const index = HashIndex.from(hotIndex, chunks, manifest.hot.begin);
+  if (!primary || !overflow || !blocks || pending?.length !== 1) return undefined;
+  const index = HashIndex.from(hotIndex, [...primary, ...overflow], manifest.hot.begin);
   const directory = ChunkDirectory.from(coldIndex.directory, blocks);
   if (!index || !directory) return undefined;
   return {
