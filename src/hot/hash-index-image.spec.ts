@@ -1,6 +1,8 @@
 import { HashIndex } from './hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import { IndexImage } from '../../test/support/index-image.js';
 import { SeededRandom } from '../../test/support/seeded-random.js';
+import { chunksFor } from './bucket-store.js';
 
 /** An index beside a map of what it holds, by the 28 bits that tell chains apart. */
 class Checked {
@@ -34,29 +36,32 @@ function* chunksOf(index: HashIndex): Generator<Uint32Array> {
   for (let i = 0, chunk; (chunk = index.overflowChunk(i)); i++) yield chunk;
 }
 
-function copyOf(chunk: Uint32Array): Uint32Array {
-  return chunk.slice();
-}
-
 /** Copies chunk after chunk, with something happening in between. */
-function imageOf(index: HashIndex, between: () => void = () => undefined): Uint32Array[] {
+function imageOf(index: HashIndex, between: () => void = () => undefined): IndexImage {
+  const primary = chunksFor(index.buckets);
   const chunks: Uint32Array[] = [];
   index.frozen = true;
   for (const chunk of chunksOf(index)) {
     HashIndex.takeChanged(chunk);
-    chunks.push(copyOf(chunk));
+    chunks.push(chunk.slice());
     between();
   }
   index.frozen = false;
-  return chunks;
+  return new IndexImage(index.shape, chunks.slice(0, primary), chunks.slice(primary));
+}
+
+/** The index of an image, all of it in memory. */
+function loaded(image: IndexImage): HashIndex {
+  const index = image.open();
+  while (index.loadNext());
+  return index;
 }
 
 describe('the image of a hash index', () => {
   it.each([0, 1000, 100_000, 300_000])('gives the same index again (%i entries)', (entries) => {
     const checked = new Checked();
     for (let i = 0; i < entries; i++) checked.put();
-    const chunks = imageOf(checked.index);
-    const again = HashIndex.from(checked.index.shape, chunks) as HashIndex;
+    const again = loaded(imageOf(checked.index));
     expect(again.shape).toEqual(checked.index.shape);
     expect(checked.wrongIn(again)).toEqual([]);
     expect(again.overflowBuckets).toBe(checked.index.overflowBuckets);
@@ -72,13 +77,13 @@ describe('the image of a hash index', () => {
     const checked = new Checked();
     for (let i = 0; i < 100_000; i++) checked.put();
     const before = new Map(checked.model);
-    const chunks = imageOf(checked.index, () => {
+    const image = imageOf(checked.index, () => {
       for (let i = 0; i < 300; i++) {
         if (i % 3 === 0) checked.update();
         else checked.put();
       }
     });
-    const again = HashIndex.from(checked.index.shape, chunks) as HashIndex;
+    const again = loaded(image);
     // Nothing older than the image is missing, or older than it was.
     expect([...before].filter(([hash, address]) => again.find(hash) < address)).toEqual([]);
     for (const [hash, address] of checked.model) {
@@ -121,13 +126,14 @@ describe('the image of a hash index', () => {
   it('is refused when it does not fit', () => {
     const checked = new Checked();
     for (let i = 0; i < 100_000; i++) checked.put();
-    const { shape } = checked.index;
-    const chunks = imageOf(checked.index);
-    expect(HashIndex.from({ ...shape, split: shape.split + 1 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from({ ...shape, overflow: shape.overflow + 5000 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from(shape, chunks.slice(1))).toBeUndefined();
-    const circular = chunks.map(copyOf);
-    circular[0][14] = 0xffff_ffff;
-    expect(HashIndex.from(shape, circular)).toBeUndefined();
+    const { overflow, primary, shape } = imageOf(checked.index);
+    const open = (image: IndexImage) => HashIndex.from(image.shape, image);
+    expect(open(new IndexImage(shape, primary, overflow))).toBeDefined();
+    expect(open(new IndexImage({ ...shape, split: shape.split + 1 }, primary, overflow))).toBeUndefined();
+    expect(open(new IndexImage({ ...shape, overflow: 5000 }, primary, overflow))).toBeUndefined();
+    expect(open(new IndexImage(shape, primary.slice(1), overflow))).toBeUndefined();
+    expect(open(new IndexImage(shape, primary, []))).toBeUndefined();
+    const tooSmall = { ...shape, level: 12, split: 0, primary: 4096 };
+    expect(open(new IndexImage(tooSmall, primary.slice(0, 4), overflow))).toBeUndefined();
   });
 });

@@ -267,9 +267,10 @@ export class KvStore extends KeySpace {
   }
 
   private async shutDown(): Promise<void> {
-    const { cold, commits, device, dictionary, options, segments } = this.core.parts;
+    const { cold, commits, device, dictionary, loader, options, segments } = this.core.parts;
     const { deleteOnClose, readOnly } = options;
     this.core.shut();
+    loader?.stop();
     try {
       await this.core.schedule?.stop();
       await this.core.mender?.idle();
@@ -278,6 +279,7 @@ export class KvStore extends KeySpace {
       if (deleteOnClose) await commits.close().catch(() => undefined);
       else if (!readOnly) await this.keep();
     } finally {
+      loader?.close();
       segments.close();
       await cold?.close();
       dictionary.close();
