@@ -5,10 +5,10 @@
  * Until all of them are there the index does not grow, and only takes overflow buckets that are new: so a chunk that is
  * not in memory is as the checkpoint has it.
  */
-import type { LogAddress } from '../log/address.js';
+import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   addressOf,
-  BucketStore,
+  type BucketStore,
   CHANGED_WORD,
   CHUNK_BITS,
   CHUNK_MASK,
@@ -146,12 +146,13 @@ export class ChunkLoader {
     return true;
   }
 
-  /** Drops what the log's truncation has left, and counts the rest. */
+  /** Drops what the log's truncation has left, and counts the rest. The first reads after an opening wait for it. */
   private dropBelowBegin(chunk: Uint32Array): void {
+    const nothingBelow = this.begin <= FIRST_ADDRESS;
     for (let base = 0; base < chunk.length; base += WORDS_PER_BUCKET) {
       for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
         if (chunk[at + 1] === 0) continue;
-        if (addressOf(chunk, at) >= this.begin) {
+        if (nothingBelow || addressOf(chunk, at) >= this.begin) {
           this.entries++;
         } else {
           chunk[CHANGED_WORD] = 1;

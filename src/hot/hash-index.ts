@@ -23,6 +23,7 @@ import {
   BucketStore,
   CHANGED_WORD,
   CHUNK_BITS,
+  CHUNK_BUCKETS,
   CHUNK_BYTES,
   CHUNK_MASK,
   chunksFor,
@@ -83,8 +84,12 @@ export class HashIndex {
   private foundChunk: Uint32Array;
   private foundAt = -1;
 
-  /** @param expectedKeys sizes the table for so many keys at once, instead of growing into it */
-  constructor(expectedKeys = 0) {
+  /**
+   * @param expectedKeys sizes the table for so many keys at once, instead of growing into it
+   * @param shape of an index whose chunks are still to be loaded
+   */
+  constructor(expectedKeys = 0, shape?: HashIndexShape) {
+    if (shape) this.unload(shape);
     while (this.level < BASE_BITS + TAG_BITS && WANTED_LOAD * 2 ** this.level < expectedKeys) this.level++;
     while (this.primary.count < 1 << this.level) this.primary.add();
     this.foundChunk = this.primary.chunks[0];
@@ -291,22 +296,18 @@ export class HashIndex {
     const { primaryChunks, overflowChunks } = source;
     const fits = primaryChunks === chunksFor(primary) && overflowChunks === chunksFor(overflow);
     if (!fits || primary !== 2 ** level + split || level < BASE_BITS) return undefined;
-    const index = new HashIndex();
-    index.level = level;
-    index.split = split;
-    index.entries = shape.entries;
-    index.primary.unload(primary);
-    index.overflow.unload(overflow);
-    const loader = new ChunkLoader(index.primary, index.overflow, source, begin);
-    // Where new buckets go.
-    const isUsable =
-      loader.load(index.primary, primaryChunks - 1) &&
-      (overflow === 0 || loader.load(index.overflow, overflowChunks - 1));
-    if (!isUsable) return undefined;
-    index.loader = loader;
-    index.estimate = shape.entries;
-    index.settle();
+    const index = new HashIndex(0, shape);
+    index.loader = new ChunkLoader(index.primary, index.overflow, source, begin);
     return index;
+  }
+
+  private unload({ level, split, primary, overflow, entries }: HashIndexShape): void {
+    this.level = level;
+    this.split = split;
+    this.entries = this.estimate = entries;
+    this.primary.unload(primary);
+    // New ones begin in a chunk of their own; those up to there are found to be free when all are loaded.
+    this.overflow.unload(chunksFor(overflow) * CHUNK_BUCKETS);
   }
 
   /** Whether all of it is in memory. */
