@@ -4,11 +4,11 @@ const esmOnly = ['@nestjs', 'keyv', 'keyv6', '@keyv', 'unstorage', 'cacheable', 
 
 /**
  * Jest looks globals up through a proxy, at a hundred times the cost. These become parameters of each module instead;
- * none of them is one that a test replaces.
+ * none of them is one that a test replaces, or a package declares for itself (as `Buffer`).
  */
 const sandboxInjectedGlobals = [
   ...'Infinity Math Number BigInt String Symbol Object Array Map Set WeakMap JSON Promise Error'.split(' '),
-  ...'Buffer DataView Int32Array Uint32Array Uint16Array Uint8Array Float64Array'.split(' '),
+  ...'DataView Int32Array Uint32Array Uint16Array Uint8Array Float64Array'.split(' '),
 ];
 
 /** @type {import('jest').Config} */
