@@ -1,6 +1,16 @@
 // Nest 12 is published as ES modules only. Jest's own ESM mode needs a flag of Node's, so everything is
 // compiled to CommonJS here instead: our TypeScript, and the packages below, which have no CommonJS build.
-const esmOnly = ['@nestjs', 'keyv', 'keyv6', '@keyv', 'unstorage', 'cacheable', '@cacheable', 'cache-manager', 'hookified'];
+const esmOnly = [
+  '@nestjs',
+  'keyv',
+  'keyv6',
+  '@keyv',
+  'unstorage',
+  'cacheable',
+  '@cacheable',
+  'cache-manager',
+  'hookified',
+];
 
 /**
  * Jest looks globals up through a proxy, at a hundred times the cost. These become parameters of each module instead;

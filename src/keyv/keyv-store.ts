@@ -40,8 +40,11 @@ export class KvKeyvStore {
    * nothing else with it.
    */
   readonly opts = { dialect: 'redis', url: 'hotcold' };
-  /** Set by Keyv: the keys that `clear` and `iterator` are about begin with it and a colon. */
-  namespace: string | undefined;
+  /**
+   * Set by Keyv 5: the keys that `clear` is about begin with it and a colon. Not there before, or Keyv 6 would not put its
+   * namespace in front of the keys.
+   */
+  declare namespace?: string;
   private readonly entries: KvNamespace;
 
   /**
@@ -70,7 +73,8 @@ export class KvKeyvStore {
     return true;
   }
 
-  async setMany(entries: KvKeyvEntry[]): Promise<boolean[]> {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- Keyv declares nothing and returns what it gets
+  async setMany(entries: KvKeyvEntry[]): Promise<any> {
     return Promise.all(entries.map(({ key, value, ttl }) => this.set(key, value, ttl)));
   }
 
@@ -98,8 +102,7 @@ export class KvKeyvStore {
       await this.entries.clear();
       return;
     }
-    for await (const key of this.entries.keys())
-      if (isIn(namespace, key)) await this.entries.delete(key);
+    for await (const key of this.entries.keys()) if (isIn(namespace, key)) await this.entries.delete(key);
   }
 
   /** All entries of a Keyv namespace, in no order. */
