@@ -7,6 +7,7 @@ import { WORKLOADS } from '../workloads/index.mjs';
 
 const WIDTH = 260;
 const HEIGHT = 170;
+const BAR_STEP = 15;
 const COLUMNS = 3;
 const OURS = '#d62728';
 /** Peers keep their colours from plot to plot; ours is red. */
@@ -26,7 +27,12 @@ const COLOURS = {
   bentocache: '#e377c2',
 };
 
-const colour = { field: 'peer', scale: { domain: Object.keys(COLOURS), range: Object.values(COLOURS) } };
+const colour = {
+  field: 'peer',
+  type: 'nominal',
+  title: null,
+  scale: { domain: Object.keys(COLOURS), range: Object.values(COLOURS) },
+};
 
 /** @returns `name`, `title` and `svg` of each plot for which there are figures */
 export async function plotsOf({ medians }) {
@@ -82,6 +88,7 @@ export function growthPlotsOf({ medians, settings }) {
         type: 'quantitative',
         scale: group === 'amplification' ? { zero: true } : { type: 'log' },
         title: null,
+        axis: { format: '~s', tickCount: 5 },
       },
     })),
   );
@@ -93,20 +100,7 @@ function throughput(medians) {
   const rows = entries(medians).flatMap(({ workload, peer, ops }) =>
     Object.entries(ops).map(([phase, value]) => ({ name: `${workload}: ${phase}`, peer, value })),
   );
-  return {
-    name: 'throughput',
-    title: 'Operations a second',
-    rows,
-    mark: 'bar',
-    x: {
-      field: 'value',
-      type: 'quantitative',
-      scale: { type: 'symlog', constant: 1000 },
-      title: null,
-      axis: { format: '~s', values: [0, 1e4, 1e5, 1e6] },
-    },
-    y: { field: 'peer', type: 'nominal', sort: Object.keys(COLOURS), title: null },
-  };
+  return bars('throughput', 'Operations a second', rows, '.3~s');
 }
 
 function latency(medians) {
@@ -140,13 +134,23 @@ function memory(medians) {
   const rows = entries(medians).flatMap(({ workload, peer, figures }) =>
     'resident, MiB' in figures ? [{ name: workload, peer, value: figures['resident, MiB'] }] : [],
   );
+  return bars('memory', 'Resident memory, MiB', rows, '.0f');
+}
+
+/** Bars with their figures, on linear axes from zero. `format` is d3's. */
+function bars(name, title, rows, format) {
+  const y = { field: 'peer', type: 'nominal', sort: Object.keys(COLOURS), title: null };
+  const x = { field: 'value', type: 'quantitative', title: null, axis: { format: '~s', tickCount: 4 } };
+  const text = { field: 'value', type: 'quantitative', format };
   return {
-    name: 'memory',
-    title: 'Resident memory, MiB',
+    name,
+    title,
     rows,
-    mark: 'bar',
-    x: { field: 'value', type: 'quantitative', title: null },
-    y: { field: 'peer', type: 'nominal', sort: Object.keys(COLOURS), title: null },
+    layers: [
+      { mark: 'bar', encoding: { x, y, color: { ...colour, legend: null } } },
+      { mark: { type: 'text', align: 'left', dx: 3 }, encoding: { x, y, text } },
+    ],
+    height: { step: BAR_STEP },
   };
 }
 
@@ -172,36 +176,27 @@ function entries(medians) {
   );
 }
 
+/** Lines by peer, with a legend of those that there are. */
+function lines(rows, { mark, x, y }) {
+  const present = new Set(rows.map((row) => row.peer));
+  const legend = { values: Object.keys(COLOURS).filter((peer) => present.has(peer)) };
+  return [{ mark, encoding: { x, y, color: { ...colour, legend } } }];
+}
+
 /** Draws each as small multiples, one for each `name` among the rows. */
 async function render(plots) {
   const [vega, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
   const drawn = [];
-  for (const { name, title, rows, mark, x, y } of plots) {
+  for (const { name, title, rows, layers, height = HEIGHT, ...line } of plots) {
     if (rows.length === 0) continue;
-    const present = new Set(rows.map((row) => row.peer));
     const spec = {
       title,
       background: 'white',
       data: { values: rows },
       facet: { field: 'name', type: 'nominal', title: null, sort: [...new Set(rows.map((row) => row.name))] },
       columns: COLUMNS,
-      spec: {
-        width: WIDTH,
-        height: HEIGHT,
-        mark,
-        encoding: {
-          x,
-          y,
-          color: {
-            ...colour,
-            type: 'nominal',
-            title: null,
-            legend:
-              mark === 'bar' ? null : { values: Object.keys(COLOURS).filter((peer) => present.has(peer)) },
-          },
-        },
-      },
-      resolve: { scale: { x: mark === 'bar' ? 'shared' : 'independent', y: 'independent' } },
+      spec: { width: WIDTH, height, layer: layers ?? lines(rows, line) },
+      resolve: { scale: { x: 'independent', y: 'independent' } },
     };
     const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' });
     drawn.push({ name, title, svg: await view.toSVG() });
