@@ -5,13 +5,15 @@
  */
 import { open as openLmdb } from 'lmdb';
 
-export function open(path, { data, durable = false, noSync = false }) {
+export function open(path, { data, durable = false, noSync = false, largerThanMemory = false }) {
   const db = openLmdb({
     path,
     ...(data.values === 'bytes'
       ? { encoding: 'binary' }
       : { encoding: 'msgpack', sharedStructuresKey: Symbol.for('structures') }),
     ...(noSync && { noSync }),
+    // As its documentation advises: else each page that is not in memory brings megabytes of others with it.
+    ...(largerThanMemory && { noReadAhead: true }),
   });
   return {
     get: (key) => db.get(key),

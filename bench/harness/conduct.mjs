@@ -136,7 +136,7 @@ async function step(job) {
       child.on('message', (message) => {
         if (message.result) result = message.result;
         if (message.capMemory) {
-          group.limit(cap);
+          group?.limit(cap);
           child.send('limited');
         }
       });

@@ -19,6 +19,17 @@ const figureRatio = (workload, name, peer) => (at) =>
 const aboveEmpty = (workload, name) => (at) =>
   at(workload, 'ours', 'figures', name) - at(workload, 'empty', 'figures', name);
 
+/** A phase of growth, at ten times as many keys. */
+const grown = (phase) => (at) => at('G10M', 'ours', 'ops', phase) / at('G1M', 'ours', 'ops', phase);
+const GROWING = [
+  'load',
+  'zipfian reads one by one',
+  'zipfian reads by 64',
+  'uniform reads by 64',
+  'absent keys by 64',
+  'zipfian updates by 64',
+];
+
 /** Workload, what, how it comes from medians, relation, wanted, goal beyond it. */
 const BUDGETS = [
   ['W1', 'load, × lmdb', ratio('W1', 'load', 'lmdb'), '≥', 1, 1.5],
@@ -92,6 +103,7 @@ const BUDGETS = [
   ['G10M', 'record reads a cold get', figure('G10M', 'own count: record reads a cold get'), '≤', 1.01],
   ['G10M', 'index reads a cold get', figure('G10M', 'own count: index reads a cold get'), '≤', 1.01],
   ['G10M', 'device reads an absent key', figure('G10M', 'own count: reads an absent key'), '≤', 0.01],
+  ...GROWING.map((phase) => ['G10M', `${phase}: 10 million, × 1 million`, grown(phase), '≥', 0.5]),
 ];
 
 /** @param medians by workload and peer */

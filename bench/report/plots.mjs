@@ -73,14 +73,14 @@ export function growthPlotsOf({ medians, settings }) {
   };
   return render(
     Object.entries(titles).map(([group, title]) => ({
-      name: `growth-${group}`,
+      name: group,
       title,
       rows: rows.filter((row) => row.group === group && row.value > 0),
       mark: { type: 'line', point: true },
       x: {
         field: 'keys',
         type: 'quantitative',
-        scale: { type: 'log' },
+        scale: { type: 'log', nice: false },
         axis: { format: '~s', tickCount: 4 },
       },
       y: {

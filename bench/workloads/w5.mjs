@@ -37,6 +37,7 @@ async function read(context) {
   const trace = traces.distinct(WARM_UP_READS + 2 * reads);
   const store = await context.open({
     memoryBytes: OWN_WRITE_BYTES,
+    largerThanMemory: true,
     cacheBytes: OWN_CACHE_BYTES,
     compaction: false,
     compression,

@@ -31,6 +31,7 @@ function read(name, traceOf) {
     await context.capMemory();
     const store = await context.open({
       memoryBytes: OWN_WRITE_BYTES,
+      largerThanMemory: true,
       cacheBytes: OWN_CACHE_BYTES,
       compression: false,
       compaction: false,
