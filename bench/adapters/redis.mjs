@@ -9,23 +9,26 @@ import { delimiter, join } from 'node:path';
 import { Redis } from 'ioredis';
 
 const SERVER = 'redis-server';
+/** Of util-linux: becomes the command, which then is killed when its parent ends. */
+const LEASH = ['setpriv', '--pdeathsig', 'KILL'];
 
 export const packageName = 'ioredis';
 
 /** Why it cannot run here, if it cannot. */
 export function unavailable() {
-  const there = (process.env.PATH ?? '')
-    .split(delimiter)
-    .some((folder) => isExecutable(join(folder, SERVER)));
-  return there ? undefined : 'redis-server is not installed (Debian: apt-get install redis-server)';
+  if (isThere(SERVER)) return undefined;
+  return 'redis-server is not installed (Debian: apt-get install redis-server)';
 }
 
 export async function open(path, { durable = false }) {
   mkdirSync(path, { recursive: true });
   const socket = join(path, 's');
+  // A server must not outlive this process, however that ends.
+  const [command, ...first] = isThere(LEASH[0]) ? [...LEASH, SERVER] : [SERVER];
   const server = spawn(
-    SERVER,
+    command,
     [
+      ...first,
       ...['--port', '0', '--unixsocket', socket, '--unixsocketperm', '700', '--daemonize', 'no'],
       ...['--dir', path, '--save', '', '--loglevel', 'warning', '--appendonly', 'yes'],
       ...['--appendfsync', durable ? 'always' : 'everysec'],
@@ -63,11 +66,13 @@ export async function open(path, { durable = false }) {
   };
 }
 
-function isExecutable(file) {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+function isThere(command) {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, command), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 }

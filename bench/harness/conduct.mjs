@@ -1,7 +1,7 @@
 /**
  * Has workloads measured: workload after workload, round after round, and in each round the peers in turn
  * (A B C A B C …), each step in a fresh process. Peers and steps that cannot run here are left out with a reason, and one
- * that fails does not end the others.
+ * that fails does not end the others. A signal ends the run, with what there is until then.
  */
 import { fork, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -17,6 +17,10 @@ const FIRST_READ = fileURLToPath(new URL('../first-read.mjs', import.meta.url));
 /** Objects of ten million users on the heap take some 5 GiB. */
 const NODE_FLAGS = ['--expose-gc', '--max-old-space-size=12288'];
 const LONGEST_STEP_MS = 60 * 60_000;
+const SIGNALS = ['SIGINT', 'SIGTERM'];
+
+/** The process that measures now. */
+let running;
 
 /**
  * @param settings `workloads` (names), `rounds`, `peers` (names, or undefined for all), `quick`, `capMs`, `seed`,
@@ -37,8 +41,15 @@ export async function conduct(settings, afterWorkload) {
   const base = mkdtempSync(join(settings.directory ?? tmpdir(), 'hotcold-bench-'));
   const runs = new Map();
   const lost = new Set();
+  let ended = false;
+  const end = () => {
+    ended = true;
+    running?.kill('SIGKILL');
+  };
+  for (const signal of SIGNALS) process.on(signal, end);
   try {
     for (const [i, job] of jobs.entries()) {
+      if (ended) break;
       const { workload, round, peer, step } = job;
       bar.update({ workload, round, peer, step });
       const id = `${workload}-${peer}`;
@@ -59,6 +70,7 @@ export async function conduct(settings, afterWorkload) {
       if (workload !== jobs[i + 1]?.workload) await afterWorkload?.({ runs: [...runs.values()], skipped });
     }
   } finally {
+    for (const signal of SIGNALS) process.removeListener(signal, end);
     bar.stop();
     rmSync(base, { recursive: true, force: true });
   }
@@ -126,6 +138,7 @@ async function step(job) {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
+  running = child;
   try {
     group?.add(child.pid);
     return await new Promise((resolve, reject) => {
@@ -169,6 +182,7 @@ async function firstReads(job, count) {
 function firstReadOf(argument) {
   const from = performance.now();
   const child = spawn(process.execPath, [FIRST_READ, argument], { stdio: ['ignore', 'pipe', 'pipe'] });
+  running = child;
   return new Promise((resolve, reject) => {
     let ms = 0;
     let answer = '';

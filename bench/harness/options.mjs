@@ -50,8 +50,11 @@ export function settingsFrom(command, usual, large) {
     quick,
     directory: options.dir,
   };
+  // Those that only differ in size from another have no small one.
+  if (quick) settings.workloads = settings.workloads.filter((name) => WORKLOADS[name].quick);
   const peers = new Set(Object.values(WORKLOADS).flatMap((workload) => workload.peers));
   const unusable =
+    settings.workloads.length === 0 ||
     asked?.some((word) => ![...usual, ...large].some((name) => isMeant(name, word, [...usual, ...large]))) ||
     settings.peers?.some((peer) => !peers.has(peer)) ||
     [settings.rounds, settings.capMs, settings.seed].some((n) => !Number.isInteger(n) || n < 1);

@@ -2,7 +2,8 @@
  * The workloads by name. Each has
  *
  * - `title` for the tables, `peers` in their order
- * - `size` and `quick`: numbers that its steps use; `size.keys` is how many keys there are
+ * - `size` and, unless it only differs in size from another, `quick`: numbers that its steps use; `size.keys` is how many
+ *   keys there are
  * - `steps`, each in a process of its own, one after the other on the same directory:
  *     `run(context)` (`child.mjs` says what a context has)
  *     `once`: prepares a directory that all rounds use

@@ -63,7 +63,7 @@ export const workload = {
   title: 'zipfian updates of 5 million users in the steady state',
   peers: ['ours', 'lmdb-nosync', ...STORES.slice(1)],
   size: { keys: 5_000_000, operations: 20_000_000, samples: 40 },
-  quick: { keys: 100_000, operations: 200_000, samples: 5, memoryBytes: 8 << 20, diskBudget: 8 << 20 },
+  quick: { keys: 50_000, operations: 100_000, samples: 5, memoryBytes: 8 << 20, diskBudget: 8 << 20 },
   // Counts of bytes hardly vary from round to round.
   rounds: 1,
   steps: { run: { run } },

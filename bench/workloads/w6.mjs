@@ -53,7 +53,7 @@ export const workload = {
   peers: ['empty', 'ours', ...STORES],
   data: blobs,
   size: { keys: 5_000_000, operations: 500_000 },
-  quick: { keys: 100_000, operations: 10_000 },
+  quick: { keys: 40_000, operations: 5_000 },
   steps: {
     make: { run: make, once: true, env },
     zipfian: { run: read('zipfian', (traces, n, number) => traces.zipfian(n, number)), cap, env },
