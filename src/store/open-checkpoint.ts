@@ -42,7 +42,7 @@ export async function openCheckpoint(
   cold: SegmentFiles,
 ): Promise<OpenedCheckpoint | undefined> {
   const image = readCheckpoint(device, manifest);
-  if (!image) {
+  if (!image || !ChunkLog.has(device, manifest.cold.segmentSize, image.coldIndex.shape.chunks)) {
     await forgetCheckpoint(device, manifest);
     return undefined;
   }
@@ -63,7 +63,7 @@ export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest)
   if (checkpoint !== undefined) await device.syncDirectory();
 }
 
-/** Reads the checkpoint that the manifest names, and changes nothing. */
+/** Reads the checkpoint that the manifest names, and changes nothing. Chunks of its cold index may be missing. */
 export function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
   try {
     return readImage(device, manifest);
@@ -79,7 +79,6 @@ function readImage(device: Device, manifest: Manifest): CheckpointImage | undefi
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
-  if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.chunks)) return undefined;
   const [chunks, blocks, pending] = [HOT_INDEX, DIRECTORY, PENDING].map((name) =>
     checkpoint
       .section(name)
