@@ -382,7 +382,7 @@ describe('KvStore.salvage()', () => {
         operation: code === 'EIO' ? 'read' : 'open',
         path: 'MANIFEST',
         nth: 1,
-        code: code as 'EIO',
+        code: code,
         sticky: true,
       });
       await expect(KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL })).rejects.toMatchObject({

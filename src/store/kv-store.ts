@@ -292,9 +292,10 @@ export class KvStore extends KeySpace {
 
   /** Makes the last writes durable, and says in the manifest that they are. */
   private async keep(): Promise<void> {
-    const { cold, commits, manifest, segments } = this.core.parts;
+    const { cold, commits, dictionary, manifest, segments } = this.core.parts;
     const closed = await commits.close();
     segments.trim(closed.tail);
+    await dictionary.mend();
     await this.core.compactor?.settle();
     await this.lastCheckpoint();
     await manifest.replace((current) => ({
