@@ -73,12 +73,17 @@ describe('each call', () => {
   afterAll(() => store.close());
   beforeEach(() => store.clear());
 
-  const data = (views: number, expires?: Date): SessionData =>
-    ({ views, cookie: { originalMaxAge: null, expires } });
+  const data = (views: number, expires?: Date): SessionData => ({
+    views,
+    cookie: { originalMaxAge: null, expires },
+  });
   const called = <T>(call: (done: (error: unknown, result?: T) => void) => void) =>
-    new Promise<T | undefined>((resolve, reject) =>
-      call((error, result) => (error ? reject(error) : resolve(result))),
-    );
+    new Promise<T | undefined>((resolve, reject) => {
+      call((error, result) => {
+        if (error instanceof Error) reject(error);
+        else resolve(result);
+      });
+    });
 
   it('sets, gets, lists, counts, destroys and clears', async () => {
     const sessions = new KvSessionStore(store, { ttl: '1h' });
