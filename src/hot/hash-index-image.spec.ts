@@ -18,6 +18,11 @@ class Checked {
     this.model.set(hash, this.address);
   }
 
+  /** Goes on at an address. */
+  startAt(address: number): void {
+    this.address = address;
+  }
+
   update(): void {
     this.put(this.hashes[(this.random.next() * this.hashes.length) | 0]);
   }
@@ -57,6 +62,51 @@ describe('the image of a hash index', () => {
     const circular = chunks.map(copyOf);
     circular[0][14] = 0xffff_ffff;
     expect(HashIndex.from(shape, circular)).toBeUndefined();
+  });
+
+  it('leaves out what lies below the begin of the log', () => {
+    const checked = new Checked();
+    // Where an address has more than 32 bits of units.
+    for (const start of [64, 2 ** 35 - 8 * 5000, 2 ** 37]) {
+      checked.startAt(start);
+      for (let i = 0; i < 10_000; i++) checked.put();
+    }
+    const chunks = imageOf(checked.index);
+    const { shape } = checked.index;
+    const addresses = [...checked.model.values()];
+    for (const begin of [0, addresses[3000], 2 ** 35 - 8, 2 ** 35, addresses[25_000], 2 ** 38]) {
+      const own = chunks.map(copyOf);
+      const again = HashIndex.from(shape, own, begin as LogAddress) as HashIndex;
+      const kept = addresses.filter((address) => address >= begin);
+      expect(again.entries).toBe(kept.length);
+      const expected = new Map([...checked.model].map(([hash, at]) => [hash, at >= begin ? at : NO_ADDRESS]));
+      expect(checked.wrongIn(again, expected)).toEqual([]);
+      expect(own.some((chunk) => HashIndex.takeChanged(chunk))).toBe(kept.length < addresses.length);
+    }
+  });
+
+  it('takes overflow buckets that nothing links to for free ones, whatever is in them', () => {
+    const checked = new Checked();
+    // Twenty in one bucket: two overflow buckets.
+    for (let i = 0; i < 20; i++) checked.put((i << 13) | 7);
+    const { index } = checked;
+    expect(index.overflowBuckets).toBe(2);
+    const chunks = imageOf(index);
+    // The link to the second one had not been written yet.
+    const overflow = chunks.at(-1) as Uint32Array;
+    expect(overflow[14]).toBe(2);
+    overflow[14] = 0;
+    const again = HashIndex.from(index.shape, chunks) as HashIndex;
+    expect([again.overflowBuckets, again.entries]).toEqual([1, 14]);
+    expect(HashIndex.takeChanged(overflow)).toBe(true);
+    // It is used again, and does not bring back what was in it.
+    const found = [...checked.model].filter(([hash, address]) => again.find(hash) === address).length;
+    expect(found).toBe(14);
+    again.find((1 << 20) | 7);
+    again.put((1 << 20) | 7, 800 as LogAddress, 1);
+    expect([again.overflowBuckets, again.entries]).toEqual([2, 15]);
+    expect([...checked.model].filter(([hash, address]) => again.find(hash) === address)).toHaveLength(14);
+    expect(again.memoryBytes).toBe(index.memoryBytes);
   });
 
   it('tells which chunks have changed since', () => {
