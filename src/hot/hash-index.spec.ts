@@ -183,6 +183,14 @@ describe('HashIndex', () => {
     expect(index.entries).toBe(checked.model.size);
   });
 
+  it('has a bucket for five expected keys, and the first entry where nobody has looked yet', () => {
+    const sizes = [0, 1, 40_960, 40_961, 81_920, 81_921].map((keys) => new HashIndex(keys).buckets);
+    expect(sizes).toEqual([8192, 8192, 8192, 16_384, 16_384, 32_768]);
+    const index = new HashIndex();
+    index.put(77, 64 as LogAddress, 3);
+    expect([index.entries, index.find(77), index.foundSizeClass()]).toEqual([1, 64, 3]);
+  });
+
   it('touches the bucket in which it looks', () => {
     const index = new HashIndex();
     const touched = [0, 1, 1023, 1024, 5000, 8191].filter((hash) => {
