@@ -1,14 +1,24 @@
 // Nest 12 is published as ES modules only. Jest's own ESM mode needs a flag of Node's, so everything is
 // compiled to CommonJS here instead: our TypeScript, and the packages below, which have no CommonJS build.
-const esmOnly = ['@nestjs', 'keyv', '@keyv', 'cacheable', '@cacheable', 'cache-manager', 'hookified'];
+const esmOnly = [
+  '@nestjs',
+  'keyv',
+  'keyv6',
+  '@keyv',
+  'unstorage',
+  'cacheable',
+  '@cacheable',
+  'cache-manager',
+  'hookified',
+];
 
 /**
  * Jest looks globals up through a proxy, at a hundred times the cost. These become parameters of each module instead;
- * none of them is one that a test replaces.
+ * none of them is one that a test replaces, or a package declares for itself (as `Buffer`).
  */
 const sandboxInjectedGlobals = [
   ...'Infinity Math Number BigInt String Symbol Object Array Map Set WeakMap JSON Promise Error'.split(' '),
-  ...'Buffer DataView Int32Array Uint32Array Uint16Array Uint8Array Float64Array'.split(' '),
+  ...'DataView Int32Array Uint32Array Uint16Array Uint8Array Float64Array'.split(' '),
 ];
 
 /** @type {import('jest').Config} */

@@ -44,7 +44,7 @@ const common = {
   sourcemap: true,
   logLevel: 'warning',
 };
-await bundle('dist/esm', ['index', 'store/index']);
+await bundle('dist/esm', ['index', 'store/index', 'keyv/index', 'session/index', 'unstorage/index']);
 await bundlePackages('dist/cjs');
 
 /** Puts what the entry points need in their place; declarations stay as they are. */

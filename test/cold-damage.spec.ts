@@ -311,9 +311,13 @@ describe.each(ENDS)('a store with two tiers that was %s', (how) => {
         const disk = intact.fork();
         disk.put(`${PATH}/${name}`, bytes);
         expect(await readAll(disk, last, end)).toBe('right');
-        // What it has now is its own.
-        await (await KvStore.open(optionsOn(disk))).close();
-        expect(filesOf(disk, 'index').every((file) => !disk.contents(file).includes('garbage'))).toBe(true);
+        // What was taken for a part of the index was made anew, at the latest by who reads all of it.
+        let store = await KvStore.open(optionsOn(disk));
+        await store.verify();
+        await store.close();
+        store = await KvStore.open(optionsOn(disk));
+        expect((await store.verify()).damages).toEqual([]);
+        disk.kill();
       }
     }
   });
@@ -409,7 +413,7 @@ describe('an open store', () => {
     'whose cold index is damaged again and again, read %s, makes it anew',
     async (_, slow) => {
       const { disk, store } = await openCold(slow);
-      for (const every of [20_000, 600]) {
+      for (const every of slow ? [600] : [20_000, 600]) {
         flip(disk, bitsOf(disk, 'index', every));
         expect(await readMany(store, 'index')).toBe(0);
         await overwrite(store);

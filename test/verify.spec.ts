@@ -285,6 +285,36 @@ describe('damage under an open store', () => {
   });
 });
 
+describe('a dictionary under an open store', () => {
+  it.each(['damaged', 'cut short', 'removed'])('that was %s is written anew at close', async (how) => {
+    const disk = new SimulatedDisk();
+    let store = await KvStore.open(optionsOn(disk));
+    await store.set('object', { field: 1, other: 2 });
+    for (const name of ['b', 'a', 'c']) await store.namespace(name).set('k', { [name]: name });
+    await store.flush();
+    const file = `${PATH}/DICTIONARY`;
+    const { fs } = disk.env();
+    const before = disk.contents(file);
+    if (how === 'damaged') disk.flip(file, 90);
+    else if (how === 'removed') fs.unlinkSync(file);
+    else fs.truncate(fs.open(file, { create: false }), 30);
+    expect((await store.verify()).damages).toMatchObject([{ what: 'dictionary' }]);
+    // Also what is entered later.
+    await store.namespace('late').set('k', { entirely: 'new' });
+    await store.close();
+    expect(disk.contents(file).subarray(0, before.length)).toEqual(before);
+    expect(disk.paths()).not.toContain(`${file}.tmp`);
+    disk.crash('none');
+    store = await KvStore.open(optionsOn(disk));
+    expect(await store.get('object')).toEqual({ field: 1, other: 2 });
+    for (const name of ['b', 'a', 'c'])
+      expect(await store.namespace(name).get('k')).toEqual({ [name]: name });
+    expect(await store.namespace('late').get('k')).toEqual({ entirely: 'new' });
+    expect(summary(await store.verify())).toEqual(WHOLE);
+    await store.close();
+  });
+});
+
 describe('verify()', () => {
   it('takes no options but a signal, ends with it, and with the store', async () => {
     const store = await KvStore.open({});

@@ -87,14 +87,15 @@ export class KvStore extends KeySpace {
    * it was: after a `KvCorruptionError`, where there is no backup. Nothing in `from` is changed. What is copied keeps its
    * version and its expiry. If it fails, or is ended by `signal`, nothing is left in `to`.
    *
-   * @param from directory of the damaged store, which nobody has open
+   * @param from directory of the damaged store, which nobody has open to write; the right to read it is enough
    * @param to directory of the new store, empty or missing
    * @param options `hot` and `cold` for the new store (segment sizes are fixed from then on), `signal`
    * @throws KvOptionsError when the paths or options are not usable
    * @throws KvFormatError when `from` is no store, or one of another format, or `to` is not empty
-   * @throws KvLockedError when `from` is open
+   * @throws KvLockedError when `from` is open to write
    * @throws KvCorruptionError when the manifest is lost: nothing can be read without it
-   * @throws KvDiskError, KvReadOnlyError when the new store cannot be written
+   * @throws KvDiskError when `from` may not be read, its manifest cannot, or the new store cannot be written
+   * @throws KvReadOnlyError when the new store cannot be written
    * @example
    * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
    */
@@ -293,9 +294,10 @@ export class KvStore extends KeySpace {
 
   /** Makes the last writes durable, and says in the manifest that they are. */
   private async keep(): Promise<void> {
-    const { cold, commits, manifest, segments } = this.core.parts;
+    const { cold, commits, dictionary, manifest, segments } = this.core.parts;
     const closed = await commits.close();
     segments.trim(closed.tail);
+    await dictionary.mend();
     await this.core.compactor?.settle();
     await this.lastCheckpoint();
     await manifest.replace((current) => ({

@@ -37,7 +37,7 @@ export interface OpenedCheckpoint extends Pick<CheckpointImage, 'checkpoint' | '
  * Reads the checkpoint that the manifest names, and removes the files of all others. Of the hot index nothing is read but
  * where its chunks are.
  * @param onIndexDamage told when one of them turns out to be damaged while the store is being opened; then it throws
- * @returns `undefined` when there is none, or none that can be used
+ * @returns `undefined` when there is none, or none that can be used: what there is has to be forgotten then
  * @throws KvCorruptionError when the logs do not have what they had when it was taken
  * @throws KvDiskError
  */
@@ -49,21 +49,22 @@ export async function openCheckpoint(
   onIndexDamage: () => void,
 ): Promise<OpenedCheckpoint | undefined> {
   const image = unlessUnreadable(() => readImage(device, manifest, onIndexDamage));
-  if (!image) {
-    await forgetCheckpoint(device, manifest);
-    return undefined;
-  }
+  if (!image) return undefined;
+  const { checkpoint, coldIndex, index, loader } = image;
   try {
-    const { state, files } = image.checkpoint;
+    if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.shape.chunks)) {
+      loader.close();
+      return undefined;
+    }
+    const { state, files } = checkpoint;
     const hotStart = recoveryStart(hot, manifest.hot, state.hot);
     const coldStart = recoveryStart(cold, manifest.cold, state.cold);
     await removeCheckpoints(device, files);
-    const { checkpoint, coldIndex, index, loader } = image;
     if (hotStart) return { checkpoint, coldIndex, hot: { index, loader, start: hotStart }, coldStart };
     loader.close();
     return { checkpoint, coldIndex, hot: undefined, coldStart };
   } catch (error) {
-    image.loader.close();
+    loader.close();
     throw error;
   }
 }
@@ -78,7 +79,7 @@ export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest)
   if (checkpoint !== undefined) await device.syncDirectory();
 }
 
-/** Reads all of the checkpoint that the manifest names, and changes nothing. */
+/** Reads all of the checkpoint that the manifest names, and changes nothing. Chunks of its cold index may be missing. */
 export function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
   return unlessUnreadable(() => {
     let isDamaged = false;
@@ -115,7 +116,6 @@ function readImage(
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
-  if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.chunks)) return undefined;
   const [blocks, pending] = [DIRECTORY, PENDING].map((name) =>
     checkpoint
       .section(name)

@@ -20,6 +20,7 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import { isCheckpointName } from './checkpoint-file.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
 import { Dictionary } from './dictionary.js';
@@ -39,7 +40,7 @@ import {
 } from './manifest.js';
 import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery } from './recovery.js';
+import { Recovery, type RecoverySink } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -54,6 +55,9 @@ const RESERVED_BYTES = 512 * 1024;
 
 /** However much the cold tier takes, the hot log keeps this share of the memory. */
 const LEAST_LOG_SHARE = 3 / 8;
+
+/** Of a log that is only looked at. */
+const NO_SINK: RecoverySink = { stage: () => undefined, apply: () => Promise.resolve() };
 
 export interface StoreListeners {
   error: Set<(error: Error) => void>;
@@ -172,15 +176,35 @@ interface OpeningParts {
 
 /** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
 async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
-  const { device, manifest } = parts;
   let damaged = false;
   try {
     return await recover(parts, () => (damaged = true));
   } catch (error) {
     if (!damaged) throw error;
-    await forgetCheckpoint(device, manifest.current);
+    await giveUpCheckpoint(parts);
     return recover(parts, () => undefined);
   }
+}
+
+/**
+ * Forgets a checkpoint that cannot be used, if there is one. Even so it tells a salvage what is lost, so it goes only if the
+ * store opens without it: the logs are read once more then.
+ * @throws KvCorruptionError
+ */
+async function giveUpCheckpoint({ device, dictionary, manifest, segments }: OpeningParts): Promise<void> {
+  const { current } = manifest;
+  if (current.checkpoint !== undefined && device.list().some(isCheckpointName)) {
+    const { segmentSize, salt } = current.cold;
+    const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, segmentSize, salt);
+    try {
+      await new Recovery(coldSegments, current.cold, NO_SINK).check();
+    } finally {
+      coldSegments.close();
+    }
+    const last = await new Recovery(segments, current.hot, NO_SINK).check();
+    dictionary.require(last?.dictionaryEntries ?? 0);
+  }
+  await forgetCheckpoint(device, current);
 }
 
 async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
@@ -195,6 +219,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   let from: OpenedCheckpoint | undefined;
   try {
     from = await openCheckpoint(device, current, segments, coldSegments, onIndexDamage);
+    if (!from) await giveUpCheckpoint(parts);
     const index = from?.hot?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains

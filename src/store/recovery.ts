@@ -79,6 +79,16 @@ export class Recovery {
     this.start = this.lastEnd = this.rangeFrom = from?.end ?? manifest.begin;
   }
 
+  /**
+   * Reads the log and changes nothing.
+   * @returns the last commit
+   * @throws KvCorruptionError where `run` would refuse it
+   */
+  async check(): Promise<Commit | undefined> {
+    await this.requireNothingSynced(await this.replay());
+    return this.last;
+  }
+
   /** Reads the log, cuts off a torn tail, and makes sure that the rest is on stable storage. */
   async run(): Promise<Recovered> {
     this.removeTruncated();
