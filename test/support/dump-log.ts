@@ -5,6 +5,7 @@
 
 const KINDS = ['none', 'value', 'tombstone', 'filler', 'commit', 'clear'];
 const EXPIRY = 8;
+const ATTRIBUTES = 32;
 const COMMIT_FIELDS = [
   'number',
   'from',
@@ -55,11 +56,26 @@ export function dumpLog(file: Buffer, start: number, from: number): string {
         const value = name.startsWith('range') ? '' : ` ${Number(file.readBigUInt64LE(field))}`;
         lines.push(line(file, field, 8, name + value));
       }
-    } else if (valueLength) lines.push(line(file, at + valueAt, valueLength, 'value'));
+    } else if (valueLength) {
+      const attributes = flags & ATTRIBUTES ? dumpAttributes(file, at + valueAt) : [];
+      lines.push(...attributes);
+      const before = attributes.length === 0 ? 0 : 12 + (attributes.length - 3) * 8;
+      lines.push(line(file, at + valueAt + before, valueLength - before, 'value'));
+    }
     lines.push('');
     at += length;
   }
   return lines.join('\n');
+}
+
+function dumpAttributes(file: Buffer, at: number): string[] {
+  const tags = file.readUInt32LE(at);
+  return [
+    line(file, at, 4, `tags ${tags}`),
+    line(file, at + 4, 4, `stale window ${file.readUInt32LE(at + 4)}`),
+    line(file, at + 8, 4, `shape version ${file.readUInt32LE(at + 8)}`),
+    ...Array.from({ length: tags }, (_, i) => line(file, at + 12 + i * 8, 8, 'hash of a tag')),
+  ];
 }
 
 function line(file: Buffer, at: number, length: number, meaning: string): string {
