@@ -68,7 +68,7 @@ export class ResultPlan {
     this.type = type;
     this.ttl = typeof ttl === 'function' ? ttl : undefined;
     this.tags = typeof tags === 'function' ? tags : undefined;
-    this.plan = new CachePlan({ ...others, ttl, tags, timeout, onError } as KvGetOrSetOptions, hooks);
+    this.plan = CachePlan.from({ ...others, ttl, tags, timeout, onError } as KvGetOrSetOptions, hooks);
   }
 
   /** For one call: ttl and tags may be functions of its arguments. */

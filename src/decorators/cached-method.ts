@@ -26,7 +26,7 @@ import type { KvNamespace } from '../store/kv-store.js';
 import type { Run } from '../store/runs.js';
 import { canonicalKey } from './cache-key.js';
 import { ResultPlan, type KvResultOptions } from './cache-results.js';
-import { count } from './cached-stats.js';
+import { counterOf } from './cached-stats.js';
 import {
   madeKey,
   ownerOf,
@@ -51,6 +51,7 @@ interface Binding {
   store: InjectedStore;
   space: KvNamespace;
   results: ResultPlan;
+  count: ReturnType<typeof counterOf>;
   /** Observables that somebody waits for, by the bytes of their key. */
   streams: Map<string, SharedStream>;
   /** The class that had its default key accepted last. */
@@ -117,14 +118,15 @@ export class CachedMethod {
     if (!binding) {
       const { method, options } = this;
       const failed = (error: unknown) => method.failed(store, error);
+      const count = counterOf(store);
       const hooks: CacheHooks = {
-        outcome: (outcome) => count(store, outcome),
+        outcome: count,
         shares: (value) => !isStream(value),
         keeps: (value) => results.keeps(value, method, failed),
       };
       const results = new ResultPlan(options, failed, hooks);
       const space = store.namespace(method.namespace);
-      binding = { store, space, results, streams: new Map(), owner: undefined };
+      binding = { store, space, results, count, streams: new Map(), owner: undefined };
       this.bindings.set(store, binding);
     }
     return (this.last = binding);
@@ -170,7 +172,7 @@ export class CachedMethod {
     try {
       const found = this.kind === 'plain' ? cached.peek(key, plan.version) : undefined;
       if (found) {
-        count(binding.store, 'hits');
+        binding.count('hits');
         return binding.results.revived(found.value);
       }
       run = cached.begin(key, plan);
@@ -191,13 +193,13 @@ export class CachedMethod {
     }
     if (isObservable(result)) {
       this.kind = 'observable';
-      count(binding.store, 'misses');
+      binding.count('misses');
       return run ? this.shared(call, result) : result;
     }
     if (isStream(result)) return result;
     // `undefined` tells nothing: the next call may return a promise.
     if (result !== undefined) this.kind = 'plain';
-    count(binding.store, 'misses');
+    binding.count('misses');
     if (run) this.keep(call, run, result);
     return result;
   }
@@ -210,12 +212,12 @@ export class CachedMethod {
       mergeMap((found) => {
         const source = defer(() => this.original.apply(instance, args) as Observable<unknown>);
         if (found && found.lateMs < Math.max(plan.revalidateMs, 0)) {
-          count(binding.store, 'hits');
+          binding.count('hits');
           if (found.lateMs >= 0) this.refresh(call, source);
           return of(binding.results.revived(found.value));
         }
         const running = this.running(call);
-        count(binding.store, running ? 'shared' : 'misses');
+        binding.count(running ? 'shared' : 'misses');
         const values = running ?? this.shared(call, source);
         if (!found || found.lateMs >= plan.ifErrorMs) return values;
         return values.pipe(

@@ -56,9 +56,6 @@ export interface CacheHooks {
 
 /** Options that were checked. Whoever calls often with the same makes it once, and passes it as the options. */
 export class CachePlan implements KvGetOrSetOptions {
-  /** `NaN` where there is none. */
-  readonly ttl: NonNullable<KvGetOrSetOptions['ttl']>;
-  readonly tags: NonNullable<KvGetOrSetOptions['tags']>;
   readonly jitter: number;
   readonly cacheUndefined: boolean;
   readonly version: number;
@@ -67,41 +64,52 @@ export class CachePlan implements KvGetOrSetOptions {
   readonly revalidateMs: number;
   readonly ifErrorMs: number;
   readonly timeoutMs: number;
+  /** Runs are shared only among calls with the same hooks: what others would make under this key may be another thing. */
+  readonly hooks: CacheHooks | undefined;
+
+  private constructor(
+    fields: Omit<CachePlan, 'ttl' | 'tags' | 'withResults' | 'ttlOf' | 'tagsOf'>,
+    /** `NaN` where there is none. */
+    readonly ttl: NonNullable<KvGetOrSetOptions['ttl']>,
+    readonly tags: NonNullable<KvGetOrSetOptions['tags']>,
+  ) {
+    this.jitter = fields.jitter;
+    this.cacheUndefined = fields.cacheUndefined;
+    this.version = fields.version;
+    if (fields.onError) this.onError = fields.onError;
+    this.revalidateMs = fields.revalidateMs;
+    this.ifErrorMs = fields.ifErrorMs;
+    this.timeoutMs = fields.timeoutMs;
+    this.hooks = fields.hooks;
+  }
 
   /** @throws KvOptionsError with every problem */
-  constructor(
-    options: KvGetOrSetOptions,
-    /** Runs are shared only among calls with the same hooks: what others would make under this key may be another thing. */
-    readonly hooks?: CacheHooks,
-  ) {
+  static from(options: KvGetOrSetOptions, hooks?: CacheHooks): CachePlan {
     checkCacheOptions(options);
+    const { jitter = 0, cacheUndefined = false, version = 0, onError, tags = [], ttl } = options;
     const duration = (input: KvDuration | undefined, otherwise: number) =>
       input === undefined ? otherwise : parseTtl(input);
-    this.ttl = typeof options.ttl === 'function' ? options.ttl : duration(options.ttl, NaN);
-    this.tags = options.tags ?? [];
-    this.jitter = options.jitter ?? 0;
-    this.cacheUndefined = options.cacheUndefined === true;
-    this.version = options.version ?? 0;
-    if (options.onError) this.onError = options.onError;
-    this.revalidateMs = duration(options.staleWhileRevalidate, 0);
-    this.ifErrorMs = duration(options.staleIfError, 0);
-    this.timeoutMs = duration(options.timeout, Infinity);
+    const fields = {
+      jitter,
+      cacheUndefined,
+      version,
+      ...(onError && { onError }),
+      revalidateMs: duration(options.staleWhileRevalidate, 0),
+      ifErrorMs: duration(options.staleIfError, 0),
+      timeoutMs: duration(options.timeout, Infinity),
+      hooks,
+    };
+    return new CachePlan(fields, typeof ttl === 'function' ? ttl : duration(ttl, NaN), tags);
   }
 
   static of(options: KvGetOrSetOptions | undefined): CachePlan {
     if (options instanceof CachePlan) return options;
-    return options === undefined ? DEFAULT : new CachePlan(options);
+    return options === undefined ? DEFAULT : CachePlan.from(options);
   }
 
-  /** The same plan with a ttl and tags of its own. */
-  withResults(
-    ttl: NonNullable<KvGetOrSetOptions['ttl']> | undefined,
-    tags: KvGetOrSetOptions['tags'],
-  ): CachePlan {
-    return Object.create(this, {
-      ...(ttl === undefined ? {} : { ttl: { value: ttl } }),
-      ...(tags === undefined ? {} : { tags: { value: tags } }),
-    }) as CachePlan;
+  /** The same plan with a ttl and tags of its own. Made for each call of some methods, so it is a plain copy. */
+  withResults(ttl: KvGetOrSetOptions['ttl'], tags: KvGetOrSetOptions['tags']): CachePlan {
+    return new CachePlan(this, ttl ?? this.ttl, tags ?? this.tags);
   }
 
   /**
@@ -126,7 +134,7 @@ export class CachePlan implements KvGetOrSetOptions {
   }
 }
 
-const DEFAULT = new CachePlan({});
+const DEFAULT = CachePlan.from({});
 
 /** @throws KvOptionsError with every problem */
 export function checkCacheOptions(options: KvGetOrSetOptions): void {
