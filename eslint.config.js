@@ -17,7 +17,7 @@ const osModules = [
 const osModuleNames = osModules.flatMap((name) => [name, `node:${name}`]);
 
 export default defineConfig([
-  globalIgnores(['dist/', 'dist-sample/', 'coverage/', 'data/', '**/.tmp-*/', '.stryker-tmp/']),
+  globalIgnores(['dist/', 'dist-sample/', 'coverage/', 'data/', '**/.tmp-*/']),
   {
     files: ['**/*.{js,mjs,cjs}'],
     extends: [js.configs.recommended],

@@ -5,14 +5,10 @@
  *   read    the first read of it; the parent takes the time from the start of this process (W9)
  *   crash   so many bytes of values written, all on stable storage, and no close
  */
-import { openSync } from 'node:fs';
-import fs from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { keyOf, valueOf } from './workload.mjs';
-
-/** Bytes of a record of `valueOf`, keys and headers included. */
-const RECORD_BYTES = 144;
+import { keyOf, users, valueOf } from './harness/data.mjs';
+import { writers } from './harness/loops.mjs';
+import { GIB, MIB } from './harness/units.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -29,89 +25,23 @@ const { values: options } = parseArgs({
 const keys = Number(options.keys);
 const valueBytes = Number(options['value-bytes']);
 
-const PEERS = {
-  ours: openOurs,
-  lmdb: openLmdb,
-  bare: openBare,
-  empty: () => ({ set: () => undefined, get: () => 1 }),
-};
-
-async function openOurs({ level = 'interval', ...more } = {}) {
-  const { KvStore } = await import('nestjs-hotcold/store');
-  const store = await KvStore.open({ path: options.path, durability: { level }, ...more });
-  return {
-    get: (key) => store.get(key),
-    set: (key, value) => store.set(key, value),
-    flush: () => store.flush(),
-    close: () => store.close(),
-    opened: store.opened,
-  };
-}
-
-/** A write is durable once `flushed` has resolved: the transaction is committed before, and synced in the background. */
-async function openLmdb({ level } = {}) {
-  const { open } = await import('lmdb');
-  const db = open({ path: options.path, encoding: 'msgpack', sharedStructuresKey: Symbol.for('structures') });
-  return {
-    get: (key) => db.get(key),
-    set:
-      level === 'always'
-        ? (key, value) => db.put(key, value).then(() => db.flushed)
-        : (key, value) => db.put(key, value),
-    flush: () => db.flushed,
-    close: () => db.close(),
-  };
-}
-
-/** What a log cannot be faster than: records of the same length, one write and one `fdatasync` for all who wait. */
-function openBare() {
-  const fd = openSync(join(options.path), 'w');
-  let waiting = [];
-  let running = false;
-  let position = 0;
-  const next = () => {
-    running = true;
-    const served = waiting;
-    waiting = [];
-    const bytes = Buffer.alloc(served.length * RECORD_BYTES);
-    fs.write(fd, bytes, 0, bytes.length, position, (writeError) => {
-      if (writeError) throw writeError;
-      fs.fdatasync(fd, (syncError) => {
-        if (syncError) throw syncError;
-        for (const resolve of served) resolve();
-        running = false;
-        if (waiting.length > 0) setImmediate(() => running || next());
-      });
-    });
-    position += bytes.length;
-  };
-  return {
-    set: () =>
-      new Promise((resolve) => {
-        waiting.push(resolve);
-        if (!running) void Promise.resolve().then(() => running || next());
-      }),
-    close: () => fs.closeSync(fd),
-  };
+/** A store of the peer, at a durability level; `always` is `durable` to the others. */
+async function openPeer({ level = 'interval', ...more } = {}) {
+  const { open } = await import(`./adapters/${options.peer}.mjs`);
+  return open(options.path, { keys, data: users, level, durable: level === 'always', ...more });
 }
 
 async function write() {
-  const store = await PEERS[options.peer]({ level: options.level });
-  const until = performance.now() + Number(options.seconds) * 1000;
-  let writes = 0;
-  const writer = async () => {
-    while (performance.now() < until) {
-      const i = writes++;
-      await store.set(keyOf(i % keys), valueOf(i, 0));
-      // At the other levels nothing is waited for: as in a server, the event loop turns all the same.
-      if (i % 1000 === 999) await new Promise((resolve) => setImmediate(resolve));
-    }
-  };
+  const store = await openPeer({ level: options.level });
   const from = performance.now();
-  await Promise.all(Array.from({ length: Number(options.writers) }, writer));
+  const { operations } = await writers(store, users, {
+    count: Number(options.writers),
+    keys,
+    seconds: Number(options.seconds),
+  });
   const seconds = (performance.now() - from) / 1000;
-  await store.close();
-  return { writesPerSecond: writes / seconds };
+  await store.close?.();
+  return { writesPerSecond: operations / seconds };
 }
 
 async function fill(store) {
@@ -122,11 +52,11 @@ async function fill(store) {
       sets.push(store.set(keyOf(i), valueBytes > 0 ? `${i} ${text}` : valueOf(i, 0)));
     await Promise.all(sets);
   }
-  await store.flush();
+  await store.flush?.();
 }
 
 async function make() {
-  const store = await PEERS[options.peer]();
+  const store = await openPeer();
   await fill(store);
   const from = performance.now();
   await store.close();
@@ -134,7 +64,7 @@ async function make() {
 }
 
 async function read() {
-  const store = await PEERS[options.peer]();
+  const store = await openPeer();
   const value = await store.get(keyOf(keys >> 1));
   if (value === undefined) throw new Error('The key is not there.');
   return { opened: store.opened };
@@ -142,7 +72,7 @@ async function read() {
 
 async function crash() {
   // The hot tier alone, and no checkpoint on the way: what is measured is replay.
-  await fill(await openOurs({ hot: { memory: '512mb', diskBudget: '8gb' }, compaction: false }));
+  await fill(await openPeer({ memoryBytes: 512 * MIB, diskBudget: 8 * GIB, compaction: false }));
   return {};
 }
 

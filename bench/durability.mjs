@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { markdownTable } from 'markdown-table';
 import { median } from 'simple-statistics';
-import { GIB, MIB } from './units.mjs';
+import { GIB, MIB } from './harness/units.mjs';
 
 const { values: options } = parseArgs({
   options: {

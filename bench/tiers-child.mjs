@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
-import { randomFrom, Traces } from './workload.mjs';
+import { randomFrom, Traces } from './harness/traces.mjs';
 
 const { values: options } = parseArgs({
   options: { peer: { type: 'string' }, keys: { type: 'string' }, seed: { type: 'string' } },

@@ -11,7 +11,7 @@ import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { markdownTable } from 'markdown-table';
-import { GIB, MIB } from './units.mjs';
+import { GIB, MIB } from './harness/units.mjs';
 
 const { values: options } = parseArgs({
   options: {

@@ -73,21 +73,41 @@ export class KvLockedError extends KvError {
   }
 }
 
+/** Which write of a batch it was whose condition did not hold. */
+export interface KvBatchWriteRef {
+  /** Its place in the batch, from 0: the same as in the versions that a batch resolves to. */
+  index: number;
+  /** Name of its namespace; missing for the store's own keys. */
+  namespace?: string;
+  /** Its key, as the caller gave it. */
+  key: unknown;
+}
+
 /** A condition on the version (or presence) of an entry did not hold; nothing was written. */
 export class KvVersionConflictError extends KvError {
   readonly code = 'KV_VERSION_CONFLICT';
+  /**
+   * The write of a batch whose condition did not hold, the first of them; missing for a single write. It has the key, so it is
+   * not enumerable: who writes errors to a log does not write keys.
+   */
+  declare readonly write?: KvBatchWriteRef;
 
   constructor(
     /** The version the caller expected; `null` for none, `undefined` where it only required the key to be present. */
     readonly expected: number | null | undefined,
     /** The version that is there; `undefined` when the key is absent. */
     readonly actual: number | undefined,
+    write?: KvBatchWriteRef,
   ) {
+    const { index, namespace } = write ?? {};
+    const where = namespace === undefined ? '' : ` (namespace ${JSON.stringify(namespace)})`;
     super(
-      `The entry is at ${actual === undefined ? 'no version (it is absent)' : `version ${actual}`}, expected ` +
+      `${index === undefined ? 'The entry' : `The entry of write ${index} of the batch${where}`} is at ` +
+        `${actual === undefined ? 'no version (it is absent)' : `version ${actual}`}, expected ` +
         `${expected === undefined ? 'it to be present' : expected === null ? 'it to be absent' : `version ${expected}`}. ` +
         `Read it again and retry.`,
     );
+    if (write) Object.defineProperty(this, 'write', { value: write });
   }
 }
 

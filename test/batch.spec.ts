@@ -1,5 +1,6 @@
 /** Batches: all or nothing for conditions, readers, full disks and crashes. `SEED=…`, `RUNS=…` as in the random tests. */
 import fc from 'fast-check';
+import { inspect } from 'node:util';
 import {
   KvClosedError,
   KvDiskError,
@@ -205,6 +206,39 @@ describe('batch', () => {
         await store.close();
       });
       await expect(batch).rejects.toThrow(KvClosedError);
+    });
+
+    it('says which write it was whose condition does not hold, and no key in what is logged', async () => {
+      const users = store.namespace('users');
+      await store.set('there', 1);
+      const conflict = async (build: (b: KvBatch) => void) =>
+        store.batch(build).catch((error: unknown) => error as KvVersionConflictError);
+      const first = await conflict((b) => b.set('a', 1).set('secret key', 2, { ifVersion: 77 }));
+      expect((first as KvVersionConflictError).write).toEqual({ index: 1, key: 'secret key' });
+      expect((first as Error).message).toMatch(/^The entry of write 1 of the batch is at no version/);
+      const other = await conflict((b) =>
+        b.set('there', 2, { ifPresent: true }).in(users).delete(['secret', 7], { ifVersion: 5 }),
+      );
+      expect((other as KvVersionConflictError).write).toEqual({
+        index: 1,
+        namespace: 'users',
+        key: ['secret', 7],
+      });
+      expect((other as Error).message).toContain('write 1 of the batch (namespace "users")');
+      for (const error of [first, other])
+        expect(inspect(error) + JSON.stringify(error)).not.toContain('secret');
+      const single = await store.set('x', 1, { ifPresent: true }).catch((error: unknown) => error);
+      expect(single).not.toHaveProperty('write');
+    });
+
+    it('says in bytes what it takes and may take', async () => {
+      const batch = store.batch((b) => {
+        for (let i = 0; i < 40; i++) b.set(i, 'x'.repeat(150_000));
+      });
+      const message = await batch.catch(({ message: text }: Error) => text);
+      const [, takes, most] = /takes (\d+) bytes .* (\d+) bytes now\. Split it/.exec(String(message)) ?? [];
+      expect(Number(most)).toBeGreaterThan(1_000_000);
+      expect(Number(takes)).toBeGreaterThan(Number(most));
     });
 
     it('is refused beyond half of the memory, before it is collected whole', async () => {

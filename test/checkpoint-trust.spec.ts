@@ -2,6 +2,7 @@
  * What may be trusted of a checkpoint: it is taken while writes go on and counts only once what it has is durable; and
  * when its bytes are damaged it is no checkpoint, and nothing is lost with it.
  */
+import { crc32 } from 'node:zlib';
 import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { SimulatedDisk } from './support/simulated-disk.js';
 
@@ -198,4 +199,36 @@ describe('a checkpoint with a flipped bit', () => {
       expect([used[i], await wrongIn(disk)]).toEqual([used[i], []]);
     }
   }, 60_000);
+});
+
+describe('an opening that is refused', () => {
+  it.each(['table', 'chunks'])('leaves a checkpoint whose %s cannot be used to a salvage', async (what) => {
+    const disk = new SimulatedDisk();
+    let store = await KvStore.open(optionsOn(disk));
+    for (let i = 0; i < 12_000; i++) await store.set(i, i);
+    await store.compact({ full: true });
+    for (let i = 0; i < 3000; i++) await store.set(i, -i);
+    await store.close();
+    const [checkpoint] = checkpointFile(disk);
+    const index = disk.paths().find((path) => path.startsWith(`${PATH}/index-`)) as string;
+    if (what === 'table') disk.flip(checkpoint, (disk.contents(checkpoint).length - 100) * 8);
+    else disk.put(index, Buffer.alloc(0));
+    const undamaged = disk.fork();
+    const hot = disk.paths().findLast((path) => path.startsWith(`${PATH}/hot-`)) as string;
+    disk.flip(hot, (disk.contents(hot).length - 1000) * 8);
+    const files = () =>
+      disk
+        .paths()
+        .filter((path) => !path.endsWith('LOCK'))
+        .map((path) => `${path} ${crc32(disk.contents(path))}`);
+    const before = files();
+    await expect(KvStore.open(optionsOn(disk))).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
+    expect(files()).toEqual(before);
+    // Where the logs are intact they take its place.
+    store = await KvStore.open(optionsOn(undamaged));
+    expect(store.opened.checkpoint).toBeUndefined();
+    expect(checkpointFile(undamaged)).toEqual([]);
+    for (let i = 1; i < 12_000; i += 7) expect(await store.get(i)).toBe(i < 3000 ? -i : i);
+    await store.close();
+  });
 });

@@ -1,13 +1,14 @@
-/** LevelDB through classic-level, values as JSON, with its defaults. */
+/** LevelDB through classic-level: its defaults, and as much block cache as the workload allows. */
 import { ClassicLevel } from 'classic-level';
+import { adapterOf, encodingOf } from './level.mjs';
 
-export async function open(path) {
-  const db = new ClassicLevel(path, { valueEncoding: 'json' });
+export async function open(path, settings) {
+  const { data, cacheBytes, compression = true } = settings;
+  const db = new ClassicLevel(path, {
+    valueEncoding: encodingOf(data),
+    compression,
+    ...(cacheBytes && { cacheSize: cacheBytes }),
+  });
   await db.open();
-  return {
-    get: (key) => db.get(key),
-    set: (key, value) => db.put(key, value),
-    update: async (key, change) => db.put(key, change(await db.get(key))),
-    close: () => db.close(),
-  };
+  return adapterOf(db, settings);
 }

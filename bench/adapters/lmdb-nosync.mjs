@@ -3,6 +3,6 @@ import { open as openSyncing } from './lmdb.mjs';
 
 export const packageName = 'lmdb';
 
-export function open(path, workload) {
-  return openSyncing(path, workload, { noSync: true });
+export function open(path, settings) {
+  return openSyncing(path, { ...settings, noSync: true });
 }

@@ -1,21 +1,27 @@
 /**
  * lmdb-js as its README recommends: msgpack with shared structures, synchronous reads from the memory map, batched
- * writes whose promise resolves when their transaction is committed. Its read-modify-write is a read and a put
- * (not atomic, but cheaper than a transaction).
+ * writes whose promise resolves when their transaction is committed (durable once `flushed` has resolved: it is synced
+ * in the background). Its read-modify-write is a read and a put (not atomic, but cheaper than a transaction).
  */
 import { open as openLmdb } from 'lmdb';
 
-export function open(path, _workload, options = {}) {
+export function open(path, { data, durable = false, noSync = false, largerThanMemory = false }) {
   const db = openLmdb({
     path,
-    encoding: 'msgpack',
-    sharedStructuresKey: Symbol.for('structures'),
-    ...options,
+    ...(data.values === 'bytes'
+      ? { encoding: 'binary' }
+      : { encoding: 'msgpack', sharedStructuresKey: Symbol.for('structures') }),
+    ...(noSync && { noSync }),
+    // As its documentation advises: else each page that is not in memory brings megabytes of others with it.
+    ...(largerThanMemory && { noReadAhead: true }),
   });
   return {
     get: (key) => db.get(key),
-    set: (key, value) => db.put(key, value),
+    set: durable
+      ? (key, value) => db.put(key, value).then(() => db.flushed)
+      : (key, value) => db.put(key, value),
     update: (key, change) => db.put(key, change(db.get(key))),
+    setMany: (entries) => Promise.all(entries.map(([key, value]) => db.put(key, value))),
     flush: () => db.flushed,
     close: () => db.close(),
   };

@@ -5,5 +5,8 @@ export function open() {
     get: (key) => map.get(key),
     set: (key, value) => map.set(key, value),
     update: (key, change) => map.set(key, change(map.get(key))),
+    setMany: (entries) => {
+      for (const [key, value] of entries) map.set(key, value);
+    },
   };
 }

@@ -1,14 +1,39 @@
-/** This package, with room in memory for everything, committing every 100 ms (its default). */
-import { KvStore } from 'nestjs-hotcold/store';
+/**
+ * This package. `memoryBytes` is its hot tier and `cacheBytes` its read cache; it commits every 100 ms (its default), or
+ * before it acknowledges.
+ */
+import { KvStore } from '../../dist/esm/store/index.js';
 
-export async function open(path) {
-  const store = await KvStore.open({ path, hot: { memory: '512mb' }, durability: { level: 'interval' } });
+export async function open(
+  path,
+  {
+    memoryBytes,
+    cacheBytes,
+    decodedEntries,
+    durable = false,
+    level = durable ? 'always' : 'interval',
+    compaction,
+    diskBudget,
+  },
+) {
+  const store = await KvStore.open({
+    path,
+    hot: { ...(memoryBytes && { memory: memoryBytes }), ...(diskBudget && { diskBudget }) },
+    readCache: {
+      ...(cacheBytes !== undefined && { memory: cacheBytes }),
+      ...(decodedEntries && { decodedEntries }),
+    },
+    durability: { level },
+    ...(compaction === false && { compaction }),
+  });
   return {
     get: (key) => store.get(key),
     set: (key, value) => store.set(key, value),
     update: (key, change) => store.update(key, change),
+    setMany: (entries) => store.setMany(entries),
     flush: () => store.flush(),
     close: () => store.close(),
     stats: () => store.stats(),
+    opened: store.opened,
   };
 }

@@ -20,7 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { median } from 'simple-statistics';
 import { ReadPacer } from '../../dist/cjs/log/read-pacer.js';
-import { randomFrom, Traces } from '../workload.mjs';
+import { randomFrom, Traces } from '../harness/traces.mjs';
 
 const RECORD_BYTES = 208;
 const SLOT_BYTES = 256;

@@ -6,7 +6,8 @@
  */
 import { isNativeAccelerationEnabled, Packr } from 'msgpackr';
 import { median } from 'simple-statistics';
-import { randomFrom, valueOf } from '../workload.mjs';
+import { valueOf } from '../harness/data.mjs';
+import { randomFrom } from '../harness/traces.mjs';
 
 const PAGE_BYTES = 4 * 1024 * 1024;
 /** Header and key of a record, roughly. */

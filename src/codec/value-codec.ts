@@ -4,7 +4,7 @@
  * before the bytes are used. What msgpackr would drop or rename without a word (functions, symbols, promises,
  * `__proto__` fields, lone surrogates) is refused here.
  */
-import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr';
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr/pack';
 import { KvEncodingError, KvError } from '../errors.js';
 import { MAX_VALUE_DEPTH } from '../limits.js';
 
@@ -52,8 +52,8 @@ export class ValueCodec {
     this.packr = new Packr({
       structures: structures.map((fields) => [...fields]),
       maxSharedStructures: MAX_SHARED_STRUCTURES,
-      saveStructures: (all) => {
-        const added = (all as ValueStructure[]).slice(this.known, MAX_SHARED_STRUCTURES).map((s) => [...s]);
+      saveStructures: (all: ValueStructure[]) => {
+        const added = all.slice(this.known, MAX_SHARED_STRUCTURES).map((s) => [...s]);
         onStructures(added);
         this.known += added.length;
       },

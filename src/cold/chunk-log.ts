@@ -8,7 +8,7 @@
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
-import { KvCorruptionError } from '../errors.js';
+import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import type { ReadPacer } from '../log/read-pacer.js';
@@ -33,7 +33,7 @@ const CHUNK_SIZE_CLASS = 3;
 const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
 
 /** What to do about damage. */
-export const REBUILD = 'Open the store again: that rebuilds the index from the logs.';
+const REMEDY = 'It is made anew from the cold log, unless that is damaged as well.';
 
 const MAX_LOG_BYTES = 2 ** 35;
 const TWO_32 = 2 ** 32;
@@ -174,9 +174,9 @@ export class ChunkLog {
    */
   atOnce(address: LogAddress, pacer: ReadPacer | undefined): ChunkView | undefined {
     if (!pacer?.maySync()) return undefined;
-    pacer.began();
-    const available = this.segments.readSync(address, this.scratchBytes, READ_BYTES);
-    pacer.ended();
+    const available = this.readSync(address, pacer, () =>
+      this.segments.readSync(address, this.scratchBytes, READ_BYTES),
+    );
     return this.wholeChunk(this.scratch, available, address);
   }
 
@@ -188,9 +188,9 @@ export class ChunkLog {
     const { windows } = this;
     if (windows.find(address)) return this.verified(this.view, windows.words, windows.at, address);
     if (!pacer?.maySync()) return undefined;
-    pacer.began();
-    const available = windows.read(address, dense ? undefined : READ_BYTES);
-    pacer.ended();
+    const available = this.readSync(address, pacer, () =>
+      windows.read(address, dense ? undefined : READ_BYTES),
+    );
     return this.wholeChunk(windows.words, available, address);
   }
 
@@ -205,8 +205,25 @@ export class ChunkLog {
       const record = await this.log.readRecord(address, CHUNK_SIZE_CLASS);
       return this.verified(new ChunkView(), record.words, record.at, address);
     } catch (error) {
-      throw error instanceof KvCorruptionError ? this.damaged(address) : error;
+      throw this.failureAt(address, error);
     }
+  }
+
+  private readSync(address: LogAddress, pacer: ReadPacer, read: () => number): number {
+    pacer.began();
+    try {
+      return read();
+    } catch (error) {
+      throw this.failureAt(address, error);
+    } finally {
+      pacer.ended();
+    }
+  }
+
+  /** A chunk that the disk does not give back is as good as damaged: its entries are in the cold log. */
+  private failureAt(address: LogAddress, error: unknown): unknown {
+    const isGone = error instanceof KvDiskError && error.errno === 'EIO';
+    return isGone || error instanceof KvCorruptionError ? this.damaged(address, error) : error;
   }
 
   /**
@@ -273,6 +290,11 @@ export class ChunkLog {
     if (stop < segments.startOf(oldest) + segments.sizeOf(oldest)) throw this.damaged(stop);
   }
 
+  /** Whether an address lies in the oldest segment. */
+  isInOldest(address: LogAddress): boolean {
+    return address < this.endOfOldest();
+  }
+
   /** Forgets the oldest segment: nothing may point into it. */
   async dropOldest(): Promise<void> {
     this.log.begin = this.endOfOldest();
@@ -321,9 +343,14 @@ export class ChunkLog {
     return view.setRecord(words, at);
   }
 
-  private damaged(address: LogAddress): KvCorruptionError {
-    return new KvCorruptionError('A chunk of the cold index is damaged', this.log.fileOf(address), address, {
-      remedy: REBUILD,
-    });
+  /** What is thrown for a chunk that is not intact; without an address, for one that was given up. */
+  damaged(address = this.log.begin, cause?: unknown): KvCorruptionError {
+    const options = { remedy: REMEDY, cause };
+    return new KvCorruptionError(
+      'A chunk of the cold index is damaged',
+      this.log.fileOf(address),
+      address,
+      options,
+    );
   }
 }

@@ -8,7 +8,8 @@
  * whose address is below the begin of the cold log is garbage, ignored at once and dropped when its chunk is written again.
  *
  * Derived data: it is opened as a checkpoint has it, or empty, and fed with what the cold log has besides. Written by one
- * compaction at a time.
+ * compaction at a time. Chunks that cannot be read are made anew from the log (`beginMending`, by `IndexMender`): until
+ * then their slots are lost, and whoever asks for one of their keys gets an error.
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
@@ -58,7 +59,7 @@ export interface ColdIndexOptions {
   /** Where the cold log begins: entries below are garbage. */
   coldBegin: () => LogAddress;
   onWriteError: (error: unknown) => void;
-  /** Told when a chunk is damaged: the index has to be built anew. */
+  /** Told when a chunk is damaged. */
   onDamage?: (() => void) | undefined;
   /** What a checkpoint has of the index. */
   image?: ColdIndexImage | undefined;
@@ -114,6 +115,10 @@ export interface ColdIndexStats {
 }
 
 export class ColdIndex {
+  /** Damage that was met in a chunk that was not made anew since. */
+  damage: KvCorruptionError | undefined;
+  /** Slots whose chunk is gone, and of which not every record has been entered again. */
+  private readonly lost = new Set<number>();
   /** What has been superseded since the beginning, by size class: `min(class, 8) - 1`. An estimate, from tags. */
   readonly superseded = new Float64Array(CLASS_CODES);
   readonly directory: ChunkDirectory;
@@ -160,8 +165,10 @@ export class ColdIndex {
    * Makes the log of chunks durable for a checkpoint, of which `directory` is the other part. Nothing may be put or
    * flushed meanwhile.
    * @throws KvDiskError
+   * @throws KvCorruptionError while slots are lost
    */
   async persist(): Promise<{ shape: ColdIndexShape; pending: Int32Array }> {
+    if (this.lost.size > 0) throw this.chunks.damaged();
     const chunks = await this.chunks.persist();
     const { directory, lastAddress, merger, pending, superseded } = this;
     const shape = {
@@ -181,9 +188,12 @@ export class ColdIndex {
 
   /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */
   mayHold(hashLow: number, hashHigh: number): boolean {
+    // Nothing was ever put: no need to fetch the slot from memory.
+    if (this.lastAddress === NO_ADDRESS) return false;
     const tag = tagOf(hashLow, hashHigh);
     const { directory } = this;
-    return directory.mayHold(directory.slotOf(hashLow), tag) || this.pending.has(hashLow, tag);
+    const slot = directory.slotOf(hashLow);
+    return directory.mayHold(slot, tag) || this.pending.has(hashLow, tag) || this.isLost(slot);
   }
 
   /**
@@ -207,7 +217,7 @@ export class ColdIndex {
    */
   async flush(slices: Slices): Promise<void> {
     try {
-      await this.merger.flush(slices);
+      await this.merger.flush(slices, this.lost.size === 0);
     } catch (error) {
       throw this.told(error);
     }
@@ -221,14 +231,14 @@ export class ColdIndex {
   }
 
   /**
-   * Where records of this hash may lie, if that is in memory or may be read synchronously; `undefined` otherwise. The
-   * result is used again by the next call. Hot path (`bench/micro/cold-index.mjs`).
-   * @throws KvCorruptionError
+   * Where records of this hash may lie, if that is in memory or may be read synchronously; `undefined` otherwise, also
+   * where `find` will tell of damage. The result is used again by the next call. Hot path (`bench/micro/cold-index.mjs`).
    */
   tryFind(hashLow: number, hashHigh: number): Candidates | undefined {
     const { directory, chunks, list } = this;
     const tag = tagOf(hashLow, hashHigh);
     const slot = directory.slotOf(hashLow);
+    if (this.isLost(slot)) return undefined;
     list.clear();
     this.pending.collect(hashLow, tag, this.options.coldBegin(), list);
     if (directory.mayHold(slot, tag)) {
@@ -238,7 +248,7 @@ export class ColdIndex {
         try {
           chunk = chunks.atOnce(address, this.options.pacer);
         } catch (error) {
-          throw this.told(error);
+          if (!(this.told(error) instanceof KvCorruptionError)) throw error;
         }
         if (!chunk) return undefined;
         chunks.cache.put(address, chunk);
@@ -257,6 +267,7 @@ export class ColdIndex {
     const tag = tagOf(hashLow, hashHigh);
     for (;;) {
       const slot = directory.slotOf(hashLow);
+      this.assertThere(slot);
       const place = directory.placeOf(slot);
       let chunk: ChunkView | undefined;
       if (directory.mayHold(slot, tag)) {
@@ -303,6 +314,7 @@ export class ColdIndex {
    */
   storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
     const { chunks, directory } = this;
+    this.assertThere(slot);
     const place = directory.placeOf(slot);
     if (place === 0) return this.entriesOf(slot, undefined);
     const address = chunks.addressOf(place);
@@ -315,6 +327,7 @@ export class ColdIndex {
   private async storedSlotLater(slot: number): Promise<PartitionEntries | undefined> {
     const { chunks, directory } = this;
     for (;;) {
+      this.assertThere(slot);
       const place = directory.placeOf(slot);
       const address = chunks.addressOf(place);
       if (place === 0 || !chunks.isStored(address))
@@ -332,6 +345,83 @@ export class ColdIndex {
     pending.gather(slot, width, begin, list);
     if (chunk) addOwn(list, chunk, slot, width, begin);
     return list.count === 0 ? undefined : newestFirst(list);
+  }
+
+  // ── Mending ──
+
+  /**
+   * Gives up the chunks that cannot be read. From now on all records of the cold log that are `wanted` have to be entered
+   * again, in their order; nothing else may be put meanwhile, and look-ups of their keys fail until `endMending`.
+   * @param mayGoOn throws to end it
+   * @throws KvDiskError
+   */
+  async beginMending(slices: Slices, mayGoOn: () => void): Promise<void> {
+    const { directory, lost } = this;
+    const damaged = [...lost];
+    let partition = 0;
+    let next = 0;
+    // In the order in which chunks lie.
+    const nextSlot = (): number => {
+      if (next >= directory.slots) next = ++partition;
+      if (partition >= PARTITIONS) return -1;
+      const slot = next;
+      next += PARTITIONS;
+      return slot;
+    };
+    const reader = async (): Promise<void> => {
+      for (let slot = nextSlot(); slot >= 0; slot = nextSlot()) {
+        if (!lost.has(slot) && !(await this.isReadable(slot))) damaged.push(slot);
+        if (slices.over) await slices.next();
+        mayGoOn();
+      }
+    };
+    await Promise.all(Array.from({ length: PARTITION_READS }, reader));
+    for (const slot of damaged) this.lose(slot);
+  }
+
+  /** How many slots are lost. */
+  get lostSlots(): number {
+    return this.lost.size;
+  }
+
+  /** Whether a record of this hash has to be entered again. */
+  wants(hashLow: number): boolean {
+    return this.isLost(this.directory.slotOf(hashLow));
+  }
+
+  /** Enters a record again. */
+  putAgain(hashLow: number, hashHigh: number, address: LogAddress, sizeClass: number): void {
+    this.pending.put(hashLow, hashHigh, address, sizeClass);
+  }
+
+  /** All of them were entered: the index is whole. */
+  endMending(): void {
+    this.lost.clear();
+    this.damage = undefined;
+  }
+
+  /** Nobody else writes chunks meanwhile. */
+  private async isReadable(slot: number): Promise<boolean> {
+    const { chunks, directory, options } = this;
+    const place = directory.placeOf(slot);
+    const address = chunks.addressOf(place);
+    if (place === 0 || !chunks.isStored(address)) return true;
+    try {
+      // Not as a cache or a window has it: whoever looks up reads it from the device.
+      if (!chunks.atOnce(address, options.flushPacer ?? options.pacer)) await chunks.read(address);
+      return true;
+    } catch (error) {
+      if (error instanceof KvCorruptionError) return false;
+      throw error;
+    }
+  }
+
+  private lose(slot: number): void {
+    const { directory, merger, pending } = this;
+    this.lost.add(slot);
+    pending.remove(slot, directory.widthOf(slot));
+    directory.set(slot, 0, 0, 0);
+    merger.entriesLost();
   }
 
   get stats(): ColdIndexStats {
@@ -365,10 +455,21 @@ export class ColdIndex {
     }
   }
 
-  /** Damage that somebody is told of is also told to whoever can have the index built anew. */
+  /** Damage that was met is to be mended. */
   private told(error: unknown): unknown {
-    if (error instanceof KvCorruptionError) this.options.onDamage?.();
+    if (!(error instanceof KvCorruptionError)) return error;
+    this.damage ??= error;
+    this.options.onDamage?.();
     return error;
+  }
+
+  private isLost(slot: number): boolean {
+    return this.lost.size > 0 && this.lost.has(slot);
+  }
+
+  /** @throws KvCorruptionError when the slot is lost: what is pending is only a part of it */
+  private assertThere(slot: number): void {
+    if (this.isLost(slot)) throw this.told(this.chunks.damaged());
   }
 
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
@@ -437,6 +538,7 @@ export class ColdIndex {
   private async gather(slot: number, into: EntryList): Promise<void> {
     const { directory, chunks, pending } = this;
     for (;;) {
+      this.assertThere(slot);
       const place = directory.placeOf(slot);
       let chunk: ChunkView | undefined;
       if (place !== 0) {

@@ -4,6 +4,7 @@
  * right answers, because each slot changes from its old chunk to the new one within one turn of the event loop.
  */
 import { assert } from '../assert.js';
+import { KvCorruptionError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
@@ -60,13 +61,14 @@ export class IndexMerge {
 
   /**
    * Merges everything that was pending at the call into chunks.
+   * @param mayGrow whether slots may be split
    * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending
    */
-  async flush(slices: Slices): Promise<void> {
+  async flush(slices: Slices, mayGrow = true): Promise<void> {
     assert(!this.running, 'INV-C4');
     this.running = true;
     try {
-      await this.grow(slices);
+      if (mayGrow) await this.grow(slices);
       await this.mergePending(slices);
       await this.collect(slices);
     } finally {
@@ -208,15 +210,44 @@ export class IndexMerge {
     for (;;) {
       const live = this.entries * ENTRY_BYTES + directory.slots * CHUNK_OVERHEAD;
       if (chunks.bytes <= MAX_GARBAGE_FACTOR * live + segmentSize || !chunks.canDropOldest) return;
-      await chunks.visitOldest(slices, (chunk, words, at, place) => {
-        // The chunk's slot, and those that were split from it since, as far as they have no chunk of their own.
-        const step = 2 ** widthOfChunk(words, at);
-        for (let slot = slotOfChunk(words, at); slot < directory.slots; slot += step) {
-          if (directory.placeOf(slot) === place) this.merge(slot, chunk);
-        }
-      });
+      try {
+        await chunks.visitOldest(slices, (chunk, words, at, place) => {
+          // The chunk's slot, and those that were split from it since, as far as they have no chunk of their own.
+          const step = 2 ** widthOfChunk(words, at);
+          for (let slot = slotOfChunk(words, at); slot < directory.slots; slot += step) {
+            if (directory.placeOf(slot) === place) this.merge(slot, chunk);
+          }
+        });
+      } catch (error) {
+        if (!(error instanceof KvCorruptionError)) throw error;
+        await this.collectBySlot(slices);
+      }
       await chunks.dropOldest();
     }
+  }
+
+  /**
+   * Where the oldest segment is damaged, the directory says where the chunks lie that are needed.
+   * @throws KvCorruptionError when one of those is damaged
+   */
+  private async collectBySlot(slices: Slices): Promise<void> {
+    const { chunks, directory } = this.parts;
+    for (let slot = 0; slot < directory.slots; slot++) {
+      const place = directory.placeOf(slot);
+      const address = chunks.addressOf(place);
+      if (place !== 0 && chunks.isInOldest(address)) {
+        const chunk = await chunks.read(address);
+        assert(directory.placeOf(slot) === place, 'INV-C5');
+        this.merge(slot, chunk);
+      }
+      if (chunks.crowded) await chunks.written();
+      if (slices.over) await slices.next();
+    }
+  }
+
+  /** A slot has lost its chunk: of how many entries nobody knows, so the mean is taken. */
+  entriesLost(): void {
+    this.entries -= Math.round(this.entries / this.parts.directory.slots);
   }
 }
 

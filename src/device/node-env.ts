@@ -5,7 +5,6 @@
  *
  * `sync` is `fdatasync`: it includes the size of a file that grew, which is the only metadata that a log needs.
  */
-import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { hostname } from 'node:os';
 import { lockDescriptor } from './file-lock.js';
@@ -141,7 +140,8 @@ const nodeClock: EnvClock = {
   turn: () => new Promise((resolve) => setImmediate(resolve)),
 };
 
-const nodeRandom: EnvRandom = { bytes: (length) => randomBytes(length) };
+// The global one is loaded when it is used: only a new store needs it.
+const nodeRandom: EnvRandom = { bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) };
 
 const nodeProcess: EnvProcess = { identity: () => ({ pid: process.pid, hostname: hostname() }) };
 

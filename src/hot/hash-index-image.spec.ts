@@ -46,6 +46,42 @@ function imageOf(index: HashIndex, between: () => void = () => undefined): Uint3
 }
 
 describe('the image of a hash index', () => {
+  it('is refused when it does not fit', () => {
+    const checked = new Checked();
+    for (let i = 0; i < 100_000; i++) checked.put();
+    const { shape } = checked.index;
+    const chunks = imageOf(checked.index);
+    expect(HashIndex.from({ ...shape, split: shape.split + 1 }, chunks.map(copyOf))).toBeUndefined();
+    expect(HashIndex.from({ ...shape, overflow: shape.overflow + 5000 }, chunks.map(copyOf))).toBeUndefined();
+    expect(HashIndex.from(shape, chunks.slice(1))).toBeUndefined();
+    const circular = chunks.map(copyOf);
+    circular[0][14] = 0xffff_ffff;
+    expect(HashIndex.from(shape, circular)).toBeUndefined();
+  });
+
+  it('tells which chunks have changed since', () => {
+    const checked = new Checked();
+    for (let i = 0; i < 100_000; i++) checked.put();
+    const { index } = checked;
+    const changed = (): number => {
+      let count = 0;
+      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) if (HashIndex.takeChanged(chunk)) count++;
+      return count;
+    };
+    expect(changed()).toBeGreaterThan(10);
+    expect(changed()).toBe(0);
+    const [hash] = checked.model.keys();
+    checked.put(hash);
+    expect(changed()).toBe(1);
+    expect(index.find(hash)).not.toBe(NO_ADDRESS);
+    index.remove(hash);
+    expect(changed()).toBe(1);
+    index.removeBelow(1000 as LogAddress, 0, index.buckets);
+    expect(changed()).toBeGreaterThan(0);
+    checked.put(hash);
+    expect(changed()).toBeGreaterThan(0);
+  });
+
   it.each([0, 1000, 100_000, 300_000])('gives the same index again (%i entries)', (entries) => {
     const checked = new Checked();
     for (let i = 0; i < entries; i++) checked.put();
@@ -87,41 +123,5 @@ describe('the image of a hash index', () => {
     for (let i = 0; i < 10_000; i++) checked.put();
     expect(checked.index.buckets).toBeGreaterThan(buckets);
     expect(checked.wrongIn(checked.index)).toEqual([]);
-  });
-
-  it('tells which chunks have changed since', () => {
-    const checked = new Checked();
-    for (let i = 0; i < 100_000; i++) checked.put();
-    const { index } = checked;
-    const changed = (): number => {
-      let count = 0;
-      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) if (HashIndex.takeChanged(chunk)) count++;
-      return count;
-    };
-    expect(changed()).toBeGreaterThan(10);
-    expect(changed()).toBe(0);
-    const [hash] = checked.model.keys();
-    checked.put(hash);
-    expect(changed()).toBe(1);
-    expect(index.find(hash)).not.toBe(NO_ADDRESS);
-    index.remove(hash);
-    expect(changed()).toBe(1);
-    index.removeBelow(1000 as LogAddress, 0, index.buckets);
-    expect(changed()).toBeGreaterThan(0);
-    checked.put(hash);
-    expect(changed()).toBeGreaterThan(0);
-  });
-
-  it('is refused when it does not fit', () => {
-    const checked = new Checked();
-    for (let i = 0; i < 100_000; i++) checked.put();
-    const { shape } = checked.index;
-    const chunks = imageOf(checked.index);
-    expect(HashIndex.from({ ...shape, split: shape.split + 1 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from({ ...shape, overflow: shape.overflow + 5000 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from(shape, chunks.slice(1))).toBeUndefined();
-    const circular = chunks.map(copyOf);
-    circular[0][14] = 0xffff_ffff;
-    expect(HashIndex.from(shape, circular)).toBeUndefined();
   });
 });

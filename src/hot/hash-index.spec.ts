@@ -56,6 +56,111 @@ function hashes(seed: number): () => number {
 }
 
 describe('HashIndex', () => {
+  it('takes hashes that agree in their low 28 bits for one chain, and no others', () => {
+    const index = new HashIndex();
+    const put = (hash: number, address: number): void => {
+      index.find(hash);
+      index.put(hash, address as LogAddress, 1);
+    };
+    put(0x0abcdef1, 64);
+    put(0x7abcdef1 | 0x80000000, 72);
+    expect([index.find(0x3abcdef1), index.entries]).toEqual([72, 1]);
+    for (let bit = 0; bit < 28; bit++) expect(index.find(0x0abcdef1 ^ (1 << bit))).toBe(NO_ADDRESS);
+    put(0, 80);
+    put(-1, 88);
+    expect([index.find(0), index.find(-1), index.entries]).toEqual([80, 88, 3]);
+  });
+
+  it('keeps addresses up to 2^48 and every size class, apart from the tag', () => {
+    const index = new HashIndex();
+    const addresses = [
+      8,
+      64,
+      2 ** 31,
+      2 ** 32,
+      2 ** 34 - 8,
+      2 ** 35,
+      2 ** 40,
+      2 ** 40 + 8,
+      2 ** 47,
+      2 ** 48 - 8,
+    ];
+    for (const hash of [0, 0x0fffffff, -1, 0x0aaa_a000]) {
+      for (const address of addresses) {
+        for (let sizeClass = 1; sizeClass <= LARGEST_SIZE_CLASS; sizeClass++) {
+          index.find(hash);
+          index.put(hash, address as LogAddress, sizeClass);
+          expect([index.find(hash), index.foundSizeClass()]).toEqual([address, sizeClass]);
+        }
+      }
+    }
+    expect(index.entries).toBe(3);
+  });
+
+  it('fills the place of a removed entry again, in overflow buckets, too', () => {
+    const checked = new Checked(new HashIndex());
+    // One bucket: the low 13 bits are alike.
+    const hashes = Array.from({ length: 50 }, (_, i) => (i << 13) | 77);
+    hashes.forEach((hash) => checked.put(hash));
+    const overflow = checked.index.overflowBuckets;
+    expect(overflow).toBe(Math.ceil((50 - 7) / 7));
+    for (let round = 0; round < 20; round++) {
+      for (let i = round % 7; i < 50; i += 7) checked.remove(hashes[i]);
+      expect(checked.wrong()).toEqual([]);
+      for (let i = round % 7; i < 50; i += 7) checked.put(hashes[i]);
+    }
+    expect(checked.wrong()).toEqual([]);
+    expect(checked.index.overflowBuckets).toBe(overflow);
+  });
+
+  it('removes nothing for a key that is absent', () => {
+    const checked = new Checked(new HashIndex());
+    checked.put(1);
+    checked.index.remove(2);
+    checked.index.remove(1 | (1 << 13));
+    expect([checked.index.entries, ...checked.wrong()]).toEqual([1]);
+  });
+
+  it('keeps addresses beyond 2^40 through growth', () => {
+    const random = hashes(23758);
+    const checked = new Checked(new HashIndex(), 2 ** 30 + 8);
+    for (let i = 0; i < 60_000; i++) checked.put(random());
+    expect(Math.max(...[...checked.model.values()].map(({ address }) => address))).toBeGreaterThan(2 ** 45);
+    expect(checked.index.buckets).toBeGreaterThan(FIRST_BUCKETS);
+    expect(checked.wrong()).toEqual([]);
+  });
+
+  it('takes at most 16 bytes an entry beyond 150,000 entries', () => {
+    const random = hashes(39596);
+    const index = new HashIndex();
+    let worst = 0;
+    for (let i = 1; i <= 350_000; i++) {
+      const hash = random();
+      index.find(hash);
+      index.put(hash, (i * 8) as LogAddress, 1);
+      if (i >= 150_000 && i % 1000 === 0) worst = max(worst, index.memoryBytes / index.entries);
+    }
+    expect(worst).toBeLessThanOrEqual(16);
+  });
+
+  it('uses overflow buckets again that a split has emptied', () => {
+    const checked = new Checked(new HashIndex());
+    const { index } = checked;
+    const random = hashes(31677);
+    const overflowMemory = (): number => index.memoryBytes - ceil(index.buckets / 1024) * 65_536;
+    // A thousand overflow buckets under the first bucket of all, which is split first.
+    for (let i = 0; i < 7000; i++) checked.put(i << 13);
+    expect(index.overflowBuckets).toBe(999);
+    let memory = 0;
+    while (index.buckets === FIRST_BUCKETS) {
+      memory = overflowMemory();
+      checked.put(random() | 1);
+    }
+    expect(checked.wrong()).toEqual([]);
+    expect(index.overflowBuckets).toBeGreaterThan(999);
+    expect(overflowMemory()).toBe(memory);
+  });
+
   it('agrees with a map through several doublings, with updates, removals and keys that are absent', () => {
     const random = hashes(7920);
     const checked = new Checked(new HashIndex());
@@ -111,111 +216,6 @@ describe('HashIndex', () => {
     }
     wrong.push(...checked.wrong());
     expect(wrong).toEqual([]);
-  });
-
-  it('takes hashes that agree in their low 28 bits for one chain, and no others', () => {
-    const index = new HashIndex();
-    const put = (hash: number, address: number): void => {
-      index.find(hash);
-      index.put(hash, address as LogAddress, 1);
-    };
-    put(0x0abcdef1, 64);
-    put(0x7abcdef1 | 0x80000000, 72);
-    expect([index.find(0x3abcdef1), index.entries]).toEqual([72, 1]);
-    for (let bit = 0; bit < 28; bit++) expect(index.find(0x0abcdef1 ^ (1 << bit))).toBe(NO_ADDRESS);
-    put(0, 80);
-    put(-1, 88);
-    expect([index.find(0), index.find(-1), index.entries]).toEqual([80, 88, 3]);
-  });
-
-  it('keeps addresses up to 2^48 and every size class, apart from the tag', () => {
-    const index = new HashIndex();
-    const addresses = [
-      8,
-      64,
-      2 ** 31,
-      2 ** 32,
-      2 ** 34 - 8,
-      2 ** 35,
-      2 ** 40,
-      2 ** 40 + 8,
-      2 ** 47,
-      2 ** 48 - 8,
-    ];
-    for (const hash of [0, 0x0fffffff, -1, 0x0aaa_a000]) {
-      for (const address of addresses) {
-        for (let sizeClass = 1; sizeClass <= LARGEST_SIZE_CLASS; sizeClass++) {
-          index.find(hash);
-          index.put(hash, address as LogAddress, sizeClass);
-          expect([index.find(hash), index.foundSizeClass()]).toEqual([address, sizeClass]);
-        }
-      }
-    }
-    expect(index.entries).toBe(3);
-  });
-
-  it('keeps addresses beyond 2^40 through growth', () => {
-    const random = hashes(23758);
-    const checked = new Checked(new HashIndex(), 2 ** 30 + 8);
-    for (let i = 0; i < 60_000; i++) checked.put(random());
-    expect(Math.max(...[...checked.model.values()].map(({ address }) => address))).toBeGreaterThan(2 ** 45);
-    expect(checked.index.buckets).toBeGreaterThan(FIRST_BUCKETS);
-    expect(checked.wrong()).toEqual([]);
-  });
-
-  it('fills the place of a removed entry again, in overflow buckets, too', () => {
-    const checked = new Checked(new HashIndex());
-    // One bucket: the low 13 bits are alike.
-    const hashes = Array.from({ length: 50 }, (_, i) => (i << 13) | 77);
-    hashes.forEach((hash) => checked.put(hash));
-    const overflow = checked.index.overflowBuckets;
-    expect(overflow).toBe(Math.ceil((50 - 7) / 7));
-    for (let round = 0; round < 20; round++) {
-      for (let i = round % 7; i < 50; i += 7) checked.remove(hashes[i]);
-      expect(checked.wrong()).toEqual([]);
-      for (let i = round % 7; i < 50; i += 7) checked.put(hashes[i]);
-    }
-    expect(checked.wrong()).toEqual([]);
-    expect(checked.index.overflowBuckets).toBe(overflow);
-  });
-
-  it('removes nothing for a key that is absent', () => {
-    const checked = new Checked(new HashIndex());
-    checked.put(1);
-    checked.index.remove(2);
-    checked.index.remove(1 | (1 << 13));
-    expect([checked.index.entries, ...checked.wrong()]).toEqual([1]);
-  });
-
-  it('uses overflow buckets again that a split has emptied', () => {
-    const checked = new Checked(new HashIndex());
-    const { index } = checked;
-    const random = hashes(31677);
-    const overflowMemory = (): number => index.memoryBytes - ceil(index.buckets / 1024) * 65_536;
-    // A thousand overflow buckets under the first bucket of all, which is split first.
-    for (let i = 0; i < 7000; i++) checked.put(i << 13);
-    expect(index.overflowBuckets).toBe(999);
-    let memory = 0;
-    while (index.buckets === FIRST_BUCKETS) {
-      memory = overflowMemory();
-      checked.put(random() | 1);
-    }
-    expect(checked.wrong()).toEqual([]);
-    expect(index.overflowBuckets).toBeGreaterThan(999);
-    expect(overflowMemory()).toBe(memory);
-  });
-
-  it('takes at most 16 bytes an entry beyond 150,000 entries', () => {
-    const random = hashes(39596);
-    const index = new HashIndex();
-    let worst = 0;
-    for (let i = 1; i <= 350_000; i++) {
-      const hash = random();
-      index.find(hash);
-      index.put(hash, (i * 8) as LogAddress, 1);
-      if (i >= 150_000 && i % 1000 === 0) worst = max(worst, index.memoryBytes / index.entries);
-    }
-    expect(worst).toBeLessThanOrEqual(16);
   });
 
   it('sized for its keys at once, answers alike and does not grow', () => {

@@ -382,12 +382,39 @@ export class HashIndex {
     }
   }
 
-  /** Splits one bucket: its entries are taken out and put back, each where the next bit of its hash says. */
+  /** Splits one bucket: of its entries, those go to a new one whose next bit of the hash says so. */
   private splitNext(): void {
     if (this.level >= BASE_BITS + TAG_BITS) return;
     const from = this.split;
     const to = this.primary.add();
     const bit = TAG_SHIFT + this.level - BASE_BITS;
+    const source = this.primary.chunks[from >>> CHUNK_BITS];
+    const first = (from & CHUNK_MASK) * WORDS_PER_BUCKET;
+    if (source[first + LINK_WORD] !== 0) {
+      this.redistribute(from, to, bit);
+    } else {
+      const target = this.primary.chunks[to >>> CHUNK_BITS];
+      let free = (to & CHUNK_MASK) * WORDS_PER_BUCKET;
+      for (let at = first; at <= first + LAST_ENTRY_WORD; at += 2) {
+        const high = source[at + 1];
+        if (((high >>> bit) & 1) === 0) continue;
+        target[free] = source[at];
+        target[free + 1] = high;
+        source[at] = source[at + 1] = 0;
+        free += 2;
+      }
+      source[CHANGED_WORD] = target[CHANGED_WORD] = 1;
+    }
+    this.split++;
+    if (this.split === 1 << this.level) {
+      this.level++;
+      this.split = 0;
+    }
+    this.foundAt = -1;
+  }
+
+  /** Splits a bucket that has overflow buckets: all entries are taken out and put back, each where it belongs. */
+  private redistribute(from: number, to: number, bit: number): void {
     let moved = 0;
     let chunks = this.primary.chunks;
     let bucket = from;
@@ -411,12 +438,6 @@ export class HashIndex {
     for (let i = 0; i < moved; i += 2) {
       this.insertEntry((this.moving[i + 1] >>> bit) & 1 ? to : from, this.moving[i], this.moving[i + 1]);
     }
-    this.split++;
-    if (this.split === 1 << this.level) {
-      this.level++;
-      this.split = 0;
-    }
-    this.foundAt = -1;
   }
 }
 

@@ -63,6 +63,10 @@ describe('the commit record', () => {
     expect([words[0], words[1], ...words.slice(-2)]).toEqual([-1, -1, -1, -1]);
   });
 
+  it('says that there are no sessions, whatever lay there', () => {
+    expect(written(small)[AT + 24 / 4 + 9]).toBe(0);
+  });
+
   it('is covered by its checksum as a whole', () => {
     const words = written(small);
     words[AT] = checksumOf(words, AT, 4096 as LogAddress);

@@ -189,7 +189,8 @@ export class HybridLog {
   appendTogether(sizes: readonly number[], append: () => void): void {
     const needed = this.pagesFor(sizes);
     const pages = this.pagesOfBudget();
-    if (needed > pages / 2) throw tooLargeTogether(this.mostTogether);
+    // Pages are not filled to their ends by records that do not fit, so it is they that count.
+    this.requireTogether(needed * this.pageSize);
     while (this.ring.count + needed > pages) this.evictOldest();
     this.pagesMade = needed;
     try {
@@ -202,6 +203,16 @@ export class HybridLog {
   /** Bytes that `appendTogether` takes at the most. */
   get mostTogether(): number {
     return Math.floor(this.pagesOfBudget() / 2) * this.pageSize;
+  }
+
+  /** @throws KvTooLargeError when records of so many bytes cannot be appended together */
+  requireTogether(bytes: number): void {
+    const most = this.mostTogether;
+    if (bytes <= most) return;
+    throw new KvTooLargeError(
+      `A batch takes ${bytes} bytes or more of the memory of the hot log; it may take half of what is there for records ` +
+        `beside the indexes, ${most} bytes now. Split it into batches of a few MiB, or give hot.memory more.`,
+    );
   }
 
   /** Pages that have to be added for records of these sizes, or a few more. */
@@ -458,10 +469,4 @@ export class HybridLog {
     words[at] = checksum;
     this.rangeSum = (this.rangeSum + checksum) | 0;
   }
-}
-
-function tooLargeTogether(most: number): KvTooLargeError {
-  return new KvTooLargeError(
-    `A batch takes more than half of the memory of the hot log (${most} bytes). Split it, or give \`hot.memory\` more.`,
-  );
 }

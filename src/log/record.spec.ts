@@ -1,4 +1,5 @@
 import { type LogAddress } from './address.js';
+import { xxh32 } from './checksum.js';
 import {
   checksumOf,
   expiryOf,
@@ -129,17 +130,34 @@ describe('sizes', () => {
   });
 });
 
+describe('the checksum', () => {
+  it.each([
+    [8, 1],
+    [4096, 512],
+    [2 ** 35 - 8, 0xffff_ffff],
+    // From 2^35 on the units have a second word.
+    [2 ** 35 + 24, 3 ^ 0x9e37_79b1],
+    [2 ** 37 + 8, 1 ^ Math.imul(4, 0x9e37_79b1)],
+  ])('of a record at %d has the seed %d, changed by the salt of the log', (address, seed) => {
+    const { words } = record();
+    const seeded = (by: number) => xxh32(words, 1, words.length, by) | 0;
+    expect(checksumOf(words, 0, address as LogAddress)).toBe(seeded(seed));
+    expect(checksumOf(words, 0, address as LogAddress, 0x1234_5678)).toBe(seeded(seed ^ 0x1234_5678));
+  });
+});
+
 describe('isIntact', () => {
   const kinds = [
-    ['a value', record()],
-    ['a value with expiry', record({ flags: KIND_VALUE | FLAG_EXPIRY })],
-    ['a tombstone', record({ flags: KIND_TOMBSTONE, value: 0 })],
-    ['a clear mark', record({ flags: KIND_CLEAR, key: 2, value: 0 })],
-    ['a record that is all header', record({ flags: KIND_CLEAR, key: 0, value: 0 })],
-    ['a commit', record({ flags: KIND_COMMIT, key: 0, value: 80 })],
+    ['a value', {}],
+    ['a value with expiry', { flags: KIND_VALUE | FLAG_EXPIRY }],
+    ['a tombstone', { flags: KIND_TOMBSTONE, value: 0 }],
+    ['a clear mark', { flags: KIND_CLEAR, key: 2, value: 0 }],
+    ['a record that is all header', { flags: KIND_CLEAR, key: 0, value: 0 }],
+    ['a commit', { flags: KIND_COMMIT, key: 0, value: 80 }],
   ] as const;
 
-  it.each(kinds)('accepts %s, and refuses it with any one bit flipped', (_name, { words, bytes }) => {
+  it.each(kinds)('accepts %s, and refuses it with any one bit flipped', (_name, options) => {
+    const { words, bytes } = record(options);
     expect(isIntact(words, 0, bytes, HERE)).toBe(true);
     const accepted: number[] = [];
     for (let bit = 0; bit < bytes * 8; bit++) {
@@ -160,6 +178,22 @@ describe('isIntact', () => {
       words[bit >> 5] ^= 1 << (bit & 31);
     }
     expect(accepted).toEqual([]);
+  });
+
+  it('does not look at what lies behind a filler, and wants all of its two words', () => {
+    const words = new Int32Array(64);
+    writeFiller(words, 0, 2 ** 20, HERE);
+    words.fill(-1, 2);
+    expect(isIntact(words, 0, 2 ** 20, HERE)).toBe(true);
+    expect([0, 4, 7].filter((available) => isIntact(words, 0, available, HERE))).toEqual([]);
+  });
+
+  it('refuses a header that does not fit in, where memory ends within it', () => {
+    const words = new Int32Array(2);
+    words[1] = KIND_VALUE;
+    // Over what a reader would take for the record that went on where there is no memory.
+    words[0] = checksumOf(words, 0, HERE);
+    expect(isIntact(words, 0, 8, HERE)).toBe(false);
   });
 
   it('does not look at the slack, which nobody writes', () => {

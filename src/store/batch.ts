@@ -5,7 +5,7 @@
  * nothing. If one of the keys has changed while another was looked up, all are looked up again.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvOptionsError, KvTooLargeError, KvVersionConflictError } from '../errors.js';
+import { KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { KIND_VALUE, FLAG_EXPIRY, recordBytes } from '../log/record.js';
 import type { LookUp, Seen } from './look-up.js';
 import type { KvDuration } from './options.js';
@@ -34,7 +34,9 @@ export interface BatchTarget {
 
 interface BatchWrite {
   target: BatchTarget;
-  /** As the caller gave it, for decoded values. */
+  /** Its place in the batch, from 0. */
+  index: number;
+  /** As the caller gave it, for decoded values and errors. */
   key: KvKey;
   encoded: EncodedKey;
   /** The encoded value, in whole words, and its length; missing for a delete. */
@@ -120,14 +122,22 @@ export class BatchWrites {
     if (target.core !== core)
       throw new KvOptionsError([{ path: 'batch.in', problem: 'must be a namespace of the same store' }]);
     const encoded = core.key(target.space.id, key).copy();
-    const write = { target, key, encoded, value, length, expiresAt, attributes, options, seen: undefined };
+    const index = this.writes.length;
+    const write = {
+      index,
+      target,
+      key,
+      encoded,
+      value,
+      length,
+      expiresAt,
+      attributes,
+      options,
+      seen: undefined,
+    };
     this.bytes += sizeOf(write);
     // What cannot succeed need not be collected.
-    const most = core.parts.log.mostTogether;
-    if (this.bytes > most)
-      throw new KvTooLargeError(
-        `A batch takes more than ${most} bytes, half of the memory of the hot log. Split it, or give hot.memory more.`,
-      );
+    core.parts.log.requireTogether(this.bytes);
     this.writes.push(write);
   }
 
@@ -143,7 +153,8 @@ export class BatchWrites {
   /**
    * Writes all of them, or none.
    * @returns their versions, in their order; `undefined` where there was nothing to delete
-   * @throws KvVersionConflictError when a condition does not hold
+   * @throws KvVersionConflictError when a condition does not hold, with the write that has it
+   * @throws KvTooLargeError
    */
   async apply(): Promise<(number | undefined)[]> {
     const { core } = this;
@@ -198,11 +209,15 @@ function isAsSeen({ target, encoded, seen }: BatchWrite): boolean {
   return seen !== undefined && target.lookUp.isSame(encoded, seen);
 }
 
-function checkCondition({ options, seen }: BatchWrite): void {
+/** @throws KvVersionConflictError */
+function checkCondition({ index, key, options, seen, target }: BatchWrite): void {
   const actual = seen?.record && seen.version;
   const { ifVersion, ifPresent } = options ?? {};
-  if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined))
-    throw new KvVersionConflictError(ifVersion, actual);
+  if (!isOtherVersion(ifVersion, actual) && !(ifPresent && actual === undefined)) return;
+  const { core, space } = target;
+  const namespace = core.parts.dictionary.namespaceNames[space.id - 1];
+  const write = namespace === undefined ? { index, key } : { index, namespace, key };
+  throw new KvVersionConflictError(ifVersion, actual, write);
 }
 
 function sizeOf({

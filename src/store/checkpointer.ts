@@ -8,7 +8,7 @@
  * once another commit has made durable whatever may be in it, and the manifest names it. Nothing is put into the cold
  * index meanwhile: a checkpoint is taken between compactions, or by one between two portions.
  */
-import { INDEX_LOG_NAME, REBUILD } from '../cold/chunk-log.js';
+import { INDEX_LOG_NAME } from '../cold/chunk-log.js';
 import type { ColdIndexShape } from '../cold/cold-index.js';
 import type { ColdTier, ColdTierState } from '../cold/cold-tier.js';
 import type { Device } from '../device/device.js';
@@ -30,6 +30,9 @@ const DUE_BYTES = 256 * 1024 * 1024;
 
 /** Less is replayed sooner than a checkpoint of it is written. */
 const WORTH_BYTES = 64 * 1024;
+
+/** What to do about an index that is wrong. */
+const REBUILD = 'Open the store again: that rebuilds the indexes from the logs.';
 
 /** Names of its sections. */
 export const HOT_INDEX = 'hotIndex';
@@ -81,8 +84,10 @@ export interface CheckpointParts {
 export class Checkpointer {
   /** Told of each checkpoint. */
   onDone: (report: KvCheckpointReport) => void = () => undefined;
-  /** Whether the cold index is damaged, so that it has to be built anew. */
+  /** Whether an index is wrong, so that it has to be built anew. */
   private useless = false;
+  /** Whether the last one has a part of the cold index that was made anew since. */
+  private isOutdated = false;
   /** After a failure, bytes after which it is tried again. */
   private notBefore = 0;
   private readonly slices: Slices;
@@ -113,11 +118,18 @@ export class Checkpointer {
 
   /** Whether opening is faster with another one. */
   get isWorthIt(): boolean {
-    return this.worthBeyond(WORTH_BYTES);
+    return this.worthBeyond(this.isOutdated ? -1 : WORTH_BYTES);
+  }
+
+  /** A part of the cold index was made anew: with the last checkpoint the next opening would have to do that again. */
+  outdated(): void {
+    this.isOutdated = true;
   }
 
   private worthBeyond(bytes: number): boolean {
-    return !this.useless && !this.parts.device.volatile && this.uncoveredBytes > bytes;
+    const { cold, device } = this.parts;
+    if (this.useless || device.volatile || cold.index.damage) return false;
+    return this.uncoveredBytes > bytes;
   }
 
   private get uncoveredBytes(): number {
@@ -128,7 +140,7 @@ export class Checkpointer {
   /**
    * Takes a checkpoint. Nothing may be appended to the cold log meanwhile, and what is there has to be committed.
    * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
-   * @throws KvCorruptionError when the cold index is damaged
+   * @throws KvCorruptionError when an index is wrong, or damaged and was not mended
    */
   async take(): Promise<KvCheckpointReport> {
     const { clock, cold, device, health, manifest } = this.parts;
@@ -147,6 +159,7 @@ export class Checkpointer {
     }
     const { hot, cold: coldPoint, coldIndex } = checkpoint.state;
     this.last = checkpoint;
+    this.isOutdated = false;
     this.notBefore = 0;
     this.hotEnd = hot.end;
     this.coldEnd = coldPoint.end;
@@ -162,7 +175,7 @@ export class Checkpointer {
     return report;
   }
 
-  /** A chunk is damaged: the next opening builds the indexes from the logs. */
+  /** An index is wrong: the next opening builds both from the logs. */
   forget(): void {
     if (this.useless) return;
     this.useless = true;
@@ -179,7 +192,7 @@ export class Checkpointer {
   /** @throws KvCorruptionError */
   private assertUseful(): void {
     if (this.useless)
-      throw new KvCorruptionError('The cold index is damaged', INDEX_LOG_NAME, 0, { remedy: REBUILD });
+      throw new KvCorruptionError('An index is wrong', INDEX_LOG_NAME, 0, { remedy: REBUILD });
   }
 
   /** Writes a checkpoint and puts it into force. */

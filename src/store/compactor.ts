@@ -29,6 +29,7 @@ import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import { isFull, type Health } from './health.js';
 import { HotCompaction } from './hot-compaction.js';
+import type { IndexMender } from './index-mender.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
 import type { ReadPath } from './read-path.js';
@@ -96,6 +97,7 @@ export interface CompactorParts {
   health: Health;
   hash: KeyedHash;
   checkpointer: Checkpointer;
+  mender: IndexMender;
   writeAmplification: () => number;
   /** @throws KvClosedError */
   assertOpen: () => void;
@@ -180,12 +182,21 @@ export class Compactor {
   }
 
   private async checkpointBetween(): Promise<KvCheckpointReport> {
-    for (let ends; (ends = this.following ?? this.running);) await ends.catch(() => undefined);
+    const { checkpointer, mender } = this.parts;
+    return this.alone(async () => {
+      await mender.run();
+      return checkpointer.take();
+    });
+  }
+
+  /** Works between two runs: nothing is appended to the cold log meanwhile, and what is there is committed. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    for (let ends; (ends = this.following ?? this.running ?? this.pause);) await ends.catch(() => undefined);
     // Nothing is waited for from here on until `pause` is set: a run that began now would not know of it.
     this.parts.assertOpen();
-    const taken = this.settle().then(() => this.parts.checkpointer.take());
-    this.pause = taken.catch(() => undefined).finally(() => (this.pause = undefined));
-    return taken;
+    const done = this.settle().then(work);
+    this.pause = done.catch(() => undefined).finally(() => (this.pause = undefined));
+    return done;
   }
 
   /** Ends the run that is under way at its next safe point; resolves when it has ended. */
@@ -247,7 +258,8 @@ export class Compactor {
         damage = error;
       });
     }
-    report.hot.droppedRecords = report.hot.records - copier.copiedRecords;
+    // What was copied before damage was met, and again afterwards, is no record more.
+    report.hot.droppedRecords = Math.max(0, report.hot.records - copier.copiedRecords);
     const share = options.cold.garbageShare;
     if (isDue('cold') && mayGoOn()) {
       // A scheduled run leaves off when the hot log needs one again, unless there is far too much garbage.
@@ -261,8 +273,8 @@ export class Compactor {
     }
     if (mayGoOn()) await this.checkpointIfDue();
     if (damage) throw damage;
-    report.cold.droppedRecords =
-      report.cold.records - copier.copiedRecords + report.hot.records - report.hot.droppedRecords;
+    const copiedHot = report.hot.records - report.hot.droppedRecords;
+    report.cold.droppedRecords = Math.max(0, report.cold.records + copiedHot - copier.copiedRecords);
     report.copiedRecords = copier.copiedRecords;
     report.copiedBytes = copier.copiedBytes;
     report.bytesAfter = this.bytes();
@@ -286,12 +298,30 @@ export class Compactor {
   /** Remembers damage: the schedule leaves that log alone, because begin cannot move past it. */
   private async watched(log: 'hot' | 'cold', compact: () => Promise<void>): Promise<void> {
     try {
-      await compact();
+      await compact().catch((error: unknown) => this.mendAndRepeat(error, compact));
       delete this.damage[log];
     } catch (error) {
       if (error instanceof KvCorruptionError) this.damage[log] = error;
       throw error;
     }
+  }
+
+  /** A run that met a damaged chunk of the cold index goes on from where the log begins now, once it was made anew. */
+  private async mendAndRepeat(error: unknown, compact: () => Promise<void>): Promise<void> {
+    if (!(error instanceof KvCorruptionError) || !this.parts.cold.index.damage) throw error;
+    await this.mendIfDamaged();
+    await compact();
+  }
+
+  /** That it could not be mended is told by the mender; those who can do without what is lost go on. */
+  private async mendIfDamaged(): Promise<void> {
+    const { cold, mender } = this.parts;
+    if (!cold.index.damage) return;
+    await this.settle();
+    await mender.run().catch((error: unknown) => {
+      if (!(error instanceof KvCorruptionError)) throw error;
+    });
+    this.slices.restart();
   }
 
   /** Up to where the hot log is to be moved. */
@@ -393,6 +423,8 @@ export class Compactor {
     if (!run.passed) throw new InvariantError('INV-6');
     part.truncatedBytes += run.passed.end - from;
     await truncate(run.passed);
+    // Readers may be waiting for it.
+    await this.mendIfDamaged();
     await this.checkpointIfDue();
   }
 

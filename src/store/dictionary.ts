@@ -6,12 +6,14 @@
  */
 import type { ValueStructure } from '../codec/value-codec.js';
 import type { Device, DeviceFile } from '../device/device.js';
-import { KvCorruptionError, KvOptionsError } from '../errors.js';
+import { KvCorruptionError, KvDiskError, KvOptionsError } from '../errors.js';
 import { MAX_NAMESPACE_NAME_BYTES, MAX_NAMESPACES } from '../limits.js';
 import { textChecksum } from './text-checksum.js';
 import { readWholeFile } from './whole-file.js';
 
 export const DICTIONARY_NAME = 'DICTIONARY';
+/** Its name until one that is written anew is whole. */
+export const NEW_DICTIONARY_NAME = 'DICTIONARY.tmp';
 
 export type DictionaryEntry = { namespace: string } | { structure: ValueStructure };
 
@@ -21,6 +23,8 @@ export class Dictionary {
   /** Number of entries. */
   entries = 0;
   private readonly namespaces = new Map<string, number>();
+  /** Their lines, in their order. */
+  private lines: string[] = [];
   private readonly file: DeviceFile;
   private end = 0;
 
@@ -95,6 +99,38 @@ export class Dictionary {
     }
   }
 
+  /**
+   * Writes the file anew, durably, if it is gone or does not say any more what it said: as long as the store is open, memory
+   * has all of it. Nothing may be entered afterwards.
+   * @throws KvDiskError
+   */
+  async mend(): Promise<void> {
+    if (!this.device.retains || this.isWhole()) return;
+    const bytes = Buffer.from(this.lines.join(''));
+    const file = this.device.open(NEW_DICTIONARY_NAME, { create: true });
+    try {
+      file.truncate(0);
+      await file.write(bytes, 0, bytes.length, 0);
+      await file.sync();
+    } finally {
+      file.close();
+    }
+    // Windows replaces no file that is open.
+    this.file.close();
+    this.device.rename(NEW_DICTIONARY_NAME, DICTIONARY_NAME);
+    await this.device.syncDirectory();
+  }
+
+  private isWhole(): boolean {
+    try {
+      return this.damagedAt() < 0;
+    } catch (error) {
+      // What is gone, or cannot be read, is not whole.
+      if (error instanceof KvDiskError) return false;
+      throw error;
+    }
+  }
+
   close(): void {
     this.file.close();
   }
@@ -112,18 +148,18 @@ export class Dictionary {
     const { entries, ends } = parseLines(readWholeFile(this.device, DICTIONARY_NAME));
     this.entries = this.structures.length = 0;
     this.namespaces.clear();
+    this.lines = entries.slice(0, most).map(lineOf);
     for (const entry of entries.slice(0, most)) this.enter(entry);
     this.end = ends[this.entries - 1] ?? 0;
   }
 
   private append(entries: DictionaryEntry[]): void {
-    const lines = entries
-      .map((entry) => JSON.stringify(entry))
-      .map((json) => `${textChecksum(json)} ${json}\n`);
+    const lines = entries.map(lineOf);
     const bytes = Buffer.from(lines.join(''));
     this.file.writeSync(bytes, 0, bytes.length, this.end);
     this.file.syncSync();
     this.end += bytes.length;
+    this.lines.push(...lines);
     for (const entry of entries) this.enter(entry);
   }
 
@@ -132,6 +168,11 @@ export class Dictionary {
     if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
     else this.structures.push(entry.structure);
   }
+}
+
+function lineOf(entry: DictionaryEntry): string {
+  const json = JSON.stringify(entry);
+  return `${textChecksum(json)} ${json}\n`;
 }
 
 /** The entries up to the first line that is not intact, and where they end. */

@@ -87,14 +87,15 @@ export class KvStore extends KeySpace {
    * it was: after a `KvCorruptionError`, where there is no backup. Nothing in `from` is changed. What is copied keeps its
    * version and its expiry. If it fails, or is ended by `signal`, nothing is left in `to`.
    *
-   * @param from directory of the damaged store, which nobody has open
+   * @param from directory of the damaged store, which nobody has open to write; the right to read it is enough
    * @param to directory of the new store, empty or missing
    * @param options `hot` and `cold` for the new store (segment sizes are fixed from then on), `signal`
    * @throws KvOptionsError when the paths or options are not usable
    * @throws KvFormatError when `from` is no store, or one of another format, or `to` is not empty
-   * @throws KvLockedError when `from` is open
+   * @throws KvLockedError when `from` is open to write
    * @throws KvCorruptionError when the manifest is lost: nothing can be read without it
-   * @throws KvDiskError, KvReadOnlyError when the new store cannot be written
+   * @throws KvDiskError when `from` may not be read, its manifest cannot, or the new store cannot be written
+   * @throws KvReadOnlyError when the new store cannot be written
    * @example
    * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
    */
@@ -192,7 +193,7 @@ export class KvStore extends KeySpace {
    * amount of log, too: a call is for whoever wants a fast restart after a crash at a certain moment.
    *
    * @throws KvReadOnlyError, KvDiskError when the disk refused: the checkpoint before stays in force
-   * @throws KvCorruptionError when the cold index is damaged; opening the store again rebuilds it
+   * @throws KvCorruptionError when an index is damaged and cannot be made anew from the logs
    * @example
    * const { bytes, tookMs } = await store.checkpoint();
    */
@@ -212,7 +213,8 @@ export class KvStore extends KeySpace {
    * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
    * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
    * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
-   * it fail. A damaged index is built anew by the next opening.
+   * it fail. Chunks of the cold index that cannot be read are made anew at once; where an index is wrong in another way, the
+   * next opening builds both anew.
    *
    * @param options `signal` ends the run; the report says `aborted` then
    * @throws KvOptionsError when there is no such option
@@ -276,6 +278,7 @@ export class KvStore extends KeySpace {
     this.core.shut();
     try {
       await this.core.schedule?.stop();
+      await this.core.mender?.idle();
       await this.core.reads.idle();
       // Whoever waits for a commit gets an answer; that it failed is nobody's concern where nothing is kept.
       if (deleteOnClose) await commits.close().catch(() => undefined);
@@ -294,8 +297,10 @@ export class KvStore extends KeySpace {
 
   /** Makes the last writes durable, and says in the manifest that they are. */
   private async keep(): Promise<void> {
-    const { cold, commits, manifest } = this.core.parts;
+    const { cold, commits, dictionary, manifest, segments } = this.core.parts;
     const closed = await commits.close();
+    segments.trim(closed.tail);
+    await dictionary.mend();
     await this.core.compactor?.settle();
     await this.lastCheckpoint();
     await manifest.replace((current) => ({

@@ -31,7 +31,7 @@ export interface OpenedCheckpoint extends CheckpointImage {
 
 /**
  * Reads the checkpoint that the manifest names, and removes the files of all others.
- * @returns `undefined` when there is none, or none that can be used
+ * @returns `undefined` when there is none, or none that can be used: what there is has to be forgotten then
  * @throws KvCorruptionError when the logs do not have what they had when it was taken
  * @throws KvDiskError
  */
@@ -42,10 +42,8 @@ export async function openCheckpoint(
   cold: SegmentFiles,
 ): Promise<OpenedCheckpoint | undefined> {
   const image = readCheckpoint(device, manifest);
-  if (!image) {
-    await forgetCheckpoint(device, manifest);
+  if (!image || !ChunkLog.has(device, manifest.cold.segmentSize, image.coldIndex.shape.chunks))
     return undefined;
-  }
   const { state, files } = image.checkpoint;
   const hotStart = recoveryStart(hot, manifest.hot, state.hot);
   const coldStart = recoveryStart(cold, manifest.cold, state.cold);
@@ -63,7 +61,7 @@ export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest)
   if (checkpoint !== undefined) await device.syncDirectory();
 }
 
-/** Reads the checkpoint that the manifest names, and changes nothing. */
+/** Reads the checkpoint that the manifest names, and changes nothing. Chunks of its cold index may be missing. */
 export function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
   try {
     return readImage(device, manifest);
@@ -79,7 +77,6 @@ function readImage(device: Device, manifest: Manifest): CheckpointImage | undefi
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
-  if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.chunks)) return undefined;
   const [chunks, blocks, pending] = [HOT_INDEX, DIRECTORY, PENDING].map((name) =>
     checkpoint
       .section(name)

@@ -20,6 +20,7 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import { isCheckpointName } from './checkpoint-file.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
 import { Dictionary } from './dictionary.js';
@@ -40,7 +41,7 @@ import {
 } from './manifest.js';
 import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
-import { Recovery } from './recovery.js';
+import { Recovery, type RecoverySink } from './recovery.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -55,6 +56,9 @@ const RESERVED_BYTES = 512 * 1024;
 
 /** However much the cold tier takes, the hot log keeps this share of the memory. */
 const LEAST_LOG_SHARE = 3 / 8;
+
+/** Of a log that is only looked at. */
+const NO_SINK: RecoverySink = { stage: () => undefined, apply: () => Promise.resolve() };
 
 export interface StoreListeners {
   error: Set<(error: Error) => void>;
@@ -83,7 +87,13 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     if (existing === current) await device.syncDirectory();
     else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
-    segments = new SegmentFiles(device, HOT_LOG_NAME, current.hot.segmentSize, current.hot.salt);
+    segments = new SegmentFiles(
+      device,
+      HOT_LOG_NAME,
+      current.hot.segmentSize,
+      current.hot.salt,
+      resolved.durability.level === 'always' && !device.volatile,
+    );
     const manifest = new ManifestFile(device, current);
     const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
     const core = await recoverOrRebuild(opening);
@@ -167,15 +177,35 @@ interface OpeningParts {
 
 /** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
 async function recoverOrRebuild(parts: OpeningParts): Promise<StoreCore> {
-  const { device, manifest } = parts;
   let damaged = false;
   try {
     return await recover(parts, () => (damaged = true));
   } catch (error) {
     if (!damaged) throw error;
-    await forgetCheckpoint(device, manifest.current);
+    await giveUpCheckpoint(parts);
     return recover(parts, () => undefined);
   }
+}
+
+/**
+ * Forgets a checkpoint that cannot be used, if there is one. Even so it tells a salvage what is lost, so it goes only if the
+ * store opens without it: the logs are read once more then.
+ * @throws KvCorruptionError
+ */
+async function giveUpCheckpoint({ device, dictionary, manifest, segments }: OpeningParts): Promise<void> {
+  const { current } = manifest;
+  if (current.checkpoint !== undefined && device.list().some(isCheckpointName)) {
+    const { segmentSize, salt } = current.cold;
+    const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, segmentSize, salt);
+    try {
+      await new Recovery(coldSegments, current.cold, NO_SINK).check();
+    } finally {
+      coldSegments.close();
+    }
+    const last = await new Recovery(segments, current.hot, NO_SINK).check();
+    dictionary.require(last?.dictionaryEntries ?? 0);
+  }
+  await forgetCheckpoint(device, current);
 }
 
 async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
@@ -187,9 +217,9 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   const pacer = new ReadPacer(env.clock);
   const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, current.cold.segmentSize, current.cold.salt);
   let cold: ColdTier | undefined;
-  let core: StoreCore | undefined;
   try {
     const from = await openCheckpoint(device, current, segments, coldSegments);
+    if (!from) await giveUpCheckpoint(parts);
     const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
@@ -204,10 +234,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
           pacer,
           segments: coldSegments,
           from: from && { index: from.coldIndex, tier: from.checkpoint.state.tier, start: from.coldStart },
-          onIndexDamage: () => {
-            onIndexDamage();
-            core?.checkpointer?.forget();
-          },
+          onIndexDamage,
         })
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
@@ -252,7 +279,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    core = new StoreCore({
+    return new StoreCore({
       options,
       device,
       clock: env.clock,
@@ -278,7 +305,6 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
         checkpoint: from?.checkpoint.number,
       },
     });
-    return core;
   } catch (error) {
     await cold?.index.close();
     coldSegments.close();

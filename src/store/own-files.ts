@@ -5,7 +5,7 @@
 import type { Device } from '../device/device.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { isCheckpointName } from './checkpoint-file.js';
-import { DICTIONARY_NAME } from './dictionary.js';
+import { DICTIONARY_NAME, NEW_DICTIONARY_NAME } from './dictionary.js';
 import { DELETED_NAME, isManifestName, MANIFEST_NAME, TEMPORARY_NAME } from './manifest.js';
 
 /** Names of the three logs, with which those of their segments begin. */
@@ -13,7 +13,13 @@ const LOGS: readonly string[] = ['hot', 'cold', 'index'];
 
 /** Whether a name on the device is that of a file which stores make. */
 export function isOwnName(name: string): boolean {
-  if (name === DICTIONARY_NAME || isManifestName(name) || isCheckpointName(name)) return true;
+  if (
+    name === DICTIONARY_NAME ||
+    name === NEW_DICTIONARY_NAME ||
+    isManifestName(name) ||
+    isCheckpointName(name)
+  )
+    return true;
   return SegmentFiles.isSegmentName(name) && LOGS.includes(name.slice(0, name.indexOf('-')));
 }
 
@@ -27,14 +33,15 @@ export async function removeStore(device: Device): Promise<void> {
   await removeLeftovers(device);
 }
 
-/** Removes what an interrupted replacement of the manifest left, and goes on with a removal that was interrupted. */
+/** Removes what an interrupted replacement of manifest or dictionary left, and goes on with a removal that was interrupted. */
 export async function removeLeftovers(device: Device): Promise<void> {
   const names = device.list();
-  if (names.includes(TEMPORARY_NAME)) await device.remove(TEMPORARY_NAME);
+  const temporary = [TEMPORARY_NAME, NEW_DICTIONARY_NAME];
+  for (const name of temporary) if (names.includes(name)) await device.remove(name);
   if (!names.includes(DELETED_NAME)) return;
   // With a manifest there is a new store already, and this name only has come back by a power cut.
   if (!names.includes(MANIFEST_NAME)) {
-    const others = names.filter((name) => isOwnName(name) && ![DELETED_NAME, TEMPORARY_NAME].includes(name));
+    const others = names.filter((name) => isOwnName(name) && ![DELETED_NAME, ...temporary].includes(name));
     for (const name of others) await device.remove(name);
     await device.syncDirectory();
   }

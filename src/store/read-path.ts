@@ -94,6 +94,8 @@ export class ReadPath {
   /** Reads that found a living value, by where: hot memory, read cache, hot log on disk, cold log, decoded. */
   readonly hits = new Float64Array(5);
   misses = 0;
+  /** Has the cold index mended; resolves once it is. */
+  mend: () => Promise<void> = () => Promise.resolve();
   /** Look-ups on disk that have not ended, and those among them that wait for their turn. */
   private pending = 0;
   private readonly queue: (() => void)[] = [];
@@ -217,14 +219,16 @@ export class ReadPath {
   }
 
   /**
-   * Looks a key up wherever it is, value included.
+   * Looks a key up wherever it is, value included. Where a chunk of the cold index is damaged, it waits until that was made
+   * anew from the log.
    * @param key a copy of its own
    * @returns with the newest record, dead or alive; valid until somebody else uses the store
    * @throws KvCorruptionError at a damaged record: what lies behind it is older, and would be a wrong answer
    */
   async load(key: EncodedKey): Promise<Loaded> {
-    this.pending++;
-    if (this.pending > MAX_DISK_READS) await new Promise<void>((resolve) => this.queue.push(resolve));
+    const turn = this.begin();
+    if (turn) await turn;
+    let mended = false;
     try {
       for (;;) {
         const { truncations } = this;
@@ -239,14 +243,40 @@ export class ReadPath {
           if (found && truncations !== this.truncations && hasAttributes(found)) continue;
           return { record, source: found?.source ?? FROM_MEMORY, where, address, truncations };
         } catch (error) {
-          if (truncations === this.truncations) throw error;
+          if (truncations !== this.truncations) continue;
+          if (mended || !this.isMendable(error)) throw error;
+          mended = true;
+          await this.waitMended();
         }
       }
     } finally {
-      this.pending--;
-      this.wakeNext();
-      if (this.pending === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
+      this.end();
     }
+  }
+
+  private isMendable(error: unknown): boolean {
+    return error instanceof KvCorruptionError && this.cold?.index.damage !== undefined;
+  }
+
+  /** So that those who wait do not take the places of others, who can read. */
+  private async waitMended(): Promise<void> {
+    this.end();
+    try {
+      await this.mend();
+    } finally {
+      await this.begin();
+    }
+  }
+
+  private begin(): Promise<void> | undefined {
+    if (++this.pending <= MAX_DISK_READS) return undefined;
+    return new Promise<void>((resolve) => this.queue.push(resolve));
+  }
+
+  private end(): void {
+    this.pending--;
+    this.wakeNext();
+    if (this.pending === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
   }
 
   private async newest(key: EncodedKey, where: Where): Promise<Located | undefined> {

@@ -4,7 +4,8 @@ import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { FileDevice, type Device } from '../device/index.js';
 import { KvCorruptionError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
-import { COMMIT_BYTES } from '../log/commit.js';
+import { COMMIT_BYTES, type Commit } from '../log/commit.js';
+import { commitBefore } from '../log/scan.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { newManifest, type LogManifest } from './manifest.js';
 import { Recovery, type Recovered } from './recovery.js';
@@ -30,18 +31,31 @@ class Disk {
   }
 
   closed(commit: number, tail: number): this {
-    this.manifest = { ...this.manifest, closed: { commit, tail: tail as LogAddress } };
+    return this.says({ closed: { commit, tail: tail as LogAddress } });
+  }
+
+  /** Puts fields into the manifest. */
+  says(fields: Partial<LogManifest>): this {
+    this.manifest = { ...this.manifest, ...fields };
     return this;
   }
 
-  async recover(): Promise<Outcome> {
+  /** The log was truncated behind this commit. */
+  truncatedBehind(log: LogBuilder, commit: number): this {
+    return this.says({ begin: log.commitEnds[commit - 1], beginCommit: commit });
+  }
+
+  /** @param behind the commit behind which recovery begins, if not at the begin of the log */
+  async recover(behind?: LogAddress): Promise<Outcome> {
     const segments = new SegmentFiles(this.device, 'hot', SEGMENT);
     const staged: number[] = [];
     const applied: number[] = [];
-    const recovery = new Recovery(segments, this.manifest, {
-      stage: (_words, _at, address) => staged.push(address),
+    const sink = {
+      stage: (_words: unknown, _at: unknown, address: number) => staged.push(address),
       apply: async () => void applied.push(...staged.splice(0)),
-    });
+    };
+    const from = behind && { commit: commitBefore(segments, behind) as Commit, end: behind };
+    const recovery = new Recovery(segments, this.manifest, sink, from);
     try {
       return { ...(await recovery.run()), applied };
     } finally {
@@ -50,8 +64,8 @@ class Disk {
     }
   }
 
-  async failure(): Promise<KvCorruptionError> {
-    const error: unknown = await this.recover().catch((thrown: unknown) => thrown);
+  async failure(behind?: LogAddress): Promise<KvCorruptionError> {
+    const error: unknown = await this.recover(behind).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(KvCorruptionError);
     return error as KvCorruptionError;
   }
@@ -83,10 +97,14 @@ class Disk {
   }
 }
 
-const addressesUpTo = (log: LogBuilder, commit: number): number[] =>
+/** Addresses of the records up to a commit, from behind another one. */
+const addressesUpTo = (log: LogBuilder, commit: number, behind = 0): number[] =>
   log.records
     .map(({ address }) => address as number)
-    .filter((address) => address < (log.commitEnds[commit - 1] ?? 0));
+    .filter(
+      (address) =>
+        address < (log.commitEnds[commit - 1] ?? 0) && address >= (log.commitEnds[behind - 1] ?? 0),
+    );
 
 /** Three commits of two records each. */
 function threeCommits(): LogBuilder {
@@ -178,7 +196,7 @@ describe('a torn tail', () => {
     const log = threeCommits().fillSegment().value(64).fillSegment().value(64).fillSegment().value(64);
     const disk = new Disk(log);
     const { report, tail } = await disk.recover();
-    expect(report.droppedBytes).toBe(log.tail - log.commitEnds[2]);
+    expect(report.droppedBytes).toBe(log.writtenBehind(log.commitEnds[2]));
     expect(report.droppedFrom).toBe(`hot-00000000.log, address ${log.commitEnds[2]}`);
     expect(disk.disk.paths()).toEqual([disk.pathOf(0)]);
     expect(tail).toBe(4 * SEGMENT);
@@ -258,11 +276,11 @@ describe('the continuation after a cut', () => {
 
   it('is cut in turn, back to where the first cut was if need be', async () => {
     const log = threeCommits().value(64).continueInSegment(1).value(64).commit();
-    const disk = new Disk(log).truncate(1, 100);
+    const disk = new Disk(log).truncate(1, 66);
     const { report, lastEnd, tail } = await disk.recover();
     expect(report).toMatchObject({
       commit: 3,
-      droppedBytes: 100,
+      droppedBytes: 66,
       droppedFrom: `hot-00000001.log, address ${SEGMENT}`,
     });
     expect([lastEnd, tail]).toEqual([log.commitEnds[2], 2 * SEGMENT]);
@@ -276,8 +294,155 @@ describe('the continuation after a cut', () => {
       .commit({ previousEnd: threeCommits().commitEnds[1] });
     expect((await new Disk(log).recover()).report).toMatchObject({
       commit: 3,
-      droppedBytes: 64 + COMMIT_BYTES,
+      droppedBytes: log.writtenBehind(SEGMENT),
     });
+  });
+});
+
+describe('a log that was truncated', () => {
+  const log = fourSegments();
+  const commits = log.commitEnds.length;
+  /** The second commit of the second segment. */
+  const behind = log.commitEnds.findIndex((end) => end > SEGMENT) + 2;
+
+  it('begins behind the commit that the manifest names', async () => {
+    const disk = new Disk(log).truncatedBehind(log, behind).closed(commits, log.tail);
+    // Nobody reads what lies below.
+    disk.flip(SEGMENT + 100);
+    const { applied, report, tail } = await disk.recover();
+    const expected = addressesUpTo(log, commits, behind);
+    expect(applied).toEqual(expected);
+    expect(report).toMatchObject({ clean: true, records: expected.length, commit: commits, droppedBytes: 0 });
+    expect(tail).toBe(log.tail);
+    expect(disk.disk.paths()).toEqual([1, 2, 3].map((segment) => disk.pathOf(segment)));
+  });
+
+  it('keeps all segments from its begin on', async () => {
+    const last = log.commitEnds.filter((end) => end < SEGMENT).length;
+    const disk = new Disk(log).truncatedBehind(log, last);
+    expect((await disk.recover()).applied).toEqual(addressesUpTo(log, commits, last));
+    expect(disk.disk.paths()).toContain(disk.pathOf(0));
+  });
+
+  it('has a commit behind its begin, or it is damaged', async () => {
+    const short = threeCommits();
+    const [, second, third] = short.commitEnds;
+    const whole = await new Disk(short).truncatedBehind(short, 2).truncate(0, third).recover();
+    expect(whole.report).toMatchObject({ commit: 3, records: 2 });
+    const error = await new Disk(short)
+      .truncatedBehind(short, 2)
+      .truncate(0, third - 8)
+      .failure();
+    expect(error).toMatchObject({ file: 'hot-00000000.log' });
+    expect(error.message).toContain(
+      'commits up to 3 were on stable storage, the last one that can be read is 2',
+    );
+    await new Disk(short).truncatedBehind(short, 2).truncate(0, second).failure();
+    await new Disk(short).truncatedBehind(short, 2).remove(0).failure();
+  });
+
+  it('is the one that it was before, where it begins at the first address', async () => {
+    const disk = new Disk(threeCommits()).truncate(0, FIRST_ADDRESS);
+    expect((await disk.recover()).report).toMatchObject({ commit: 0, droppedBytes: 0, clean: true });
+  });
+});
+
+describe('behind a checkpoint', () => {
+  it('only what came since is applied, and the commits go on from its one', async () => {
+    const log = threeCommits();
+    for (const behind of [1, 2]) {
+      const disk = new Disk(log).closed(3, log.tail).flip(FIRST_ADDRESS + 40);
+      const { applied, report, last, lastEnd, tail } = await disk.recover(log.commitEnds[behind - 1]);
+      expect(applied).toEqual(addressesUpTo(log, 3, behind));
+      expect(report).toMatchObject({ clean: true, commit: 3, records: 2 * (3 - behind), droppedBytes: 0 });
+      expect(last?.number).toBe(3);
+      expect([lastEnd, tail]).toEqual([log.tail, log.tail]);
+    }
+  });
+
+  it('there may be nothing', async () => {
+    const log = threeCommits();
+    const clean = await new Disk(log).closed(3, log.tail).recover(log.tail);
+    expect(clean.report).toMatchObject({ clean: true, commit: 3, records: 0 });
+    const unclean = await new Disk(log).recover(log.tail);
+    expect(unclean.report).toMatchObject({ clean: false, commit: 3, records: 0 });
+    expect([unclean.applied, unclean.last?.number, unclean.lastEnd]).toEqual([[], 3, log.tail]);
+    expect([clean.tail, unclean.tail]).toEqual([log.tail, SEGMENT]);
+  });
+
+  it('may lie a torn tail, or damage', async () => {
+    const log = threeCommits();
+    const [first, second] = log.commitEnds;
+    const torn = await new Disk(log).flip(second + 40).recover(first);
+    expect(torn.report).toMatchObject({ commit: 2, records: 2, droppedBytes: log.writtenBehind(second) });
+    expect((await new Disk(log).flip(first + 40).failure(first)).address).toBe(first);
+    const lost = await new Disk(log).flip(second + 40).recover(second);
+    expect(lost.report).toMatchObject({ commit: 2, records: 0, droppedBytes: log.writtenBehind(second) });
+    expect(lost.lastEnd).toBe(second);
+  });
+
+  it('segments are read from the one of its commit on, and none is removed', async () => {
+    const log = fourSegments();
+    const commits = log.commitEnds.length;
+    const behind = log.commitEnds.findIndex((end) => end > 2 * SEGMENT) + 2;
+    const disk = new Disk(log).flip(FIRST_ADDRESS + 40).flip(SEGMENT + 4096);
+    const { applied, report } = await disk.recover(log.commitEnds[behind - 1]);
+    expect(applied).toEqual(addressesUpTo(log, commits, behind));
+    expect(report).toMatchObject({ commit: commits, droppedBytes: 0 });
+    expect(disk.disk.paths()).toHaveLength(4);
+  });
+
+  it('the log may go on in a later segment, where the commit ended one', async () => {
+    const log = new LogBuilder(SEGMENT)
+      .value(64)
+      .filler(SEGMENT - 128 - COMMIT_BYTES)
+      .commit();
+    log.value(64).continueInSegment(2).value(64).commit().value(72);
+    expect((await new Disk(log).recover(SEGMENT as LogAddress)).report).toMatchObject({
+      commit: 2,
+      records: 1,
+      droppedBytes: 72,
+      droppedFrom: `hot-00000002.log, address ${log.commitEnds[1]}`,
+    });
+  });
+});
+
+describe('what was read back after an unclean stop', () => {
+  /** Ranges of the log that recovery has written. */
+  async function written(disk: Disk, behind?: LogAddress): Promise<number[][]> {
+    const { length } = disk.disk.trace;
+    await disk.recover(behind);
+    return disk.disk.trace
+      .slice(length)
+      .filter(({ operation }) => operation === 'write')
+      .map(({ path, position = 0, length: bytes = 0 }) => {
+        const start = Number.parseInt(path.slice(-12, -4), 16) * SEGMENT + position;
+        return [start, start + bytes];
+      });
+  }
+
+  it('is written again from the last commit on that is known to be synced, and synced', async () => {
+    for (const knownSynced of [0, 1, 2]) {
+      const log = new LogBuilder(SEGMENT);
+      for (let i = 0; i < 3; i++) log.value(64).commit({ knownSynced: Math.min(i, knownSynced) });
+      const from = log.commitEnds[knownSynced - 1] ?? FIRST_ADDRESS;
+      expect(await written(new Disk(log))).toEqual([[from, log.tail]]);
+      // Those before the checkpoint are synced, whatever the last commit knows.
+      const start = log.commitEnds[1];
+      expect(await written(new Disk(log), start)).toEqual([[Math.max(from, start), log.tail]]);
+    }
+  });
+
+  it('does not include a tail that is dropped', async () => {
+    const log = threeCommits().value(64);
+    expect(await written(new Disk(log))).toEqual([[log.commitEnds[1], log.commitEnds[2]]]);
+  });
+
+  it('is left as it is after a clean close', async () => {
+    const log = threeCommits();
+    expect(await written(new Disk(log).closed(3, log.tail))).toEqual([]);
+    expect(await written(new Disk(log).closed(3, log.tail - 8))).toHaveLength(1);
+    expect(await written(new Disk(log).closed(2, log.tail))).toHaveLength(1);
   });
 });
 
@@ -325,6 +490,8 @@ describe('damage', () => {
       .truncate(0, log.tail - 8)
       .failure();
     await new Disk(log).closed(3, log.tail).remove(0).failure();
+    expect((await new Disk(log).says({ synced: 2 }).flip(last).recover()).report.commit).toBe(2);
+    expect(await new Disk(log).says({ synced: 3 }).flip(last).failure()).toMatchObject({ address: last });
   });
 
   it('of any one bit is corruption, a torn tail, or harmless in a filler, and never another state', async () => {
@@ -393,7 +560,9 @@ describe('a commit record that is whole', () => {
   ])('%s does not count', async (_name, add) => {
     const log = add(threeCommits());
     const { report, applied } = await new Disk(log).recover();
-    expect(report).toMatchObject({ commit: 3, records: 6, droppedBytes: 64 + COMMIT_BYTES });
+    const droppedBytes = log.writtenBehind(log.commitEnds[2]);
+    expect(droppedBytes).toBeGreaterThan(64);
+    expect(report).toMatchObject({ commit: 3, records: 6, droppedBytes });
     expect(applied).toEqual(addressesUpTo(log, 3));
   });
 
@@ -401,7 +570,7 @@ describe('a commit record that is whole', () => {
     const log = threeCommits().value(64).commit({ knownSynced: 3 }).value(64).commit({ knownSynced: 3 });
     // The fourth was still on its way when the power went out.
     const { report } = await new Disk(log).flip(log.commitEnds[3] - 50).recover();
-    expect(report).toMatchObject({ commit: 3, droppedBytes: log.tail - log.commitEnds[2] });
+    expect(report).toMatchObject({ commit: 3, droppedBytes: log.writtenBehind(log.commitEnds[2]) });
   });
 
   it('tells of damage also when it lies segments behind it', async () => {

@@ -79,6 +79,16 @@ export class Recovery {
     this.start = this.lastEnd = this.rangeFrom = from?.end ?? manifest.begin;
   }
 
+  /**
+   * Reads the log and changes nothing.
+   * @returns the last commit
+   * @throws KvCorruptionError where `run` would refuse it
+   */
+  async check(): Promise<Commit | undefined> {
+    await this.requireNothingSynced(await this.replay());
+    return this.last;
+  }
+
   /** Reads the log, cuts off a torn tail, and makes sure that the rest is on stable storage. */
   async run(): Promise<Recovered> {
     this.removeTruncated();
@@ -207,7 +217,7 @@ export class Recovery {
     for (const segment of numbers) {
       const start = this.segments.startOf(segment);
       const keep = Math.max(0, Math.min(this.lastEnd - start, this.segments.segmentSize));
-      const dropped = Math.max(0, this.segments.sizeOf(segment) - keep);
+      const dropped = this.segments.writtenBehind(segment, keep);
       droppedBytes += dropped;
       if (dropped > 0) droppedFrom ??= `${this.segments.nameOf(segment)}, address ${start + keep}`;
     }

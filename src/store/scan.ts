@@ -10,7 +10,9 @@
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { decodeKey } from '../codec/key-decoder.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import { KvOptionsError } from '../errors.js';
+import type { Candidates } from '../cold/cold-index.js';
+import type { ColdTier } from '../cold/cold-tier.js';
+import { KvCorruptionError, KvOptionsError } from '../errors.js';
 import { PARTITIONS } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
@@ -154,7 +156,7 @@ class Scan {
     const { cold } = this.core.parts;
     if (!cold || cold.log.bytes === 0) return;
     const { log } = cold.log;
-    const { count, addresses, sizeClasses } = await cold.index.partition(partition);
+    const { count, addresses, sizeClasses } = await this.coldEntries(cold, partition);
     // In the order of the log, as far as there is one.
     const entries = Array.from({ length: count }, (_, i) => count - 1 - i);
     await inParallel(entries, (i) => {
@@ -164,6 +166,17 @@ class Scan {
       this.add(record, address, keys);
       return undefined;
     });
+  }
+
+  /** Where a chunk of the index is damaged, it waits until that was made anew. */
+  private async coldEntries({ index }: ColdTier, partition: number): Promise<Candidates> {
+    try {
+      return await index.partition(partition);
+    } catch (error) {
+      if (!(error instanceof KvCorruptionError)) throw error;
+      await this.core.mended();
+      return index.partition(partition);
+    }
   }
 
   /** A record, valid until the next `await`; `undefined` when the log was truncated behind it. */

@@ -67,6 +67,8 @@ export interface KvStats {
     indexCacheBytes: number;
     /** Records in the log that the index knows of, superseded ones included. */
     indexEntries: number;
+    /** Parts of the index that were damaged on disk, and made anew from the log since the store was opened. */
+    mendedChunks: number;
     /** Bytes of the log's files, and of those of the index. */
     diskBytes: number;
     indexDiskBytes: number;
@@ -143,7 +145,7 @@ export function statsOf(core: StoreCore): KvStats {
   };
 }
 
-function coldStats({ parts: { cold, versions } }: StoreCore): KvStats['cold'] {
+function coldStats({ mender, parts: { cold, versions } }: StoreCore): KvStats['cold'] {
   const index = cold?.index.stats;
   return {
     memoryBytes: cold?.memoryBytes ?? 0,
@@ -151,6 +153,7 @@ function coldStats({ parts: { cold, versions } }: StoreCore): KvStats['cold'] {
     filterBytes: index?.filterBytes ?? 0,
     indexCacheBytes: index?.cacheBytes ?? 0,
     indexEntries: index?.entries ?? 0,
+    mendedChunks: mender?.mendedSlots ?? 0,
     diskBytes: cold?.log.segments.totalSize() ?? 0,
     indexDiskBytes: index?.chunkLogBytes ?? 0,
     garbageBytes: cold?.garbage(versions.now()) ?? 0,

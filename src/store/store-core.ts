@@ -25,6 +25,7 @@ import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
+import { IndexMender } from './index-mender.js';
 import { ReadPath, type RecordRef } from './read-path.js';
 import type { KvOpenReport } from './recovery.js';
 import type { Space, Spaces } from './spaces.js';
@@ -68,6 +69,8 @@ export class StoreCore {
   readonly compactor: Compactor | undefined;
   readonly schedule: CompactionScheduler | undefined;
   readonly checkpointer: Checkpointer | undefined;
+  /** Missing on a device that cannot be read back. */
+  readonly mender: IndexMender | undefined;
   /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
   stamp = 0;
   private readonly keys = new KeyCodec();
@@ -84,7 +87,20 @@ export class StoreCore {
     this.reads = new ReadPath(index, log, cache, cold, versions);
     this.writes = new WritePath(index, log, this.reads, versions);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
-    if (!cold || parts.options.readOnly) return;
+    if (!cold) return;
+    this.mender = new IndexMender({
+      cold,
+      hash: hash.copy(),
+      clock: parts.clock,
+      sliceMs: parts.options.compaction.sliceMs,
+      assertOpen: () => this.assertOpen(),
+      // Where nothing is compacted nothing is appended.
+      alone: (work) => (this.compactor ? this.compactor.alone(work) : work()),
+      onError: parts.onError,
+      onMended: () => this.checkpointer?.outdated(),
+    });
+    this.reads.mend = () => this.mended();
+    if (parts.options.readOnly) return;
     this.checkpointer = new Checkpointer(
       { ...parts, cold, sliceMs: parts.options.compaction.sliceMs },
       parts.checkpoint,
@@ -95,6 +111,7 @@ export class StoreCore {
       cold,
       checkpointer: this.checkpointer,
       decoded: this.decoded,
+      mender: this.mender,
       assertOpen: () => this.assertOpen(),
       reads: this.reads,
       // Its own, because it hashes between two looks of a caller at his key's hash.
@@ -130,6 +147,11 @@ export class StoreCore {
   /** @throws KvClosedError */
   assertOpen(): void {
     if (!this.open) throw new KvClosedError(this.parts.options.name);
+  }
+
+  /** Resolves once the cold index is whole, as far as it is known not to be. @throws as `IndexMender.mended` */
+  async mended(): Promise<void> {
+    await this.mender?.mended();
   }
 
   /** @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError */

@@ -256,6 +256,14 @@ export const PLANTED_BUGS = [
     caughtBy: [{ spec: 'src/cold/chunk-log.spec.ts' }],
   },
   {
+    name: 'lost-slot-answered',
+    file: 'src/cold/cold-index.ts',
+    find: 'this.pending.has(hashLow, tag) || this.isLost(slot)',
+    replace: 'this.pending.has(hashLow, tag)',
+    why: 'While a damaged chunk is made anew, what it has is answered as "not there".',
+    caughtBy: [{ spec: 'test/index-mending.spec.ts', test: 'however late' }],
+  },
+  {
     name: 'manifest-unchecked',
     file: 'src/store/manifest.ts',
     find: 'if (checksum !== textChecksum(json)) return undefined;',
@@ -290,7 +298,7 @@ export const PLANTED_BUGS = [
   {
     name: 'damage-taken-for-absence',
     file: 'src/store/read-path.ts',
-    find: 'if (truncations === this.truncations) throw error;',
+    find: 'if (mended || !this.isMendable(error)) throw error;',
     replace: 'return { record: undefined, source: FROM_MEMORY, where, address, truncations };',
     why: 'What cannot be read is answered as "not there".',
     caughtBy: [{ spec: 'test/reference-defects.spec.ts' }],
@@ -341,8 +349,8 @@ export const PLANTED_BUGS = [
   {
     name: 'failed-read-not-looked-at-again',
     file: 'src/store/read-path.ts',
-    find: 'if (truncations === this.truncations) throw error;',
-    replace: 'throw error;',
+    find: 'if (truncations !== this.truncations) continue;',
+    replace: 'if (truncations !== this.truncations) throw error;',
     why: 'A read fails because compaction has removed the file that it was about to read.',
     caughtBy: [{ spec: 'test/moved-meanwhile.spec.ts' }],
   },

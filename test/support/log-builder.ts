@@ -116,6 +116,17 @@ export class LogBuilder {
     return files;
   }
 
+  /** Bytes from an address on, without zeros at the end of a file: those may be what lengthens it. */
+  writtenBehind(address: number): number {
+    let written = 0;
+    for (const [name, bytes] of this.files()) {
+      const start = Number.parseInt(name.slice(-12, -4), 16) * this.segmentSize;
+      const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
+      written += Math.max(0, end - Math.max(0, address - start));
+    }
+    return written;
+  }
+
   writeTo(device: Device): void {
     for (const [name, bytes] of this.files()) {
       const file = device.open(name, { create: true });

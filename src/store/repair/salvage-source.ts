@@ -47,6 +47,7 @@ import { readWholeFile } from '../whole-file.js';
  * Reads the manifest of a damaged store.
  * @throws KvFormatError when there is no store, or one of another format
  * @throws KvCorruptionError when it is lost: the salts that go into all checksums are in it
+ * @throws KvDiskError when it cannot be read
  */
 export function findManifest(device: Device, damages: DamageList): Manifest {
   const names = device.list();
@@ -79,19 +80,20 @@ export function findManifest(device: Device, damages: DamageList): Manifest {
   return manifest;
 }
 
-/** Reads the dictionary of a damaged store, as far as it is there. */
+/** Reads the dictionary of a damaged store, as far as it is there. @throws KvDiskError */
 export function findDictionary(device: Device): FoundDictionary {
-  return readDictionary(contentsOf(device, DICTIONARY_NAME) ?? Buffer.alloc(0));
+  try {
+    return readDictionary(contentsOf(device, DICTIONARY_NAME) ?? Buffer.alloc(0));
+  } catch (error) {
+    // What the disk does not give back is lost. What this process may not read is not.
+    if (!(error instanceof KvDiskError && error.errno === 'EIO')) throw error;
+    return readDictionary(Buffer.alloc(0));
+  }
 }
 
+/** @throws KvDiskError: a file that may not be read, or not now, is not lost */
 function contentsOf(device: Device, name: string): Buffer | undefined {
-  if (!device.list().includes(name)) return undefined;
-  try {
-    return readWholeFile(device, name);
-  } catch (error) {
-    if (error instanceof KvDiskError) return undefined;
-    throw error;
-  }
+  return device.list().includes(name) ? readWholeFile(device, name) : undefined;
 }
 
 /** What the first reading of a log has found. */
@@ -201,8 +203,10 @@ export class LogSurvey {
     for (const { what, from, to, padding } of damages)
       if (what !== 'order' && to > from && !padding) this.ranges.add(from, to);
     for (const segment of segments.numbers()) {
-      const end = segments.startOf(segment) + segments.sizeOf(segment);
-      this.droppedBytes += Math.max(0, end - Math.max(segments.startOf(segment), committedEnd));
+      this.droppedBytes += segments.writtenBehind(
+        segment,
+        Math.max(0, committedEnd - segments.startOf(segment)),
+      );
     }
   }
 }

@@ -15,8 +15,10 @@ import { StructureCheck } from '../../codec/structure-check.js';
 import type { EncodedKey } from '../../codec/key-codec.js';
 import { KeyedHash } from '../../codec/keyed-hash.js';
 import type { Env } from '../../device/env.js';
+import type { Device } from '../../device/device.js';
 import { FileDevice } from '../../device/file-device.js';
 import { nodeEnv } from '../../device/node-env.js';
+import { OverlayDevice } from '../../device/overlay-device.js';
 import { KvFormatError, KvOptionsError } from '../../errors.js';
 import { CHAIN_MASK } from '../../hot/hash-index.js';
 import type { LogAddress } from '../../log/address.js';
@@ -59,7 +61,7 @@ export interface KvSalvageOptions extends Pick<KvStoreOptions, 'hot' | 'cold' | 
 
 /** What `salvage()` read, copied and could not copy. Plain data. */
 export interface KvSalvageReport {
-  /** Whether nothing is damaged: the new store has all that the old one had. */
+  /** Whether nothing is damaged and nothing was dropped: the new store has all that was written to the old one. */
   complete: boolean;
   /** How many keys the new store has. */
   keys: number;
@@ -76,7 +78,10 @@ export interface KvSalvageReport {
    * others may be lost of which nothing is left.
    */
   lost: { keys: KvNamedKey[]; count: number; atLeast: boolean };
-  /** Bytes behind the last commit, by file and address: the torn tail of an unclean stop, which no opening would keep. */
+  /**
+   * Bytes behind the last commit, by file and address. Mostly the torn tail of an unclean stop, which no opening would keep; but
+   * damage in the very last commit looks the same, and that may have been acknowledged.
+   */
   dropped: { file: string; address: number; bytes: number }[];
   /** Namespaces whose names are lost, under the names that they have now. */
   renamed: string[];
@@ -99,9 +104,10 @@ export async function salvage(
   checkNames(options, ['hot', 'cold', 'env', 'signal']);
   const env = options.env ?? nodeEnv;
   checkPaths(from, to);
-  const device = new FileDevice(env, from);
+  // Nothing is to be changed there, and there may be no right to.
+  const device = new OverlayDevice(new FileDevice(env, from));
   const damages = new DamageList();
-  // Before anything is created there, a lock included.
+  // Before it is locked: it may be no store.
   findManifest(device, new DamageList());
   requireEmpty(env, to);
   await device.lock();
@@ -149,7 +155,7 @@ class Salvage {
   private now = 0;
 
   constructor(
-    private readonly device: FileDevice,
+    private readonly device: Device,
     private readonly damages: DamageList,
     private readonly env: Env,
     private readonly options: KvSalvageOptions,
@@ -343,8 +349,15 @@ class Salvage {
   private result(target: SalvageTarget, losses: SalvageLosses): Omit<KvSalvageReport, 'tookMs'> {
     const { damages, logs } = this;
     const { doubtful, lost, mayMissMore } = losses;
+    const dropped = logs
+      .filter(({ droppedBytes }) => droppedBytes > 0)
+      .map(({ segments, committedEnd, droppedBytes }) => ({
+        file: segments.nameOf(segments.segmentOf(committedEnd)),
+        address: committedEnd,
+        bytes: droppedBytes,
+      }));
     return {
-      complete: damages.count === 0,
+      complete: damages.count === 0 && dropped.length === 0,
       keys: target.keys,
       records: logs.reduce((sum, { records }) => sum + records, 0),
       bytes: logs.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -352,13 +365,7 @@ class Salvage {
       damageCount: damages.count,
       doubtful: { keys: doubtful.keys, count: doubtful.count },
       lost: { keys: lost.keys, count: lost.count, atLeast: mayMissMore },
-      dropped: logs
-        .filter(({ droppedBytes }) => droppedBytes > 0)
-        .map(({ segments, committedEnd, droppedBytes }) => ({
-          file: segments.nameOf(segments.segmentOf(committedEnd)),
-          address: committedEnd,
-          bytes: droppedBytes,
-        })),
+      dropped,
       renamed: target.renamed,
     };
   }

@@ -57,7 +57,7 @@ function isSame(a: Manifest, b: Manifest): boolean {
 }
 
 function checkDictionary({ parts: { device, dictionary } }: StoreCore, add: AddDamage): void {
-  const message = 'The store does not open again with it; what it says is still in memory';
+  const message = 'What it says is still in memory, and closing the store writes it anew';
   try {
     if (!device.list().includes(DICTIONARY_NAME)) {
       add('dictionary', DICTIONARY_NAME, 0, 0, `The dictionary is missing. ${message}`);

@@ -7,7 +7,7 @@
  * log begins further on than we have come, the scan goes on from there, and what was found odd below counts for nothing.
  */
 import path from 'node:path';
-import { KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../../errors.js';
+import { KvError, KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../../errors.js';
 import type { LogAddress } from '../../log/address.js';
 import type { PartitionEntries } from '../../cold/cold-index.js';
 import type { ColdTier } from '../../cold/cold-tier.js';
@@ -82,6 +82,10 @@ class Verification {
   private readonly affected: AffectedKeys;
   private readonly hotDamage = new Ranges();
   private readonly coldDamage = new Ranges();
+  /** Slots of the cold index whose chunk cannot be read. */
+  private readonly damagedSlots: number[] = [];
+  /** Whether an index leads elsewhere, though all of it can be read. */
+  private indexIsWrong = false;
   /** Questions whose answers are not there yet, and the first failure among them. */
   private asked: Promise<void>[] = [];
   private failure: { error: unknown } | undefined;
@@ -109,10 +113,10 @@ class Verification {
     await this.scan(this.coldLog(), this.coldVisitor());
     if (this.mayGoOn()) await this.checkColdIndex();
     if (this.mayGoOn()) await this.findKeys();
-    // An index that is wrong must not come again from a checkpoint. Where a log is damaged as well it would not be built from
+    // A chunk that cannot be read was made anew above, or will be. An index that is wrong must not come again from a checkpoint. Where a log is damaged as well it would not be built from
     // that, and a salvage learns from the checkpoint what is lost.
     const { listed } = this.damages;
-    if (listed.length > 0 && listed.every(({ what }) => what === 'index')) this.core.checkpointer?.forget();
+    if (this.indexIsWrong && listed.every(({ what }) => what === 'index')) this.core.checkpointer?.forget();
   }
 
   private mayGoOn(): boolean {
@@ -240,7 +244,9 @@ class Verification {
   }
 
   private answer(leads: Leads, segments: SegmentFiles, address: LogAddress): void {
-    if (leads === false) this.found('index', segments, address, 0, 'The index does not lead to a record');
+    if (leads !== false) return;
+    this.indexIsWrong = true;
+    this.found('index', segments, address, 0, 'The index does not lead to a record');
   }
 
   /** Nobody awaits it now: if it fails, that is told when the answers are. */
@@ -272,6 +278,15 @@ class Verification {
       if (this.slices.over) await this.slices.next();
     }
     await this.answered();
+    if (this.damagedSlots.length === 0) return;
+    // Only where that fails can keys not be looked up.
+    try {
+      await this.core.mended();
+    } catch (error) {
+      this.core.assertOpen();
+      if (!(error instanceof KvError)) throw error;
+      for (const slot of this.damagedSlots) this.affected.slotIsDamaged(slot);
+    }
   }
 
   private async checkSlotLater(
@@ -304,8 +319,14 @@ class Verification {
     const address = isDamage ? error.address : 0;
     // Slots that were split since share their chunk.
     if (!this.damages.find(file, address))
-      this.add('index', file, address, 0, 'A chunk of the cold index is damaged');
-    this.affected.slotIsDamaged(slot);
+      this.add(
+        'index',
+        file,
+        address,
+        0,
+        'A chunk of the cold index is damaged; it is made anew from the log',
+      );
+    this.damagedSlots.push(slot);
   }
 
   /** Which keys the damages affect: a second time through the logs, and only if there is damage. */

@@ -1,0 +1,164 @@
+/**
+ * Keyv on a store: the conformance suite of Keyv 5 that its authors wrote, what Keyv 6 does differently, and the recipe of
+ * the README that puts Nest's `CacheModule` on a directory.
+ */
+import { CACHE_MANAGER, CacheModule, type Cache } from '@nestjs/cache-manager';
+import { Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import keyvTestSuite, { keyvIteratorTests } from '@keyv/test-suite';
+import Keyv from 'keyv';
+import { Keyv as Keyv6 } from 'keyv6';
+import { KvModule, KvStoreService } from 'nestjs-hotcold';
+import { KvKeyvStore } from 'nestjs-hotcold/keyv';
+import { KvStore } from 'nestjs-hotcold/store';
+import { missingPath } from '../support/temp-directory.js';
+
+type SuiteTest = Parameters<typeof keyvTestSuite>[0];
+
+/** The suite is written for Vitest, which hands `expect` to each test. */
+const suiteTest = {
+  it: (name: string, run: (context: { expect: typeof expect }) => unknown) =>
+    it(name, async () => {
+      await run({ expect });
+    }),
+  beforeEach,
+  afterEach,
+} as unknown as SuiteTest;
+
+let store: KvStore;
+beforeAll(async () => {
+  store = await KvStore.open({ device: 'memory' });
+});
+afterAll(() => store.close());
+
+describe('conformance with Keyv 5', () => {
+  const adapter = () => new KvKeyvStore(store);
+  keyvTestSuite(suiteTest, Keyv, adapter as never);
+  keyvIteratorTests(suiteTest, Keyv, adapter as never);
+});
+
+/** What both versions have in common; their overloads differ. */
+type EitherKeyv = Pick<
+  Keyv,
+  'set' | 'has' | 'delete' | 'clear' | 'setMany' | 'getMany' | 'deleteMany' | 'disconnect'
+> & {
+  get(key: string): Promise<unknown>;
+};
+
+describe.each<[string, (adapter: KvKeyvStore) => EitherKeyv]>([
+  ['Keyv 5', (adapter) => new Keyv({ store: adapter, namespace: 'a' })],
+  ['Keyv 6', (adapter) => new Keyv6({ store: adapter, namespace: 'a' }) as unknown as EitherKeyv],
+])('%s', (_, keyvOn) => {
+  const name = 'own';
+  const adapter = () => new KvKeyvStore(store, { namespace: name });
+  beforeEach(() => store.namespace(name).clear());
+
+  it('sets, gets, counts, and deletes', async () => {
+    const keyv = keyvOn(adapter());
+    await keyv.set('k', { n: 1 });
+    expect(await keyv.get('k')).toEqual({ n: 1 });
+    expect(await keyv.has('k')).toBe(true);
+    expect(await keyv.get('missing')).toBeUndefined();
+    expect(await keyv.delete('k')).toBe(true);
+    expect(await keyv.delete('k')).toBe(false);
+    expect(await keyv.get('k')).toBeUndefined();
+  });
+
+  it('hands the time to live to the store, so that what has expired takes no room', async () => {
+    const keyv = keyvOn(adapter());
+    await keyv.set('short', 1, 60_000);
+    await keyv.set('long', 1);
+    const ttls: Record<string, number | undefined> = {};
+    for await (const key of store.namespace(name).keys())
+      ttls[key as string] = await store.namespace(name).ttl(key);
+    const [short, long] = ['short', 'long'].map(
+      (key) => ttls[Object.keys(ttls).find((k) => k.endsWith(key))!],
+    );
+    expect(short).toBeGreaterThan(50_000);
+    expect(short).toBeLessThanOrEqual(60_000);
+    expect(long).toBe(Infinity);
+  });
+
+  it('clears its own namespace alone', async () => {
+    const keyv = keyvOn(adapter());
+    await keyv.set('k', 1);
+    await store.namespace(name).set('other', 2);
+    await keyv.clear();
+    expect(await keyv.get('k')).toBeUndefined();
+    expect(await store.namespace(name).get('other')).toBe(2);
+  });
+
+  it('sets and gets many', async () => {
+    const keyv = keyvOn(adapter());
+    await keyv.setMany([
+      { key: 'x', value: 1 },
+      { key: 'y', value: 2, ttl: 60_000 },
+    ]);
+    expect(await keyv.getMany(['x', 'missing', 'y'])).toEqual([1, undefined, 2]);
+    await keyv.deleteMany(['x', 'y']);
+    expect(await keyv.getMany(['x', 'y'])).toEqual([undefined, undefined]);
+  });
+
+  it('leaves the store open when it disconnects', async () => {
+    const keyv = keyvOn(adapter());
+    await keyv.disconnect();
+    expect(store.isOpen).toBe(true);
+  });
+});
+
+it('tells Keyv of what fails in the background', () => {
+  const listeners: ((error: Error) => void)[] = [];
+  const keyv = new Keyv({
+    store: new KvKeyvStore({
+      namespace: (name) => store.namespace(name),
+      on: (_event, listener) => {
+        listeners.push(listener);
+        return () => undefined;
+      },
+    }),
+  });
+  const seen: unknown[] = [];
+  keyv.on('error', (error) => seen.push(error));
+  const failure = new Error('disk');
+  listeners.forEach((listener) => listener(failure));
+  expect(seen).toEqual([failure]);
+});
+
+describe("Nest's CacheModule on a directory", () => {
+  const application = async (path: string) => {
+    @Module({
+      imports: [
+        KvModule.forRoot({ path }),
+        CacheModule.registerAsync({
+          isGlobal: true,
+          inject: [KvStoreService],
+          useFactory: (store: KvStoreService) => ({ stores: [new KvKeyvStore(store)], ttl: 60_000 }),
+        }),
+      ],
+    })
+    class AppModule {}
+    const app = (await Test.createTestingModule({ imports: [AppModule] }).compile()).createNestApplication();
+    await app.init();
+    return { app, cache: app.get<Cache>(CACHE_MANAGER) };
+  };
+
+  it('has its entries after a restart, and closes in order', async () => {
+    const path = missingPath();
+    const first = await application(path);
+    await first.cache.set('user:1', { name: 'Ada', at: [1, 2] });
+    let runs = 0;
+    const load = () => ({ n: ++runs });
+    expect(await first.cache.wrap('wrapped', load)).toEqual({ n: 1 });
+    await first.app.close();
+
+    const second = await application(path);
+    expect(await second.cache.get('user:1')).toEqual({ name: 'Ada', at: [1, 2] });
+    expect(await second.cache.wrap('wrapped', load)).toEqual({ n: 1 });
+    expect(await second.cache.ttl('user:1')).toBeGreaterThan(0);
+    await second.cache.del('user:1');
+    expect(await second.cache.get('user:1')).toBeUndefined();
+    await second.cache.clear();
+    expect(await second.cache.get('wrapped')).toBeUndefined();
+    await second.app.close();
+  });
+});
