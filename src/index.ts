@@ -10,7 +10,17 @@ export type {
   KvOpenedStore,
   KvOptionsFactory,
 } from './module/kv-module.options.js';
-export { CACHED_NAMESPACE, Cached, type CachedOptions } from './decorators/cached.js';
+export { Cached } from './decorators/cached.js';
+export type { CachedOptions } from './decorators/cached-method.js';
+export { CacheEvict, type CacheEvictOptions } from './decorators/cache-evict.js';
+export { CachePut, type CachePutOptions } from './decorators/cache-put.js';
+export type { KvResultOptions, KvResultType } from './decorators/cache-results.js';
+export {
+  CACHED_NAMESPACE,
+  type KvMethodOptions,
+  type OfArguments,
+  type OfResult,
+} from './decorators/decorated-method.js';
 export { getCachedStats, type KvCachedStats } from './decorators/cached-stats.js';
 export {
   InjectKv,

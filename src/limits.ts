@@ -34,6 +34,11 @@ export const MAX_DISK_READS = 256;
 export const MAX_NAMESPACES = 32_767;
 export const MAX_NAMESPACE_NAME_BYTES = 512;
 
+/** Each tag of an entry is looked up when the entry is read. */
+export const MAX_TAGS = 64;
+/** A tag is a name, not content: it is hashed at each write that carries it. */
+export const MAX_TAG_BYTES = 512;
+
 /** 48-bit sequence numbers, as the record header has them. */
 export const MAX_SEQUENCE = 2 ** 48;
 

@@ -29,6 +29,8 @@ async function writeExample(): Promise<SimulatedDisk> {
   const users = store.namespace('users');
   await users.set(['eu', 1], null);
   await users.clear();
+  await users.set('ada', 1815, { tags: ['team:1'] });
+  await users.invalidateTags('team:1');
   await store.close();
   return disk;
 }

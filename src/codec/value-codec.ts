@@ -65,10 +65,11 @@ export class ValueCodec {
 
   /**
    * Encodes a value into `bytes[start, end)`.
+   * @param orUndefined whether `undefined` is a value, too
    * @throws KvEncodingError for what cannot be carried without loss
    */
-  encode(value: unknown): void {
-    checkValue(value, 0);
+  encode(value: unknown, orUndefined = false): void {
+    if (value !== undefined || !orUndefined) checkValue(value, 0);
     if (this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(freshBuffer());
     let packed: PackedBuffer;
     try {

@@ -40,6 +40,15 @@ export function count(store: object | undefined, event: keyof KvCachedStats): vo
   if (store) statsOf(store)[event]++;
 }
 
+/** Counts the events of one store's cached methods. Hot path (`bench/micro/cached.mjs`): the store is looked up once. */
+export function counterOf(store: object): (event: keyof KvCachedStats) => void {
+  const stats = statsOf(store);
+  return (event) => {
+    total[event]++;
+    stats[event]++;
+  };
+}
+
 /**
  * What became of the calls of `@Cached` methods since the process started.
  *

@@ -5,13 +5,19 @@
  *
  * Each key space has a map of its own, because what a key is depends on the space; the places are shared.
  */
+import { attributesOf } from '../log/attributes.js';
+import type { DiskRecord } from '../log/hybrid-log.js';
+import { expiryOf, sequenceOf } from '../log/record.js';
 
-interface DecodedEntry {
+export interface DecodedEntry {
   map: Map<unknown, DecodedEntry>;
   key: unknown;
   value: unknown;
   /** Milliseconds since 1970, `Infinity` for never. */
   expiresAt: number;
+  /** Version and attributes of an entry that has some. */
+  version: number;
+  attributes: Int32Array | undefined;
   used: boolean;
 }
 
@@ -27,14 +33,28 @@ export class DecodedCache {
   }
 
   /** Keeps a value if it can be shared; freezes it then. Only keys that a `Map` compares by value. */
-  keep(map: DecodedMap, key: unknown, value: unknown, expiresAt: number): void {
+  keep(map: DecodedMap, key: unknown, value: unknown, { words, at }: Pick<DiskRecord, 'words' | 'at'>): void {
     if (typeof key !== 'string' && typeof key !== 'number') return;
     if (!isPlain(value)) return;
     freeze(value);
     const place = this.freePlace();
-    const entry: DecodedEntry = { map, key, value, expiresAt, used: false };
+    const entry: DecodedEntry = {
+      map,
+      key,
+      value,
+      expiresAt: expiryOf(words, at),
+      version: sequenceOf(words, at),
+      attributes: attributesOf(words, at),
+      used: false,
+    };
     this.places[place] = entry;
     map.set(key, entry);
+  }
+
+  /** Forgets the values of all entries with attributes. */
+  dropTagged(): void {
+    for (const entry of this.places)
+      if (entry?.attributes && entry.map.get(entry.key) === entry) entry.map.delete(entry.key);
   }
 
   private freePlace(): number {

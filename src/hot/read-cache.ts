@@ -183,6 +183,25 @@ export class ReadCache {
     if (slot >= 0) this.kill(slot);
   }
 
+  /**
+   * Forgets the records that are to be dropped, in `count` slots of the table from `from` on.
+   * @returns where to go on; `undefined` when that was all
+   */
+  dropWhere(
+    isToBeDropped: (words: Int32Array, at: number) => boolean,
+    from: number,
+    count: number,
+  ): number | undefined {
+    const { table, addressMask, pageWords, unitBits, unitMask } = this;
+    const end = Math.min(from + count, table.length);
+    for (let slot = from; slot < end; slot++) {
+      if (table[slot] === 0) continue;
+      const address = table[slot] & addressMask;
+      if (isToBeDropped(pageWords[address >>> unitBits], (address & unitMask) << 1)) this.kill(slot);
+    }
+    return end < table.length ? end : undefined;
+  }
+
   /** Forgets everything; what is allocated stays so for what comes. */
   clear(): void {
     this.count = 0;

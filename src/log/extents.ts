@@ -8,17 +8,9 @@
  */
 import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from './address.js';
+import { attributesStart, attributeWords } from './attributes.js';
 import { inMemory, type DiskRecord, type HybridLog } from './hybrid-log.js';
-import {
-  HEADER_BYTES,
-  HEADER_WORDS,
-  KIND_EXTENT,
-  KIND_MASK,
-  keyLengthOf,
-  recordBytes,
-  valueOffset,
-  writeHeader,
-} from './record.js';
+import { HEADER_BYTES, HEADER_WORDS, KIND_EXTENT, KIND_MASK, recordBytes, writeHeader } from './record.js';
 import { sizeClassOf } from './size-class.js';
 
 /** Less room than this at the end of a page is filled up instead of used. */
@@ -75,9 +67,9 @@ export class ExtentList {
   private readonly words: Int32Array;
 
   constructor(words: Int32Array, at: number) {
-    const start = at + (valueOffset(words[at + 1] & 0xff, keyLengthOf(words, at)) >> 2);
+    const start = attributesStart(words, at);
     // A copy: the page may be used again while pieces are read.
-    this.words = words.slice(start, start + (words[at + 2] >> 2));
+    this.words = words.slice(start + attributeWords(words, at), start + (words[at + 2] >> 2));
     this.total = this.words[0] >>> 0;
     this.count = this.words[1];
   }

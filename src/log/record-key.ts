@@ -1,16 +1,24 @@
 /** The key of a record, where it lies: compared with an encoded key or with another record's, and the value behind it. */
 import { EncodedKey } from '../codec/key-codec.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import { keyLengthOf, valueOffset } from './record.js';
+import { attributeWords } from './attributes.js';
+import { FLAG_ATTRIBUTES, keyLengthOf, valueOffset } from './record.js';
 
 /** Index of the first word of a record's key. */
 export function keyStart(words: Int32Array, at: number): number {
   return at + (valueOffset(words[at + 1] & 0xff, 0) >> 2);
 }
 
-/** Index of the first byte of a record's value. */
+/** Index of the first byte of a record's value, behind its attributes. */
 export function valueStart(words: Int32Array, at: number): number {
-  return at * 4 + valueOffset(words[at + 1] & 0xff, keyLengthOf(words, at));
+  const flags = words[at + 1] & 0xff;
+  const start = at * 4 + valueOffset(flags, keyLengthOf(words, at));
+  return (flags & FLAG_ATTRIBUTES) === 0 ? start : start + attributeWords(words, at) * 4;
+}
+
+/** Index of the byte behind a record's value. */
+export function valueEnd(words: Int32Array, at: number): number {
+  return at * 4 + valueOffset(words[at + 1] & 0xff, keyLengthOf(words, at)) + words[at + 2];
 }
 
 /** Whether a record is one of this key. Hot path (`npm run bench`, reads). */

@@ -5,12 +5,12 @@
  *
  *   word 0   checksum: XXH32 of words 1 to the end of the value, seeded with its own address and the log's salt
  *   word 1   flags (8 bits) · slack in units of 8 bytes (8) · key length in bytes (16)
- *   word 2   value length in bytes
+ *   word 2   value length in bytes, attributes included
  *   word 3   sequence number, low 32 bits
  *   word 4   sequence number, high 16 bits · previous address / 8, high 16 bits
  *   word 5   previous address / 8, low 32 bits
  *   [word 6, 7   expiry in milliseconds since 1970: low, high; where FLAG_EXPIRY is set]
- *   key, padded to 4 · value · padded to 8 · slack
+ *   key, padded to 4 · [attributes] value · padded to 8 · slack
  *
  * A filler, which takes the rest of a page, may be as short as 8 bytes: word 1 holds the flags and, in its upper 24
  * bits, the length in units of 8 bytes; its checksum covers word 1 only.
@@ -34,6 +34,8 @@ export const KIND_CHUNK = 7;
 export const FLAG_EXPIRY = 8;
 /** The value is a list of where its pieces lie (`src/log/extents.ts`). */
 export const FLAG_EXTENTS = 16;
+/** Attributes lie in front of the value (`src/log/attributes.ts`). A clear mark with it is the invalidation of a tag. */
+export const FLAG_ATTRIBUTES = 32;
 
 export const HEADER_BYTES = 24;
 export const HEADER_WORDS = HEADER_BYTES >> 2;

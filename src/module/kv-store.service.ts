@@ -13,7 +13,9 @@ import type {
   KvDeleteOptions,
   KvDuration,
   KvEntry,
+  KvEntryOptions,
   KvFlushReport,
+  KvGetOrSetOptions,
   KvKey,
   KvNamespace,
   KvOpenReport,
@@ -29,7 +31,8 @@ import type {
 import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
-type NotPassedOn = 'close' | 'asTarget' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
+type NotPassedOn =
+  'close' | 'asTarget' | 'cached' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of
@@ -94,7 +97,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   }
 
   /** Sets a key unless it is present; resolves to whether it was set. See `KvStore.setIfAbsent`. */
-  setIfAbsent(key: KvKey, value: unknown, options?: KvTtlOptions): Promise<boolean> {
+  setIfAbsent(key: KvKey, value: unknown, options?: KvEntryOptions): Promise<boolean> {
     return this.store.setIfAbsent(key, value, options);
   }
 
@@ -126,6 +129,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     return this.store.increment(key, by);
   }
 
+  /** The value of a key, or what `factory` makes, once for all who wait. See `KvStore.getOrSet`. */
+  getOrSet<T>(key: KvKey, factory: () => T | Promise<T>, options?: KvGetOrSetOptions<T>): Promise<T> {
+    return this.store.getOrSet<T>(key, factory, options);
+  }
+
   /** Gives an entry a new time to live. See `KvStore.touch`. */
   touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
     return this.store.touch(key, ttl);
@@ -144,6 +152,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Deletes every key of the store, those of all namespaces included. See `KvStore.clear`. */
   clear(): Promise<void> {
     return this.store.clear();
+  }
+
+  /** Invalidates tags, in all namespaces. See `KvStore.invalidateTags`. */
+  invalidateTags(...tags: string[]): Promise<void> {
+    return this.store.invalidateTags(...tags);
   }
 
   /**

@@ -28,6 +28,8 @@ export interface BatchTarget {
   lookUp: LookUp;
   /** When an entry that is written now expires. */
   expiry: (ttl: KvDuration | undefined) => number;
+  /** What an entry with these tags has in front of its value. */
+  attributes: (tags: readonly string[] | undefined) => Int32Array | undefined;
 }
 
 interface BatchWrite {
@@ -41,6 +43,7 @@ interface BatchWrite {
   value: Uint8Array | undefined;
   length: number;
   expiresAt: number;
+  attributes: Int32Array | undefined;
   /** Conditions, and whether what is there matters. */
   options: KvSetOptions | undefined;
   seen: Seen | undefined;
@@ -62,14 +65,14 @@ export class KvBatch<V = unknown> {
    */
   set(key: KvKey, value: V, options?: KvSetOptions): this {
     if (options) checkSetOptions(options);
-    const { core, expiry } = this.target;
+    const { core, expiry, attributes } = this.target;
     const expiresAt = expiry(options?.ttl);
     core.values.encode(value);
     const { bytes, start, end } = core.values;
     // Whole words, because the write path copies words.
     const words = new Uint8Array((end - start + 3) & ~3);
     words.set(bytes.subarray(start, end));
-    this.writes.add(this.target, key, words, end - start, expiresAt, options);
+    this.writes.add(this.target, key, words, end - start, expiresAt, options, attributes(options?.tags));
     return this;
   }
 
@@ -106,6 +109,7 @@ export class BatchWrites {
     length: number,
     expiresAt: number,
     options: KvSetOptions | undefined,
+    attributes?: Int32Array,
   ): void {
     const { core } = this;
     if (this.ended)
@@ -119,7 +123,18 @@ export class BatchWrites {
       throw new KvOptionsError([{ path: 'batch.in', problem: 'must be a namespace of the same store' }]);
     const encoded = core.key(target.space.id, key).copy();
     const index = this.writes.length;
-    const write = { index, target, key, encoded, value, length, expiresAt, options, seen: undefined };
+    const write = {
+      index,
+      target,
+      key,
+      encoded,
+      value,
+      length,
+      expiresAt,
+      attributes,
+      options,
+      seen: undefined,
+    };
     this.bytes += sizeOf(write);
     // What cannot succeed need not be collected.
     core.parts.log.requireTogether(this.bytes);
@@ -169,18 +184,21 @@ export class BatchWrites {
 
   private write(write: BatchWrite): number | undefined {
     const { core } = this;
-    const { target, encoded, value, length, options, seen } = write;
+    const { target, encoded, value, length, attributes, options, seen } = write;
     const { space } = target;
     if (core.decoded) space.decoded.delete(write.key);
     const { reads, writes } = core;
     const inMemory = reads.find(encoded) === IN_MEMORY;
     if (value) {
       const expiresAt = options?.keepTtl && seen?.record ? seen.expiresAt : write.expiresAt;
-      return writes.upsert(space, encoded, value, 0, length, expiresAt);
+      return writes.upsert(space, encoded, value, 0, length, expiresAt, attributes);
     }
+    if (space.runs.size > 0) space.runs.cancel(encoded);
     // An earlier write of the same batch is in memory.
     const isPresent = inMemory ? reads.isAlive(reads.words, reads.at, space) : seen?.record !== undefined;
-    return isPresent ? writes.remove(space, encoded) : undefined;
+    if (!isPresent && !seen?.isStale) return undefined;
+    const version = writes.remove(space, encoded);
+    return isPresent ? version : undefined;
   }
 }
 
@@ -204,6 +222,10 @@ function checkCondition({ index, key, options, seen, target }: BatchWrite): void
   throw new KvVersionConflictError(ifVersion, actual, write);
 }
 
-function sizeOf({ encoded, length }: Pick<BatchWrite, 'encoded' | 'length'>): number {
-  return recordBytes(KIND_VALUE | FLAG_EXPIRY, encoded.length, length);
+function sizeOf({
+  attributes,
+  encoded,
+  length,
+}: Pick<BatchWrite, 'attributes' | 'encoded' | 'length'>): number {
+  return recordBytes(KIND_VALUE | FLAG_EXPIRY, encoded.length, length + (attributes?.byteLength ?? 0));
 }

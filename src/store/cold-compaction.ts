@@ -60,7 +60,7 @@ export class ColdCompaction implements PassPolicy {
   move(record: PassRecord): boolean | Promise<boolean> {
     const { parts, copier } = this;
     const space = parts.spaces.get(spaceOf(record.words[keyStart(record.words, record.at)]));
-    if (!parts.reads.isAlive(record.words, record.at, space)) return true;
+    if (!parts.reads.isKept(record.words, record.at, space)) return true;
     if (copier.isLarge(record.words, record.at)) return copier.copyLarge(record, this.coldLog, () => true);
     copier.copy(record);
     return true;

@@ -13,10 +13,13 @@ import type { ColdTier } from '../cold/cold-tier.js';
 import type { EnvClock } from '../device/env.js';
 import { InvariantError } from '../assert.js';
 import { KvCorruptionError } from '../errors.js';
+import type { DecodedCache } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
+import type { ReadCache } from '../hot/read-cache.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
+import { keyStart, spaceOf } from '../log/record-key.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import type { Checkpointer, KvCheckpointReport } from './checkpointer.js';
@@ -85,6 +88,8 @@ export interface CompactorParts {
   index: HashIndex;
   log: HybridLog;
   cold: ColdTier;
+  cache: ReadCache;
+  decoded: DecodedCache | undefined;
   reads: ReadPath;
   versions: Versions;
   spaces: Spaces;
@@ -110,6 +115,9 @@ const COLD_AFTER = 0.8;
 
 /** Buckets of the hot index that are looked through between two looks at the clock. */
 const SWEEP_BUCKETS = 512;
+
+/** The same for slots of the read cache. */
+const SWEEP_SLOTS = 4096;
 
 const NO_PART: KvCompactionPart = { truncatedBytes: 0, records: 0, droppedRecords: 0 };
 
@@ -433,6 +441,7 @@ export class Compactor {
       if (this.slices.over) await this.slices.next();
     }
     await this.removeSegments(segments, end);
+    await this.forgetTags();
   }
 
   /** @param bytes that were known to be garbage, or are since they were copied */
@@ -449,6 +458,28 @@ export class Compactor {
     reads.truncations++;
     cold.dropped(bytes, versions.now());
     await this.removeSegments(cold.log.segments, end);
+    await this.forgetTags();
+  }
+
+  /**
+   * Behind a truncation: forgets the marks of tags that have nothing to cover any more. What they covered may still be in
+   * the caches, and would be alive again: it goes first. Nothing more comes, because no index leads there now.
+   */
+  private async forgetTags(): Promise<void> {
+    const { cache, clock, cold, decoded, log, spaces } = this.parts;
+    const { begin, tail } = cold.log.log;
+    const { tags } = spaces;
+    if (!tags.passed({ hotBegin: log.begin, coldBegin: begin, coldTail: tail })) return;
+    const isDead = (words: Int32Array, at: number) =>
+      !spaces.get(spaceOf(words[keyStart(words, at)])).isValid(words, at);
+    for (let slot: number | undefined = 0; slot !== undefined;) {
+      slot = cache.dropWhere(isDead, slot, SWEEP_SLOTS);
+      if (this.slices.over) await this.slices.next();
+    }
+    decoded?.dropTagged();
+    // Whoever has just been given a record from disk looks whether it is alive before the event loop turns.
+    await clock.turn();
+    tags.forget(begin);
   }
 
   /** A disk that is full for the checkpoint may have room for what is compacted, and the one before stays in force. */

@@ -10,7 +10,14 @@ import type { HashIndex } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import type { LogCursor } from '../log/log-cursor.js';
-import { KIND_CLEAR, keyLengthOf, previousOf, sequenceOf } from '../log/record.js';
+import {
+  FLAG_ATTRIBUTES,
+  KIND_CLEAR,
+  KIND_MASK,
+  keyLengthOf,
+  previousOf,
+  sequenceOf,
+} from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
 import type { ReadPath, RecordRef } from './read-path.js';
@@ -73,7 +80,7 @@ export class HotCompaction implements PassPolicy {
     const { parts, copier } = this;
     if (!this.isSame(record)) return false;
     const space = parts.spaces.get(spaceOf(record.words[keyStart(record.words, record.at)]));
-    if (!parts.reads.isAlive(record.words, record.at, space)) {
+    if (!parts.reads.isKept(record.words, record.at, space)) {
       if (parts.cold.index.mayHold(record.low, record.high)) copier.bury(record);
     } else if (copier.isLarge(record.words, record.at)) {
       return copier.copyLarge(record, parts.log, () => this.isSame(record));
@@ -86,10 +93,13 @@ export class HotCompaction implements PassPolicy {
   mark(record: PassRecord): void {
     const { cold, spaces } = this.parts;
     const { words, at } = record;
-    const id = keyLengthOf(words, at) === 0 ? undefined : spaceOf(words[keyStart(words, at)]);
+    const flags = words[at + 1] & (KIND_MASK | FLAG_ATTRIBUTES);
+    const key = keyStart(words, at);
+    const id = keyLengthOf(words, at) === 0 ? undefined : spaceOf(words[key]);
+    const last =
+      flags === KIND_CLEAR ? spaces.clearedBelow(id) : spaces.tags.versionOf(words[key], words[key + 1]);
     // A later mark says it all; and where nothing is cold there is nothing to be dead.
-    if (cold.log.bytes > 0 && spaces.clearedBelow(id) === sequenceOf(words, at))
-      cold.log.append(words, at, KIND_CLEAR);
+    if (cold.log.bytes > 0 && last === sequenceOf(words, at)) cold.log.append(words, at, flags);
   }
 
   /** Whether the chain of a record is as it was when the record was found to be the newest. */

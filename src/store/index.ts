@@ -2,8 +2,9 @@
 export { KvNamespace, KvStore, type KvStoreEvents } from './kv-store.js';
 export { KeySpace, type KvEntry } from './key-space.js';
 export type { KvBatch } from './batch.js';
+export type { KvCacheFailure, KvGetOrSetOptions } from './cache-options.js';
 export type { KvScanOptions } from './scan.js';
-export type { KvDeleteOptions, KvSetOptions, KvTtlOptions } from './set-options.js';
+export type { KvDeleteOptions, KvEntryOptions, KvSetOptions, KvTtlOptions } from './set-options.js';
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
 export { parseDuration } from './options.js';
 export type { KvCheckpointReport } from './checkpointer.js';

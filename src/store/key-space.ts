@@ -6,12 +6,15 @@
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { ExtentList } from '../log/extents.js';
-import { expiryOf, FLAG_EXTENTS } from '../log/record.js';
+import { makeAttributes, WORDS_PER_TAG } from '../log/attributes.js';
+import { FLAG_EXTENTS, KIND_CLEAR, recordBytes } from '../log/record.js';
+import type { KvGetOrSetOptions } from './cache-options.js';
+import { CachedEntries } from './cached-entries.js';
 import { BatchWrites, KvBatch, type BatchTarget } from './batch.js';
 import { LookUp, NO_STAMP, type Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
-import { valueStart } from '../log/record-key.js';
+import { valueEnd, valueStart } from '../log/record-key.js';
 import {
   checkDeleteOptions,
   checkSetOptions,
@@ -19,11 +22,12 @@ import {
   isOtherVersion,
   type KvDeleteOptions,
   type KvSetOptions,
-  type KvTtlOptions,
+  type KvEntryOptions,
 } from './set-options.js';
 import { livingRecords, type KvScanOptions } from './scan.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
+import { checkTags } from './tags.js';
 
 /** An entry with what the store knows about it. */
 export interface KvEntry<V> {
@@ -40,6 +44,8 @@ export class KeySpace<V = unknown> {
   /** @internal */
   protected readonly space: Space;
   private readonly lookUp: LookUp;
+  /** What `getOrSet` does. @internal */
+  readonly cached: CachedEntries;
 
   /** @internal */
   constructor(
@@ -49,6 +55,7 @@ export class KeySpace<V = unknown> {
   ) {
     this.space = core.parts.spaces.get(id);
     this.lookUp = new LookUp(core, this.space);
+    this.cached = new CachedEntries(core, this.space, this.lookUp, defaultTtlMs);
   }
 
   /**
@@ -68,7 +75,7 @@ export class KeySpace<V = unknown> {
       const { reads, decoded } = core;
       if (decoded) {
         const kept = space.decoded.get(key);
-        if (kept && (kept.expiresAt === Infinity || kept.expiresAt > core.parts.versions.now())) {
+        if (kept && core.isKeptAlive(kept, space)) {
           kept.used = true;
           reads.hits[FROM_DECODED]++;
           return Promise.resolve(kept.value as T);
@@ -90,8 +97,8 @@ export class KeySpace<V = unknown> {
       }
       if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.getLater<T>(encoded.copy());
       reads.hits[reads.source]++;
-      const value = this.decode(reads) as T;
-      if (decoded) decoded.keep(space.decoded, key, value, expiryOf(words, at));
+      const value = core.decode(reads) as T;
+      if (decoded) decoded.keep(space.decoded, key, value, reads);
       return Promise.resolve(value);
     } catch (error) {
       return rejected(error);
@@ -136,7 +143,7 @@ export class KeySpace<V = unknown> {
       if (!record.value) return undefined;
     }
     reads.hits[reads.source]++;
-    return this.decode(record) as T;
+    return this.core.decode(record) as T;
   }
 
   /** The value of a key with its version and expiry, or `undefined`. */
@@ -145,7 +152,7 @@ export class KeySpace<V = unknown> {
     const seen = isPromise(looked) ? await looked : looked;
     if (!seen.record) return undefined;
     return {
-      value: this.decode(seen.record) as T,
+      value: this.core.decode(seen.record) as T,
       version: seen.version,
       expiresAt: seen.expiresAt === Infinity ? undefined : seen.expiresAt,
     };
@@ -178,7 +185,7 @@ export class KeySpace<V = unknown> {
         checkSetOptions(options);
         if (isConditional(options)) return this.setConditionally(key, value, options);
       }
-      const version = this.put(key, value, this.expiry(options?.ttl));
+      const version = this.put(key, value, this.expiry(options?.ttl), this.attributes(options?.tags));
       const durable = core.acknowledge();
       return durable ? once(durable, version) : Promise.resolve(version);
     } catch (error) {
@@ -191,15 +198,16 @@ export class KeySpace<V = unknown> {
    *
    * @returns whether it was set
    */
-  async setIfAbsent(key: KvKey, value: V, options?: KvTtlOptions): Promise<boolean> {
+  async setIfAbsent(key: KvKey, value: V, options?: KvEntryOptions): Promise<boolean> {
     this.core.assertWritable();
     if (options) checkSetOptions(options);
     const expiresAt = this.expiry(options?.ttl);
+    const attributes = this.attributes(options?.tags);
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       if (seen.record) return false;
-      if (this.putIfSame(key, seen, value, expiresAt) === undefined) continue;
+      if (this.putIfSame(key, seen, value, expiresAt, attributes) === undefined) continue;
       await this.core.acknowledge();
       return true;
     }
@@ -220,7 +228,7 @@ export class KeySpace<V = unknown> {
         this.core.assertWritable();
         if (options) checkSetOptions(options);
         if (options && isConditional(options)) await this.setIf(key, value, options);
-        else this.put(key, value, this.expiry(options?.ttl));
+        else this.put(key, value, this.expiry(options?.ttl), this.attributes(options?.tags));
         if (++count % PASS_ON_EVERY !== 0) continue;
         // Lets the event loop turn, and commits and compaction run: a long import must not hold up everybody else.
         await this.core.slowedDown();
@@ -262,8 +270,8 @@ export class KeySpace<V = unknown> {
 
   /**
    * Replaces a value by what `change` makes of it, atomically: if the key has changed by the time the new value is
-   * known (from disk, or from an asynchronous `change`), `change` runs again with the value it has then. The expiry is
-   * kept; a new entry gets the namespace's default.
+   * known (from disk, or from an asynchronous `change`), `change` runs again with the value it has then. Expiry and tags
+   * are kept; a new entry gets the namespace's default.
    *
    * @param change gets the value, `undefined` when the key is absent; `undefined` as its result deletes the key
    * @returns the new value
@@ -279,7 +287,7 @@ export class KeySpace<V = unknown> {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const present = seen.record !== undefined;
-      const result = change(seen.record && (this.decode(seen.record) as T));
+      const result = change(seen.record && (this.core.decode(seen.record) as T));
       const next = isPromise(result) ? await result : result;
       if (isPromise(result)) seen.stamp = NO_STAMP;
       if (next === undefined) {
@@ -287,7 +295,7 @@ export class KeySpace<V = unknown> {
         if (!this.removeIfSame(key, seen)) continue;
       } else {
         const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
-        if (this.putIfSame(key, seen, next, expiresAt) === undefined) continue;
+        if (this.putIfSame(key, seen, next, expiresAt, seen.attributes) === undefined) continue;
       }
       await this.core.acknowledge();
       return next;
@@ -295,7 +303,7 @@ export class KeySpace<V = unknown> {
   }
 
   /**
-   * Adds to a number, atomically; an absent key counts as 0. The expiry is kept.
+   * Adds to a number, atomically; an absent key counts as 0. Expiry and tags are kept.
    *
    * @param by what to add, 1 by default
    * @returns the new number
@@ -310,6 +318,28 @@ export class KeySpace<V = unknown> {
       return (((current as number | undefined) ?? 0) + by) as V;
     });
     return next as number;
+  }
+
+  /**
+   * The value of a key; where it is absent, what `factory` makes, which is kept. Calls for one key that come while its
+   * factory runs wait for that run, and get the same object. What is found is each caller's own copy.
+   *
+   * A result is given to those who waited but not kept if the key was written or deleted, or one of its tags invalidated,
+   * since the factory began: it may be older than that. Errors of the factory are passed on and not kept.
+   *
+   * @param factory makes the value; `undefined` is not kept, unless `cacheUndefined` is set
+   * @throws whatever `factory` throws
+   * @throws KvOptionsError, KvEncodingError, KvTooLargeError when options, key or value are not usable
+   * @throws KvClosedError, KvCorruptionError, KvDiskError, KvReadOnlyError, KvOverloadedError unless `onError` is there
+   * @example
+   * const user = await users.getOrSet(id, () => db.find(id), { ttl: '5m', staleWhileRevalidate: '1m', tags: ['users'] });
+   */
+  getOrSet<T extends V = V>(
+    key: KvKey,
+    factory: () => T | Promise<T>,
+    options?: KvGetOrSetOptions<T>,
+  ): Promise<T> {
+    return this.cached.call(key, factory, options as KvGetOrSetOptions | undefined) as Promise<T>;
   }
 
   /**
@@ -330,7 +360,7 @@ export class KeySpace<V = unknown> {
       this.forgetDecoded(key);
       const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
-      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt);
+      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
       await this.core.acknowledge();
       return true;
     }
@@ -385,7 +415,13 @@ export class KeySpace<V = unknown> {
   /** @internal */
   get asTarget(): BatchTarget {
     const { core, space, lookUp } = this;
-    return { core, space, lookUp, expiry: (ttl) => this.expiry(ttl) };
+    return {
+      core,
+      space,
+      lookUp,
+      expiry: (ttl) => this.expiry(ttl),
+      attributes: (tags) => this.attributes(tags),
+    };
   }
 
   /**
@@ -399,7 +435,7 @@ export class KeySpace<V = unknown> {
    */
   async *scan<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<[key: KvKey, value: T]> {
     for await (const [key, record] of livingRecords(this.core, this.space, options))
-      yield [key, this.decode(record) as T];
+      yield [key, this.core.decode(record) as T];
   }
 
   /** The keys of `scan`, without their values. */
@@ -410,7 +446,7 @@ export class KeySpace<V = unknown> {
   /** The values of `scan`, without their keys. */
   async *values<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<T> {
     for await (const [, record] of livingRecords(this.core, this.space, options))
-      yield this.decode(record) as T;
+      yield this.core.decode(record) as T;
   }
 
   /** Deletes every key of this key space, in one step. */
@@ -430,7 +466,41 @@ export class KeySpace<V = unknown> {
     await this.core.acknowledge();
   }
 
-  private put(key: KvKey, value: unknown, expiresAt: number): number {
+  /**
+   * Invalidates tags: every entry of this key space that was set with one of them is gone, in one step, however many there
+   * are, and also after a restart. Called on the store, this holds for the entries of all namespaces.
+   *
+   * @param tags as they were given to `set`; together they are one step, also across a crash
+   * @throws KvOptionsError when a tag is no text of 1 to 512 bytes
+   * @throws KvReadOnlyError, KvDiskError, KvOverloadedError when the store cannot take it now
+   * @example
+   * await users.set('u-17', user, { tags: ['team:7'] });
+   * await users.invalidateTags('team:7');
+   */
+  async invalidateTags(...tags: string[]): Promise<void> {
+    await this.invalidate(tags, this.space.id);
+  }
+
+  /** @internal */
+  protected async invalidate(tags: readonly string[], space: number | undefined): Promise<void> {
+    const { core } = this;
+    core.assertWritable();
+    checkTags(tags, Infinity);
+    if (tags.length === 0) return;
+    core.stamp++;
+    const hashes = core.tagHash.hashes(tags, space);
+    const sizes = tags.map(() => recordBytes(KIND_CLEAR, WORDS_PER_TAG * 4, 0));
+    const { log, spaces } = core.parts;
+    log.appendTogether(sizes, () => {
+      for (let i = 0; i < hashes.length; i += WORDS_PER_TAG) {
+        const hash = hashes.subarray(i, i + WORDS_PER_TAG);
+        spaces.tags.mark(hash[0], hash[1], core.writes.invalidate(hash), log.tail);
+      }
+    });
+    await core.acknowledge();
+  }
+
+  private put(key: KvKey, value: unknown, expiresAt: number, attributes: Int32Array | undefined): number {
     const { core } = this;
     const { values } = core;
     // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
@@ -438,20 +508,26 @@ export class KeySpace<V = unknown> {
     this.forgetDecoded(key);
     const encoded = core.key(this.space.id, key);
     core.reads.find(encoded);
-    return core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt);
+    const { bytes, start, end } = values;
+    return core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
   }
 
   /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
-  private putIfSame(key: KvKey, seen: Seen, value: unknown, expiresAt: number): number | undefined {
+  private putIfSame(
+    key: KvKey,
+    seen: Seen,
+    value: unknown,
+    expiresAt: number,
+    attributes: Int32Array | undefined,
+  ): number | undefined {
     const { core } = this;
     const { values } = core;
     core.assertWritable();
     values.encode(value);
     this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
-    return (
-      encoded && core.writes.upsert(this.space, encoded, values.bytes, values.start, values.end, expiresAt)
-    );
+    const { bytes, start, end } = values;
+    return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
   }
 
   /** A key is about to be written. */
@@ -469,14 +545,19 @@ export class KeySpace<V = unknown> {
 
   /** Deletes a key in memory; nobody is told yet that it is durable. */
   private async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
-    this.core.assertWritable();
+    const { core, space } = this;
+    core.assertWritable();
+    if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if (isOtherVersion(ifVersion, actual)) throw new KvVersionConflictError(ifVersion, actual);
-      if (!seen.record) return false;
-      if (this.removeIfSame(key, seen)) return true;
+      if (!seen.record && !seen.isStale) return false;
+      if (!this.removeIfSame(key, seen)) continue;
+      if (seen.record) return true;
+      await core.acknowledge();
+      return false;
     }
   }
 
@@ -488,6 +569,7 @@ export class KeySpace<V = unknown> {
 
   private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
     const { ifVersion, ifPresent, keepTtl } = options;
+    const attributes = this.attributes(options.tags);
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -496,7 +578,7 @@ export class KeySpace<V = unknown> {
         throw new KvVersionConflictError(ifVersion, actual);
       }
       const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);
-      const version = this.putIfSame(key, seen, value, expiresAt);
+      const version = this.putIfSame(key, seen, value, expiresAt, attributes);
       if (version !== undefined) return version;
     }
   }
@@ -509,20 +591,18 @@ export class KeySpace<V = unknown> {
       return undefined;
     }
     reads.hits[source]++;
-    return this.decode(record) as T;
-  }
-
-  private decode(record: RecordRef): unknown {
-    const { values } = this.core;
-    const { value } = record;
-    if (value) return values.decode(value, 0, value.length);
-    const start = valueStart(record.words, record.at);
-    return values.decode(record.bytes, start, start + record.words[record.at + 2]);
+    return this.core.decode(record) as T;
   }
 
   /** When an entry that is written now expires. */
   private expiry(ttl: KvDuration | undefined): number {
     return this.expiresIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
+  }
+
+  /** What an entry with these tags has in front of its value. */
+  private attributes(tags: readonly string[] | undefined): Int32Array | undefined {
+    if (tags === undefined || tags.length === 0) return undefined;
+    return makeAttributes(this.core.tagHash.hashes(tags), 0, 0);
   }
 
   private expiresIn(ttlMs: number): number {
@@ -535,8 +615,7 @@ export class KeySpace<V = unknown> {
  * words, because the write path copies words.
  */
 function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8Array; length: number } {
-  const start = valueStart(words, at);
-  const source = whole ?? bytes.subarray(start, start + words[at + 2]);
+  const source = whole ?? bytes.subarray(valueStart(words, at), valueEnd(words, at));
   const value = new Uint8Array((source.length + 3) & ~3);
   value.set(source);
   return { value, length: source.length };

@@ -150,6 +150,11 @@ export class KvStore extends KeySpace {
     await this.clearSpace(undefined, new Uint8Array(0));
   }
 
+  /** Invalidates tags in the whole store, the entries of all namespaces included. See `KeySpace.invalidateTags`. */
+  override async invalidateTags(...tags: string[]): Promise<void> {
+    await this.invalidate(tags, undefined);
+  }
+
   /**
    * Resolves once everything written before the call is on stable storage, at every durability level.
    *

@@ -3,6 +3,7 @@
  * so, nothing has come in between; otherwise whoever wanted to write starts over. This holds across any `await`.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
+import { attributesOf } from '../log/attributes.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_EXTENTS, sequenceOf } from '../log/record.js';
 import { ABSENT, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
@@ -15,6 +16,10 @@ export interface Seen {
   record: RecordRef | undefined;
   version: number;
   expiresAt: number;
+  /** Whether it has expired, and `getOrSet` may still answer with it. */
+  isStale: boolean;
+  /** Attributes of the record, if it has some. */
+  attributes: Int32Array | undefined;
   /** What the hot log held, and how often the logs had been truncated by then. */
   where: number;
   address: number;
@@ -76,10 +81,13 @@ export class LookUp {
     truncations: number,
     stamp: number,
   ): Seen {
+    const isAlive = found !== undefined && this.core.reads.isAlive(found.words, found.at, this.space);
     return {
-      record: found && this.core.reads.isAlive(found.words, found.at, this.space) ? found : undefined,
+      record: isAlive ? found : undefined,
       version: found ? sequenceOf(found.words, found.at) : 0,
       expiresAt: found ? expiryOf(found.words, found.at) : Infinity,
+      isStale: found !== undefined && !isAlive && this.core.reads.isKept(found.words, found.at, this.space),
+      attributes: isAlive ? attributesOf(found.words, found.at) : undefined,
       where,
       address,
       truncations,
@@ -102,11 +110,14 @@ export class LookUp {
   /** Finds the key again: whether its newest record is the one that was seen. */
   isSame(encoded: EncodedKey, seen: Seen): boolean {
     const { reads } = this.core;
+    const { attributes, version } = seen;
+    const { clearedBelow, id, tags } = this.space;
     const where = reads.find(encoded);
-    if (where !== seen.where || this.space.clearedBelow !== seen.clearedBelow) return false;
+    if (where !== seen.where || clearedBelow !== seen.clearedBelow) return false;
+    if (attributes && tags.areDead(attributes, 0, version, id)) return false;
     // Not in the hot log then and now: unless something was truncated, nothing can have come and gone.
     if (where === ABSENT) return reads.truncations === seen.truncations;
     if (reads.address !== seen.address) return false;
-    return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === seen.version;
+    return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === version;
   }
 }

@@ -45,7 +45,7 @@ describe('the manifest', () => {
     const log = { begin: FIRST_ADDRESS, beginCommit: 0 };
     expect(newManifest(random, MIB, 2 * MIB)).toEqual({
       format: FORMAT_VERSION,
-      features: [],
+      features: ['attributes'],
       storeId: '01'.repeat(16),
       hashKey: '02'.repeat(8),
       hot: { ...log, segmentSize: MIB, salt: 0x03030303 },

@@ -20,10 +20,11 @@ export const DELETED_NAME = 'MANIFEST.deleted';
 export const FORMAT_VERSION = 2;
 
 /**
- * Names of what a store may use beyond the format's version, and whoever reads it has to know. None so far: a change that
- * older versions would misread adds its name here, and enters it in the manifests of the stores that make use of it.
+ * Names of what a store may use beyond the format's version, and whoever reads it has to know: a change that older
+ * versions would misread adds its name here. A store is given all of them when it is created or opened to be written,
+ * because a write cannot wait for the manifest.
  */
-const FEATURES: readonly string[] = [];
+const FEATURES: readonly string[] = ['attributes'];
 
 /** What has to be known of a log before it can be read. */
 export interface LogManifest {
@@ -51,6 +52,8 @@ export interface Manifest {
   storeId: string;
   /** Key of the hash, 8 bytes in hexadecimal. */
   hashKey: string;
+  /** Key of the hash of tags, where a salvage has copied records from a store with another one; else `hashKey`. */
+  tagKey?: string;
   hot: LogManifest;
   cold: LogManifest;
   /** Set as long as the store is being filled by a salvage: part of the data is not the data. */
@@ -73,7 +76,7 @@ export function newManifest(
   });
   return {
     format: FORMAT_VERSION,
-    features: [],
+    features: [...FEATURES],
     storeId: Buffer.from(random(16)).toString('hex'),
     hashKey: Buffer.from(random(8)).toString('hex'),
     hot: newLog(hotSegmentSize),
@@ -127,6 +130,12 @@ export function requireReadable({ format, features = [] }: Manifest, location: s
         `nestjs-hotcold does not know. ${advice}`,
     );
   }
+}
+
+/** A manifest that names what this version of the package may write. */
+export function withFeatures(manifest: Manifest): Manifest {
+  const features = [...new Set([...(manifest.features ?? []), ...FEATURES])];
+  return features.length === manifest.features?.length ? manifest : { ...manifest, features };
 }
 
 /** Replaces the manifest durably. */

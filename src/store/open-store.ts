@@ -36,6 +36,7 @@ import {
   MANIFEST_NAME,
   newManifest,
   readManifest,
+  withFeatures,
   writeManifest,
 } from './manifest.js';
 import { removeLeftovers, isOwnName } from './own-files.js';
@@ -78,11 +79,12 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
     await removeLeftovers(device);
     const existing = readManifest(device);
     const { hot, cold } = resolved;
-    const current =
-      existing ?? newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
+    const current = existing
+      ? withFeatures(existing)
+      : newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
     // A process that was killed may have put it there without making that durable: before files are removed that only
     // an older one needs, it has to be the one that stays.
-    if (existing) await device.syncDirectory();
+    if (existing === current) await device.syncDirectory();
     else await writeManifest(device, current);
     dictionary = new Dictionary(device, current.hot.closed === undefined);
     segments = new SegmentFiles(
@@ -250,7 +252,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       pageSize: Math.min(options.hot.pageSize, manifest.current.hot.segmentSize),
       memoryBudget: () => {
         const { memoryBytes } = options.hot;
-        const pages = memoryBytes - RESERVED_BYTES - index.memoryBytes;
+        const pages = memoryBytes - RESERVED_BYTES - index.memoryBytes - spaces.tags.memoryBytes;
         return Math.max(pages - (cold?.uncachedBytes ?? 0), Math.min(pages, memoryBytes * LEAST_LOG_SHARE));
       },
       maxMemory: options.hot.memoryBytes,
@@ -262,6 +264,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       begin: manifest.current.hot.begin,
       tail: recovered.tail,
     });
+    spaces.tags.opened(log.tail);
     const commits = new GroupCommit(
       {
         log,

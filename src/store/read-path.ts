@@ -13,13 +13,14 @@ import { MAX_DISK_READS } from '../limits.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { ExtentList } from '../log/extents.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
+import { keptUntil } from '../log/attributes.js';
 import {
   expiryOf,
+  FLAG_ATTRIBUTES,
   FLAG_EXTENTS,
   KIND_MASK,
   KIND_VALUE,
   previousOf,
-  sequenceOf,
   totalBytes,
 } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
@@ -238,6 +239,8 @@ export class ReadPath {
           // What was truncated while we read has moved on: an absence means nothing then.
           if (!found && truncations !== this.truncations) continue;
           const record = found && (await this.gather(found)) ? found : undefined;
+          // Nor does a tag: the mark by which the record is dead may be forgotten by now.
+          if (found && truncations !== this.truncations && hasAttributes(found)) continue;
           return { record, source: found?.source ?? FROM_MEMORY, where, address, truncations };
         } catch (error) {
           if (truncations !== this.truncations) continue;
@@ -350,13 +353,22 @@ export class ReadPath {
     return this.pending === 0 ? Promise.resolve() : new Promise((resolve) => this.whenIdle.push(resolve));
   }
 
-  /** Whether a record is a value that is neither cleared nor expired. */
+  /** Whether a record is a value that is neither cleared, nor dead by a tag, nor expired. */
   isAlive(words: Int32Array, at: number, space: Space): boolean {
-    if ((words[at + 1] & KIND_MASK) !== KIND_VALUE) return false;
-    if (space.clearedBelow > 0 && sequenceOf(words, at) < space.clearedBelow) return false;
+    if ((words[at + 1] & KIND_MASK) !== KIND_VALUE || !space.isValid(words, at)) return false;
     const expiry = expiryOf(words, at);
     return expiry === Infinity || expiry > this.versions.now();
   }
+
+  /** Whether a record is alive, or expired and in its stale window. */
+  isKept(words: Int32Array, at: number, space: Space): boolean {
+    if ((words[at + 1] & KIND_MASK) !== KIND_VALUE || !space.isValid(words, at)) return false;
+    return keptUntil(words, at) > this.versions.now();
+  }
+}
+
+function hasAttributes({ words, at }: RecordRef): boolean {
+  return (words[at + 1] & FLAG_ATTRIBUTES) !== 0;
 }
 
 /** A copy that stays while others use the store. */

@@ -5,10 +5,11 @@
 import type { ColdTier } from '../cold/cold-tier.js';
 import { KvCorruptionError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
+import { attributesOf, keptUntil } from '../log/attributes.js';
 import { ExtentList, ExtentWriter } from '../log/extents.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import {
-  expiryOf,
+  FLAG_ATTRIBUTES,
   FLAG_EXPIRY,
   FLAG_EXTENTS,
   keyLengthOf,
@@ -17,7 +18,7 @@ import {
   recordBytes,
   sequenceOf,
 } from '../log/record.js';
-import { valueStart } from '../log/record-key.js';
+import { valueEnd, valueStart } from '../log/record-key.js';
 
 /** A record in the buffer of a compaction, with its hash. */
 export interface HashedRecord {
@@ -46,7 +47,7 @@ export class RecordCopier {
     const flags = words[at + 1] & 0xff;
     const address = this.cold.log.append(words, at, flags);
     const bytes = recordBytes(flags, keyLengthOf(words, at), words[at + 2]);
-    this.enter(low, high, address, bytes, flags, expiryOf(words, at));
+    this.enter(low, high, address, bytes, flags, keptUntil(words, at));
   }
 
   /** Leaves a tombstone in the place of a record: with its version, so that nothing older shines through. */
@@ -77,13 +78,13 @@ export class RecordCopier {
         await this.addTo(writer, extent.bytes, begin, begin + list.bytesOf(piece));
       }
     } else {
-      const begin = valueStart(words, at);
-      await this.addTo(writer, bytes, begin, begin + words[at + 2]);
+      await this.addTo(writer, bytes, valueStart(words, at), valueEnd(words, at));
     }
     if (!isWanted()) return false;
-    const flags = KIND_VALUE | FLAG_EXTENTS | (words[at + 1] & FLAG_EXPIRY);
-    const address = this.cold.log.append(words, at, flags, writer.list());
-    this.enter(low, high, address, log.tail - start, flags, expiryOf(words, at));
+    const flags = KIND_VALUE | FLAG_EXTENTS | (words[at + 1] & (FLAG_EXPIRY | FLAG_ATTRIBUTES));
+    const value = Int32Array.of(...(attributesOf(words, at) ?? NO_VALUE), ...writer.list());
+    const address = this.cold.log.append(words, at, flags, value);
+    this.enter(low, high, address, log.tail - start, flags, keptUntil(words, at));
     return true;
   }
 

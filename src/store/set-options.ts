@@ -1,6 +1,7 @@
 /** The options of a single `set`, and their check. */
 import { KvOptionsError } from '../errors.js';
 import type { KvDuration } from './options.js';
+import { checkTags } from './tags.js';
 
 /** How long an entry lives. */
 export interface KvTtlOptions {
@@ -8,7 +9,16 @@ export interface KvTtlOptions {
   ttl?: KvDuration;
 }
 
-export interface KvSetOptions extends KvTtlOptions {
+/** What an entry is set with. */
+export interface KvEntryOptions extends KvTtlOptions {
+  /**
+   * Names under which the entry can be dropped together with others, by `invalidateTags`: up to 64, of 1 to 512 bytes.
+   * They are kept by `update`, `increment` and `touch`; another `set` replaces them.
+   */
+  tags?: readonly string[];
+}
+
+export interface KvSetOptions extends KvEntryOptions {
   /** Set only if the entry has this version now; `null`: only if there is none. */
   ifVersion?: number | null;
   /** Set only if the key is present. */
@@ -17,7 +27,7 @@ export interface KvSetOptions extends KvTtlOptions {
   keepTtl?: boolean;
 }
 
-const SET_OPTIONS = ['ttl', 'ifVersion', 'ifPresent', 'keepTtl'];
+const SET_OPTIONS = ['ttl', 'tags', 'ifVersion', 'ifPresent', 'keepTtl'];
 
 export interface KvDeleteOptions {
   /** Delete only if the entry has this version now. */
@@ -29,6 +39,7 @@ const DELETE_OPTIONS = ['ifVersion'];
 /** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
 export function checkSetOptions(options: KvSetOptions): void {
   checkNames(options, SET_OPTIONS);
+  if (options.tags !== undefined) checkTags(options.tags);
   if ('ifVersion' in options && options.ifVersion !== null) checkVersion(options.ifVersion);
   for (const name of ['ifPresent', 'keepTtl'] as const) {
     if (!['boolean', 'undefined'].includes(typeof options[name]))

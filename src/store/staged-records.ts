@@ -7,7 +7,7 @@ import type { ColdTier } from '../cold/cold-tier.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
-  expiryOf,
+  FLAG_ATTRIBUTES,
   FLAG_EXTENTS,
   keyLengthOf,
   KIND_CHUNK,
@@ -18,6 +18,7 @@ import {
   KIND_TOMBSTONE,
   sequenceOf,
 } from '../log/record.js';
+import { keptUntil } from '../log/attributes.js';
 import { ExtentList } from '../log/extents.js';
 import { keyStart, spaceOf } from '../log/record-key.js';
 import type { RecoverySink } from './recovery.js';
@@ -33,6 +34,7 @@ export interface StagedRecord {
   bytes: number;
   flags: number;
   space: number;
+  /** When it need not be kept any longer. */
   expiresAt: number;
 }
 
@@ -52,6 +54,8 @@ export class StagedRecords implements RecoverySink {
   private wide: Float64Array = new Float64Array(FIRST_ROWS * 2);
   /** Clear marks, each with the row that it stands in front of. */
   private readonly clears: { row: number; space: number | undefined; version: number }[] = [];
+  /** Marks of tags: they concern versions, so where they stand does not matter. */
+  private readonly tags: { low: number; high: number; version: number }[] = [];
   private readonly row: StagedRecord = {
     low: 0,
     high: 0,
@@ -79,6 +83,10 @@ export class StagedRecords implements RecoverySink {
     if (kind === KIND_FILLER || kind === KIND_EXTENT || kind === KIND_CHUNK) return;
     const key = keyStart(words, at);
     const length = keyLengthOf(words, at);
+    if (kind === KIND_CLEAR && (flags & FLAG_ATTRIBUTES) !== 0) {
+      this.tags.push({ low: words[key], high: words[key + 1], version: sequenceOf(words, at) });
+      return;
+    }
     if (kind === KIND_CLEAR) {
       const space = length === 0 ? undefined : spaceOf(words[key]);
       this.clears.push({ row: this.rows, space, version: sequenceOf(words, at) });
@@ -93,7 +101,7 @@ export class StagedRecords implements RecoverySink {
       (flags & FLAG_EXTENTS) === 0 ? bytes : bytes + new ExtentList(words, at).recordBytes;
     this.numbers[number + 3] = flags | (spaceOf(words[key]) << 8);
     this.wide[this.rows * 2] = address;
-    this.wide[this.rows * 2 + 1] = expiryOf(words, at);
+    this.wide[this.rows * 2 + 1] = keptUntil(words, at);
     this.rows++;
   }
 
@@ -118,8 +126,10 @@ export class StagedRecords implements RecoverySink {
       const waiting = this.enter(row);
       if (waiting) await waiting;
     }
+    for (const { low, high, version } of this.tags) spaces.tags.mark(low, high, version);
     this.rows = 0;
     this.clears.length = 0;
+    this.tags.length = 0;
   }
 
   private grow(): void {

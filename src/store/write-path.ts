@@ -13,7 +13,9 @@ import { sizeClassOf } from '../log/size-class.js';
 import { MAX_VALUE_BYTES } from '../limits.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import { ATTRIBUTE_WORDS, tagCountOf, WORDS_PER_TAG } from '../log/attributes.js';
 import {
+  FLAG_ATTRIBUTES,
   FLAG_EXPIRY,
   FLAG_EXTENTS,
   KIND_CLEAR,
@@ -32,6 +34,7 @@ import type { Space } from './spaces.js';
 import type { Versions } from './versions.js';
 
 const NOTHING = new Uint8Array(0);
+const NO_WORDS = new Int32Array(0);
 
 /** Shorter values are copied word by word in a loop; a call into the runtime costs more than that. */
 const COPY_LOOP_BYTES = 512;
@@ -56,6 +59,7 @@ export class WritePath {
    * Makes `source[from, to)` the value of the key, right behind a `find` of it.
    *
    * @param expiresAt milliseconds since 1970, `Infinity` for never
+   * @param attributes what the entry has in front of its value (`src/log/attributes.ts`)
    * @returns the new version
    * @throws KvTooLargeError when the value is longer than `MAX_VALUE_BYTES`
    * @throws KvDiskError when memory is full and the disk takes no more
@@ -67,7 +71,10 @@ export class WritePath {
     from: number,
     to: number,
     expiresAt: number,
+    attributes?: Int32Array,
   ): number {
+    // Before it goes into a sum, which has 32 bits.
+    if (to - from > MAX_VALUE_BYTES) throw tooLarge(to - from);
     const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
     const { reads } = this;
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
@@ -75,7 +82,9 @@ export class WritePath {
       reads.where === IN_MEMORY
         ? !reads.isAlive(reads.words, reads.at, space)
         : reads.where === ABSENT && !reads.mayBeCold(key);
-    const version = this.write(key, flags, source, from, to, expiresAt);
+    const version = attributes
+      ? this.writeWith(attributes, key, flags, source, from, to, expiresAt)
+      : this.write(key, flags, source, from, to, expiresAt);
     if (isNew) space.keys++;
     return version;
   }
@@ -92,14 +101,47 @@ export class WritePath {
    * @param key the bytes of a namespace's number; none for the whole store
    */
   clear(key: Uint8Array): number {
-    const address = this.log.reserve(recordBytes(KIND_CLEAR, key.length, 0));
+    return this.mark(KIND_CLEAR, key);
+  }
+
+  /**
+   * Logs the mark by which every older entry with this tag is dead.
+   * @param hash of the tag, low and high half
+   */
+  invalidate(hash: Int32Array): number {
+    return this.mark(
+      KIND_CLEAR | FLAG_ATTRIBUTES,
+      new Uint8Array(hash.buffer, hash.byteOffset, hash.byteLength),
+    );
+  }
+
+  private mark(flags: number, key: Uint8Array): number {
+    const address = this.log.reserve(recordBytes(flags, key.length, 0));
     const words = this.log.ring.wordsAt(address);
     const at = this.log.ring.wordOffset(address);
     const version = this.versions.next();
-    writeHeader(words, at, KIND_CLEAR, 0, key.length, 0, version, NO_ADDRESS);
-    this.log.ring.bytesAt(address).set(key, at * 4 + valueOffset(KIND_CLEAR, 0));
+    writeHeader(words, at, flags, 0, key.length, 0, version, NO_ADDRESS);
+    this.log.ring.bytesAt(address).set(key, at * 4 + valueOffset(flags, 0));
     this.log.appended();
     return version;
+  }
+
+  /** Writes a value with its attributes in front, which are part of it from here on. */
+  private writeWith(
+    attributes: Int32Array,
+    key: EncodedKey,
+    flags: number,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    expiresAt: number,
+  ): number {
+    const length = attributes.byteLength + to - from;
+    // Whole words, because words are copied.
+    const value = new Uint8Array((length + 3) & ~3);
+    value.set(new Uint8Array(attributes.buffer, attributes.byteOffset, attributes.byteLength));
+    value.set(source.subarray(from, to), attributes.byteLength);
+    return this.write(key, flags | FLAG_ATTRIBUTES, value, 0, length, expiresAt);
   }
 
   private write(
@@ -112,8 +154,6 @@ export class WritePath {
   ): number {
     const log = this.log;
     const reads = this.reads;
-    // Before it goes into a sum, which has 32 bits.
-    if (to - from > MAX_VALUE_BYTES) throw tooLarge(to - from);
     const bytes = recordBytes(flags, key.length, to - from);
     if (bytes > log.maxRecordBytes) return this.writeExtents(key, flags, source, from, to, expiresAt);
     this.userBytes += bytes;
@@ -180,9 +220,11 @@ export class WritePath {
     expiresAt: number,
   ): number {
     const writer = new ExtentWriter(this.log, this.versions.next());
-    writer.add(source, from, to);
+    // Attributes stay with the record: whether it is alive must not cost a read of its pieces.
+    const attributes = (flags & FLAG_ATTRIBUTES) === 0 ? NO_WORDS : wordsOf(source, from);
+    writer.add(source, from + attributes.byteLength, to);
     this.userBytes += to - from;
-    const list = new Uint8Array(writer.list().buffer);
+    const list = new Uint8Array(Int32Array.of(...attributes, ...writer.list()).buffer);
     // The pieces may have pushed the older record out of memory.
     this.reads.find(key);
     return this.write(key, flags | FLAG_EXTENTS, list, 0, list.length, expiresAt);
@@ -223,6 +265,13 @@ export class WritePath {
       bytes.set(source.subarray(from, to), valueAt * 4);
     }
   }
+}
+
+/** The attributes that begin here. */
+function wordsOf(source: Uint8Array, from: number): Int32Array {
+  const start = source.byteOffset + from;
+  const count = tagCountOf(new Int32Array(source.buffer, start, 1));
+  return new Int32Array(source.buffer, start, ATTRIBUTE_WORDS + count * WORDS_PER_TAG);
 }
 
 function tooLarge(bytes: number): KvTooLargeError {

@@ -60,8 +60,7 @@ export function kvDriver(store: KvStoreForUnstorage, options: KvUnstorageOptions
   };
   const getKeys = async (base = ''): Promise<string[]> => {
     const keys: string[] = [];
-    for await (const key of items.keys())
-      if (typeof key === 'string' && key.startsWith(base)) keys.push(key);
+    for await (const key of items.keys()) if (typeof key === 'string' && key.startsWith(base)) keys.push(key);
     return keys;
   };
   return {

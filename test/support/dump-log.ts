@@ -7,6 +7,7 @@ import { crc32 } from 'node:zlib';
 
 const KINDS = ['none', 'value', 'tombstone', 'filler', 'commit', 'clear', 'extent', 'chunk'];
 const EXPIRY = 8;
+const ATTRIBUTES = 32;
 const EXTENTS = 16;
 const COMMIT_FIELDS = [
   'number',
@@ -58,6 +59,10 @@ export function dumpLog(file: Buffer, start: number, from: number): string {
     lines.push(line(file, at + 18, 6, `previous ${previous}`));
     if (expiryLength) lines.push(line(file, at + 24, 8, `expires ${Number(file.readBigUInt64LE(at + 24))}`));
     if (keyLength) lines.push(line(file, at + 24 + expiryLength, keyLength, 'key'));
+    const attributes = kind === 'value' && flags & ATTRIBUTES ? dumpAttributes(file, at + valueAt) : [];
+    lines.push(...attributes);
+    const valueStart = at + valueAt + (attributes.length === 0 ? 0 : 12 + (attributes.length - 3) * 8);
+    const valueEnd = at + valueAt + valueLength;
     if (kind === 'commit') {
       for (const [i, name] of COMMIT_FIELDS.entries()) {
         const field = at + valueAt + i * 8;
@@ -65,12 +70,22 @@ export function dumpLog(file: Buffer, start: number, from: number): string {
         lines.push(line(file, field, 8, name + value));
       }
     } else if (kind === 'chunk') lines.push(...entriesOf(file, at + valueAt, valueLength / 10));
-    else if (flags & EXTENTS) lines.push(...piecesOf(file, at + valueAt));
-    else if (valueLength) lines.push(line(file, at + valueAt, valueLength, 'value'));
+    else if (flags & EXTENTS) lines.push(...piecesOf(file, valueStart));
+    else if (valueLength) lines.push(line(file, valueStart, valueEnd - valueStart, 'value'));
     lines.push('');
     at += length;
   }
   return lines.join('\n');
+}
+
+function dumpAttributes(file: Buffer, at: number): string[] {
+  const tags = file.readUInt32LE(at);
+  return [
+    line(file, at, 4, `tags ${tags}`),
+    line(file, at + 4, 4, `stale window ${file.readUInt32LE(at + 4)}`),
+    line(file, at + 8, 4, `shape version ${file.readUInt32LE(at + 8)}`),
+    ...Array.from({ length: tags }, (_, i) => line(file, at + 12 + i * 8, 8, 'hash of a tag')),
+  ];
 }
 
 /** The entries of a chunk: first all tags, then all low halves of the addresses, then all high ones. */

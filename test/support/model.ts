@@ -3,16 +3,25 @@
  * data, so that fast-check can shrink a failing sequence and print it.
  */
 import fc from 'fast-check';
-import { KvEncodingError, type KeySpace, type KvKey, type KvStore } from 'nestjs-hotcold/store';
+import {
+  KvEncodingError,
+  type KeySpace,
+  type KvEntryOptions,
+  type KvKey,
+  type KvStore,
+} from 'nestjs-hotcold/store';
 
 const KEYS: KvKey[] = ['a', 'b', 'c', 1, '1', ['a', 1], { k: 1 }, 'a rather long key, longer than others'];
 const SPACES = ['', 'first', 'second'];
+const TAGS = ['red', 'green', 'blue'];
 
 export type Operation = { at: number; space: number } & (
-  | { do: 'set' | 'setIfAbsent'; value: unknown; ttl: number | undefined }
+  | { do: 'set' | 'setIfAbsent'; value: unknown; ttl: number | undefined; tags: string[] }
   | { do: 'get' | 'has' | 'peek' | 'delete' | 'update' | 'ttl' | 'clear' }
   | { do: 'increment'; by: number; times: number }
   | { do: 'touch'; ttl: number }
+  /** Without `whole` within one space. */
+  | { do: 'invalidate'; tags: string[]; whole: boolean }
   | { do: 'clear all' | 'flush' | 'checkpoint' | 'reopen' }
   | { do: 'advance'; ms: number }
   /** `beside`: what follows does not wait for it. */
@@ -42,16 +51,21 @@ export function operations(
     fc.constant(null),
   );
   const ttl = fc.option(fc.integer({ min: 1, max: 2000 }), { nil: undefined });
+  // Most entries have none, as in life.
+  const tags = fc.oneof(
+    { weight: 3, arbitrary: fc.constant<string[]>([]) },
+    { weight: 2, arbitrary: fc.uniqueArray(fc.constantFrom(...TAGS), { maxLength: 3 }) },
+  );
   const on = <T extends object>(rest: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
     fc.record({ at, space, ...rest }, { noNullPrototype: true });
   const one = fc.oneof(
-    { weight: 12, arbitrary: on({ do: fc.constant('set' as const), value, ttl }) },
+    { weight: 12, arbitrary: on({ do: fc.constant('set' as const), value, ttl, tags }) },
     {
       weight: 8,
       arbitrary: on({ do: fc.constantFrom('get' as const, 'has' as const, 'peek' as const, 'ttl' as const) }),
     },
     { weight: 4, arbitrary: on({ do: fc.constantFrom('delete' as const, 'update' as const) }) },
-    { weight: 3, arbitrary: on({ do: fc.constant('setIfAbsent' as const), value, ttl }) },
+    { weight: 3, arbitrary: on({ do: fc.constant('setIfAbsent' as const), value, ttl, tags }) },
     {
       weight: 3,
       arbitrary: on({
@@ -65,6 +79,14 @@ export function operations(
       arbitrary: on({ do: fc.constant('touch' as const), ttl: fc.integer({ min: 1, max: 2000 }) }),
     },
     { weight: 1, arbitrary: on({ do: fc.constantFrom('clear' as const, 'clear all' as const) }) },
+    {
+      weight: 1,
+      arbitrary: on({
+        do: fc.constant('invalidate' as const),
+        tags: fc.uniqueArray(fc.constantFrom(...TAGS), { minLength: 1, maxLength: 2 }),
+        whole: fc.boolean(),
+      }),
+    },
     {
       weight: 2,
       arbitrary: on({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 1500 }) }),
@@ -92,6 +114,7 @@ export function operations(
 interface Entry {
   value: unknown;
   expiresAt: number;
+  tags: readonly string[];
 }
 
 /** What `update` makes of a value; of some, nothing, which deletes. */
@@ -118,14 +141,15 @@ export class Model {
     const name = `${operation.space}/${operation.at}`;
     let entry = this.entries.get(name);
     if (entry && entry.expiresAt <= nowMs) entry = undefined;
-    const put = (value: unknown, expiresAt: number) => this.entries.set(name, { value, expiresAt });
+    const put = (value: unknown, expiresAt: number, tags = entry?.tags ?? []) =>
+      this.entries.set(name, { value, expiresAt, tags });
     const expiry = (ttl: number | undefined) => (ttl === undefined ? Infinity : nowMs + ttl);
     switch (operation.do) {
       case 'set':
-        put(operation.value, expiry(operation.ttl));
+        put(operation.value, expiry(operation.ttl), operation.tags);
         return undefined;
       case 'setIfAbsent':
-        if (!entry) put(operation.value, expiry(operation.ttl));
+        if (!entry) put(operation.value, expiry(operation.ttl), operation.tags);
         return !entry;
       case 'get':
       case 'peek':
@@ -156,6 +180,12 @@ export class Model {
         for (const key of this.entries.keys())
           if (key.startsWith(`${operation.space}/`)) this.entries.delete(key);
         return undefined;
+      case 'invalidate':
+        for (const [key, { tags }] of this.entries) {
+          const isWithin = operation.whole || (operation.space > 0 && key.startsWith(`${operation.space}/`));
+          if (isWithin && tags.some((tag) => operation.tags.includes(tag))) this.entries.delete(key);
+        }
+        return undefined;
       case 'clear all':
         this.entries.clear();
         return undefined;
@@ -183,20 +213,20 @@ const FILLER_BYTES = 32 * 1024;
 const spaceOf = (store: KvStore, space: number): KeySpace =>
   space === 0 ? store : store.namespace(SPACES[space] ?? '');
 
+function entryOptions({ ttl, tags }: { ttl: number | undefined; tags: string[] }): KvEntryOptions {
+  return { ...(ttl === undefined ? {} : { ttl }), ...(tags.length === 0 ? {} : { tags }) };
+}
+
 /** Calls the store; resolves to the answer in the model's terms. `flush`, `reopen` and `advance` are the test's business. */
 export async function perform(store: KvStore, operation: Operation): Promise<unknown> {
   const key = KEYS[operation.at];
   const space = spaceOf(store, operation.space);
   switch (operation.do) {
     case 'set':
-      await space.set(key, operation.value, operation.ttl === undefined ? {} : { ttl: operation.ttl });
+      await space.set(key, operation.value, entryOptions(operation));
       return undefined;
     case 'setIfAbsent':
-      return space.setIfAbsent(
-        key,
-        operation.value,
-        operation.ttl === undefined ? {} : { ttl: operation.ttl },
-      );
+      return space.setIfAbsent(key, operation.value, entryOptions(operation));
     case 'get':
       return space.get(key);
     case 'peek': {
@@ -230,6 +260,11 @@ export async function perform(store: KvStore, operation: Operation): Promise<unk
       // In the model, the store's own keys are a space like the others; clearing the store would clear all.
       if (operation.space > 0) await space.clear();
       else await space.deleteMany(KEYS);
+      return undefined;
+    case 'invalidate':
+      // The store's own keys alone cannot be asked for.
+      if (operation.whole) await store.invalidateTags(...operation.tags);
+      else if (operation.space > 0) await space.invalidateTags(...operation.tags);
       return undefined;
     case 'clear all':
       await store.clear();

@@ -11,6 +11,7 @@ import { FIRST_ADDRESS, type LogAddress } from '../../log/address.js';
 import { readCommit } from '../../log/commit.js';
 import { encodedKeyOf, keyStart, spaceOf } from '../../log/record-key.js';
 import {
+  FLAG_ATTRIBUTES,
   HEADER_BYTES,
   KIND_CLEAR,
   KIND_COMMIT,
@@ -111,6 +112,7 @@ export class LogSurvey {
   maxTime = 0;
   dictionaryEntries = 0;
   private clears: { space: number | undefined; version: number; address: LogAddress }[] = [];
+  private tags: { low: number; high: number; version: number; address: LogAddress }[] = [];
 
   constructor(
     readonly log: 'hot' | 'cold',
@@ -165,9 +167,10 @@ export class LogSurvey {
     );
   }
 
-  /** Takes the clear marks into `spaces`. */
-  applyClears(spaces: Spaces): void {
+  /** Takes the marks of spaces that were cleared and of tags into `spaces`. */
+  applyMarks(spaces: Spaces): void {
     for (const { space, version } of this.clears) spaces.clear(space, version);
+    for (const { low, high, version } of this.tags) spaces.tags.mark(low, high, version);
   }
 
   private take(words: Int32Array, at: number, address: LogAddress, bytes: number): void {
@@ -178,6 +181,9 @@ export class LogSurvey {
       this.lastVersion = Math.max(this.lastVersion, nextSequence - 1);
       this.maxTime = Math.max(this.maxTime, maxTime);
       this.dictionaryEntries = Math.max(this.dictionaryEntries, dictionaryEntries);
+    } else if (kind === KIND_CLEAR && (words[at + 1] & FLAG_ATTRIBUTES) !== 0) {
+      const key = keyStart(words, at);
+      this.tags.push({ low: words[key], high: words[key + 1], version: sequenceOf(words, at), address });
     } else if (kind === KIND_CLEAR) {
       const space = keyLengthOf(words, at) === 0 ? undefined : spaceOf(words[keyStart(words, at)]);
       this.clears.push({ space, version: sequenceOf(words, at), address });
@@ -191,6 +197,7 @@ export class LogSurvey {
   private keepCommitted(): void {
     const { committedEnd, segments } = this;
     this.clears = this.clears.filter(({ address }) => address < committedEnd);
+    this.tags = this.tags.filter(({ address }) => address < committedEnd);
     const damages = this.damages.filter(({ from, to }) => from < committedEnd || from === to);
     this.damages.splice(0, this.damages.length, ...damages);
     for (const { what, from, to, padding } of damages)

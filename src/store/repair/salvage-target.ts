@@ -34,13 +34,15 @@ export class SalvageTarget {
     this.hash = this.core.parts.hash.copy();
   }
 
+  /** @param tagKey of the damaged store: the hashes of tags are copied as they are */
   static async open(
     open: (options: KvStoreOptions) => Promise<OpenedTarget>,
+    tagKey: string,
     options: KvStoreOptions,
   ): Promise<SalvageTarget> {
     const target = new SalvageTarget(await open(options));
     try {
-      await target.core.parts.manifest.replace((current) => ({ ...current, unfinished: true }));
+      await target.core.parts.manifest.replace((current) => ({ ...current, tagKey, unfinished: true }));
       return target;
     } catch (error) {
       await target.abandon();
@@ -78,16 +80,18 @@ export class SalvageTarget {
     from: number,
     to: number,
     expiresAt: number,
+    attributes: Int32Array | undefined,
   ): void | Promise<void> {
     this.createNamespaces(space);
     const write = (isAlive: boolean): void | Promise<void> => {
       const { reads, writes, parts } = this.core;
       reads.find(key);
       const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
-      const isLarge = recordBytes(flags, key.length, to - from) > parts.log.maxRecordBytes;
+      const length = to - from + (attributes?.byteLength ?? 0);
+      const isLarge = recordBytes(flags, key.length, length) > parts.log.maxRecordBytes;
       // What is written next gets this version; the pieces of a large value take the one before.
       parts.versions.last = version - (isLarge ? 2 : 1);
-      writes.upsert(parts.spaces.get(space), key, bytes, from, to, expiresAt);
+      writes.upsert(parts.spaces.get(space), key, bytes, from, to, expiresAt, attributes);
       if (!isAlive) this.keys++;
       return this.core.slowedDown();
     };

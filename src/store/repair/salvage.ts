@@ -22,8 +22,9 @@ import { OverlayDevice } from '../../device/overlay-device.js';
 import { KvFormatError, KvOptionsError } from '../../errors.js';
 import { CHAIN_MASK } from '../../hot/hash-index.js';
 import type { LogAddress } from '../../log/address.js';
+import { attributesOf } from '../../log/attributes.js';
 import { ExtentList } from '../../log/extents.js';
-import { encodedKeyOf, keyStart, spaceOf, valueStart } from '../../log/record-key.js';
+import { encodedKeyOf, keyStart, spaceOf, valueEnd, valueStart } from '../../log/record-key.js';
 import {
   expiryOf,
   FLAG_EXTENTS,
@@ -187,12 +188,13 @@ class Salvage {
     try {
       for (const log of logs) {
         await log.run(this.slices, () => this.mayGoOn());
-        log.applyClears(this.spaces);
+        log.applyMarks(this.spaces);
       }
       this.now = Math.max(env.clock.now(), ...logs.map(({ maxTime }) => maxTime));
       this.checkDictionary();
       const evidence = await this.evidence();
-      const target = await SalvageTarget.open(open, {
+      const { hashKey, tagKey = hashKey } = this.manifest;
+      const target = await SalvageTarget.open(open, tagKey, {
         path: to,
         env,
         hot: options.hot ?? {},
@@ -236,11 +238,12 @@ class Salvage {
       }
     }
     const evidence = await readEvidence(this.device, this.manifest, this.checkpoint, hot.ranges, cold.ranges);
-    // Clear marks may have been lost as well; the checkpoint knows of those before it.
+    // Marks may have been lost as well; the checkpoint knows of those before it.
     const known = evidence.spaces;
     if (known) {
       if (known.allClearedBelow > 0) this.spaces.clear(undefined, known.allClearedBelow);
       for (const [space, clearedBelow] of known.spaces) this.spaces.clear(space, clearedBelow);
+      if (known.tags !== undefined) this.spaces.tags.restore(known.tags);
     }
     return evidence;
   }
@@ -298,13 +301,14 @@ class Salvage {
     if (version < this.spaces.get(space).clearedBelow) return undefined;
     const key = target.keyOf(words, at);
     const isValue = (words[at + 1] & KIND_MASK) === KIND_VALUE;
-    if (!isValue || expiryOf(words, at) <= this.now) return target.remove(space, key, version);
+    const isDead = !isValue || expiryOf(words, at) <= this.now || !this.spaces.get(space).isValid(words, at);
+    if (isDead) return target.remove(space, key, version);
     if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.copyLarge(log, target, losses, words, at, key);
     const bytes = new Uint8Array(words.buffer);
     const start = valueStart(words, at);
-    const end = start + words[at + 2];
+    const end = valueEnd(words, at);
     if (!this.mayDecode(bytes, start, end)) return losses.valueIsLost(key, version);
-    return target.put(space, key, version, bytes, start, end, expiryOf(words, at));
+    return target.put(space, key, version, bytes, start, end, expiryOf(words, at), attributesOf(words, at));
   }
 
   private async copyLarge(
@@ -318,6 +322,7 @@ class Salvage {
     const space = spaceOf(words[keyStart(words, at)]);
     const version = sequenceOf(words, at);
     const expiresAt = expiryOf(words, at);
+    const attributes = attributesOf(words, at);
     const list = new ExtentList(words, at);
     const value = new Uint8Array((list.total + 3) & ~3);
     let end = 0;
@@ -334,7 +339,7 @@ class Salvage {
       end += found.length;
     }
     if (!this.mayDecode(value, 0, end)) return losses.valueIsLost(key, version);
-    await target.put(space, key, version, value, 0, end, expiresAt);
+    await target.put(space, key, version, value, 0, end, expiresAt, attributes);
   }
 
   private mayDecode(value: Uint8Array, from: number, to: number): boolean {

@@ -1,0 +1,94 @@
+/**
+ * Decorators that act when a method has returned: `@CacheEvict` and `@CachePut`. A promise is passed on, and an Observable
+ * completes, only when that is done, so that whoever waited finds the store as it should be; a plain method does not wait.
+ */
+import { concat, defer, ignoreElements, isObservable, tap, type Observable } from 'rxjs';
+import { nodeEnv } from '../device/node-env.js';
+import { KvOverloadedError } from '../errors.js';
+import type { KvNamespace } from '../store/kv-store.js';
+import type { DecoratedMethod, InjectedStore } from './decorated-method.js';
+import { isThenable } from './result-kind.js';
+
+/** A call of a method that has returned. */
+export interface Returned {
+  instance: unknown;
+  args: unknown[];
+  result: unknown;
+  store: InjectedStore;
+  space: KvNamespace;
+}
+
+/** Longest wait for a store that does not answer. */
+const TIMEOUT_MS = 1000;
+
+export class AfterMethod {
+  private readonly spaces = new WeakMap<object, KvNamespace>();
+
+  /** @param act what is to be done; what it throws is told, and does not fail the method */
+  constructor(
+    private readonly method: DecoratedMethod,
+    private readonly act: (returned: Returned) => Promise<unknown>,
+  ) {}
+
+  call(instance: unknown, args: unknown[]): unknown {
+    const { method } = this;
+    const store = method.storeOf(instance);
+    const applies = store !== undefined && this.applies(store, instance, args);
+    const returned = method.original.apply(instance, args);
+    if (!applies) return returned;
+    const after = (result: unknown) => this.after(store, instance, args, result);
+    if (isThenable(returned)) return returned.then((result) => after(result).then(() => result));
+    if (isObservable(returned)) return observed(returned, after);
+    void after(returned);
+    return returned;
+  }
+
+  private applies(store: InjectedStore, instance: unknown, args: unknown[]): boolean {
+    try {
+      return this.method.applies(instance, args);
+    } catch (error) {
+      this.method.failed(store, error);
+      return true;
+    }
+  }
+
+  /** Never rejects. */
+  private async after(
+    store: InjectedStore,
+    instance: unknown,
+    args: unknown[],
+    result: unknown,
+  ): Promise<void> {
+    try {
+      let space = this.spaces.get(store);
+      if (!space) this.spaces.set(store, (space = store.namespace(this.method.namespace)));
+      await inTime(this.act({ instance, args, result, store, space }));
+    } catch (error) {
+      this.method.failed(store, error);
+    }
+  }
+}
+
+function observed(source: Observable<unknown>, after: (last: unknown) => Promise<void>): Observable<unknown> {
+  return defer(() => {
+    let last: unknown;
+    const values = source.pipe(tap((value) => (last = value)));
+    return concat(values, defer(() => after(last)).pipe(ignoreElements()));
+  });
+}
+
+async function inTime(work: Promise<unknown>): Promise<void> {
+  let stop: () => void = () => undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    stop = nodeEnv.clock.after(
+      TIMEOUT_MS,
+      () => reject(new KvOverloadedError(`The store did not answer within ${TIMEOUT_MS} ms.`)),
+      true,
+    );
+  });
+  try {
+    await Promise.race([work, tooLate]);
+  } finally {
+    stop();
+  }
+}

@@ -1,0 +1,86 @@
+/** `@CacheEvict`: drops what `@Cached` has kept when a method has changed what it was made from. */
+import type { KvKey } from '../codec/key-codec.js';
+import { type KvOptionsError } from '../errors.js';
+import { checkTags } from '../store/tags.js';
+import { AfterMethod, type Returned } from './after-method.js';
+import {
+  checkNames,
+  DecoratedMethod,
+  madeKey,
+  type KvMethodOptions,
+  type OfArguments,
+  type OfResult,
+} from './decorated-method.js';
+import type { AnyMethod } from './result-kind.js';
+
+/** What is dropped. At least one of `key`, `resultKey`, `tags` and `all`. */
+export interface CacheEvictOptions extends KvMethodOptions {
+  /** Key of the entry, as in `@Cached`: a constant, or a function of the arguments. */
+  key?: KvKey | OfArguments<KvKey>;
+  /** The same as a function of result and arguments. */
+  resultKey?: OfResult<KvKey>;
+  /** Tags, or a function of result and arguments. They are invalidated in the whole store, or in the `namespace` if given. */
+  tags?: readonly string[] | OfResult<readonly string[]>;
+  /** Everything in the namespace: without `namespace`, the results of all methods that have none either. */
+  all?: boolean;
+}
+
+const OPTIONS = ['key', 'resultKey', 'tags', 'all', 'namespace', 'store', 'condition'];
+
+/**
+ * Drops entries when the method has returned without an error: those of a key, those with a tag, or all of a namespace.
+ * A method of `@Cached` that runs meanwhile does not keep its result. The method never fails for the store: trouble is
+ * counted (`getCachedStats`), and logged once a minute at the most. May stand several times on one method.
+ *
+ * @throws KvOptionsError when the class is defined with options that are not usable, with every problem
+ * @example
+ * ```ts
+ * class UsersService {
+ *   @CacheEvict({ key: (id: string) => `user:${id}`, tags: (user) => [`team:${user.teamId}`] })
+ *   async rename(id: string, name: string): Promise<User> { ... }
+ * }
+ * ```
+ */
+export function CacheEvict(options: CacheEvictOptions): MethodDecorator {
+  return (target: object, property: string | symbol, descriptor: PropertyDescriptor) => {
+    const method = new DecoratedMethod('@CacheEvict', target, property, descriptor, options, (report) => {
+      checkNames(options, OPTIONS, report);
+      check(options, report);
+    });
+    const evicting = new AfterMethod(method, (returned) => evict(options, returned));
+    method.replace(target, descriptor, (instance, args) => evicting.call(instance, args));
+  };
+}
+
+async function evict(
+  { all, key, namespace, resultKey, tags }: CacheEvictOptions,
+  { args, instance, result, space, store }: Returned,
+): Promise<void> {
+  const work: Promise<unknown>[] = [];
+  if (all) work.push(space.clear());
+  if (typeof key === 'function') work.push(space.delete(madeKey((key as AnyMethod).apply(instance, args))));
+  else if (key !== undefined) work.push(space.delete(key));
+  if (resultKey) work.push(space.delete(madeKey(resultKey.apply(instance, [result, ...args]))));
+  if (tags) {
+    const made = typeof tags === 'function' ? tags.apply(instance, [result, ...args]) : tags;
+    checkTags(made, Infinity);
+    work.push(namespace === undefined ? store.invalidateTags(...made) : space.invalidateTags(...made));
+  }
+  await Promise.all(work);
+}
+
+function check(options: CacheEvictOptions, report: (option: string, problem: string) => void): void {
+  const { all, key, resultKey, tags } = options;
+  if (key === null) report('key', 'must be a key, or a function that returns one');
+  if (resultKey !== undefined && typeof resultKey !== 'function') report('resultKey', 'must be a function');
+  if (all !== undefined && typeof all !== 'boolean') report('all', 'must be true or false');
+  if (tags !== undefined && typeof tags !== 'function') {
+    try {
+      checkTags(tags);
+    } catch (error) {
+      for (const { path, problem } of (error as KvOptionsError).problems) report(path, problem);
+    }
+  }
+  if (key === undefined && !resultKey && !tags && !all)
+    report('options', 'must say what to drop: key, resultKey, tags or all');
+}

@@ -1,0 +1,186 @@
+/**
+ * What the decorators of methods have in common: where they may stand, the wrapper that looks like the method it takes the
+ * place of (name, length, metadata, so that `@Get()` and others work above and below), and the store that Nest injects as
+ * a property of the instance. Wrapping the method instead of patching instances reaches controllers, resolvers,
+ * request-scoped and inherited classes, and calls through `this` and `super`.
+ */
+import { Inject, Optional } from '@nestjs/common';
+import type { KvKey } from '../codec/key-codec.js';
+import { KvOptionsError, type KvOptionProblem } from '../errors.js';
+import type { KvNamespace } from '../store/kv-store.js';
+import { reportFailure } from './cached-stats.js';
+import { DEFAULT_STORE, getKvStoreToken } from './inject-kv.js';
+import type { AnyMethod } from './result-kind.js';
+
+/** Where results are kept without the option `namespace`: apart from what the application stores itself. */
+export const CACHED_NAMESPACE = '@Cached';
+
+/** A function of the arguments of the method, called with the instance as `this`. */
+// Any arguments, or a function with typed parameters would not be assignable.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type OfArguments<T> = (this: any, ...args: any[]) => T;
+
+/** A function of the result of the method and its arguments, called with the instance as `this`. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type OfResult<T> = (this: any, result: any, ...args: any[]) => T;
+
+/** What all of these decorators can be told. */
+export interface KvMethodOptions {
+  /** Namespace that keeps the results. Default `'@Cached'`, which nothing else uses. */
+  namespace?: string;
+  /** Name of the store, as in `KvModule.forRoot({ name })`. Default `'default'`. */
+  store?: string;
+  /** A function of the arguments: `false` runs the method as if it were not decorated. */
+  condition?: OfArguments<boolean>;
+}
+
+/** What this needs of an injected store. */
+export interface InjectedStore {
+  namespace(name: string): KvNamespace;
+  invalidateTags(...tags: string[]): Promise<void>;
+}
+
+/** A method that is being decorated. */
+export class DecoratedMethod {
+  /** `Class.method`, as logs name it. */
+  readonly label: string;
+  readonly original: AnyMethod;
+  /** The class that declares the method, and the method's name. */
+  readonly declaringClass: string;
+  readonly name: string;
+  readonly returnType: unknown;
+  readonly namespace: string;
+  readonly storeName: string;
+  private readonly condition: AnyMethod | undefined;
+  private readonly storeProperty: symbol;
+
+  /**
+   * @param decorator its name, for messages
+   * @param check reports what is wrong with the options beyond those of all decorators
+   * @throws TypeError where the decorator cannot stand, KvOptionsError with every problem
+   */
+  constructor(
+    decorator: string,
+    target: object,
+    property: string | symbol,
+    descriptor: PropertyDescriptor | undefined,
+    options: KvMethodOptions,
+    check: (report: (option: string, problem: string) => void) => void,
+  ) {
+    this.original = methodOf(decorator, target, property, descriptor);
+    this.declaringClass = target.constructor.name;
+    this.name = String(property);
+    this.label = `${this.declaringClass}.${this.name}`;
+    const problems: KvOptionProblem[] = [];
+    const report = (option: string, problem: string) => {
+      problems.push({ path: `${decorator} on ${this.label}: ${option}`, problem });
+    };
+    if (typeof options !== 'object' || (options as object | null) === null) {
+      report('options', 'must be an object');
+      throw new KvOptionsError(problems);
+    }
+    check(report);
+    const { namespace = CACHED_NAMESPACE, store = DEFAULT_STORE, condition } = options;
+    if (!isName(namespace)) report('namespace', 'must be text and not empty');
+    if (!isName(store)) report('store', 'must be text and not empty');
+    if (condition !== undefined && typeof condition !== 'function') report('condition', 'must be a function');
+    if (problems.length > 0) throw new KvOptionsError(problems);
+    this.namespace = namespace;
+    this.storeName = store;
+    this.condition = condition;
+    this.storeProperty = Symbol.for(`nestjs-hotcold:${getKvStoreToken(store)}`);
+    this.returnType = Reflect.getMetadata('design:returntype', target, property);
+  }
+
+  /** Puts a call in the place of the method. */
+  replace(
+    target: object,
+    descriptor: PropertyDescriptor,
+    call: (instance: unknown, args: unknown[]) => unknown,
+  ): void {
+    const wrapper = function (this: unknown, ...args: unknown[]): unknown {
+      return call(this, args);
+    };
+    makeAlike(wrapper, this.original);
+    descriptor.value = wrapper;
+    Inject(getKvStoreToken(this.storeName))(target, this.storeProperty);
+    Optional()(target, this.storeProperty);
+  }
+
+  /** The store that was injected; without one that is told, and the method goes on alone. */
+  storeOf(instance: unknown): InjectedStore | undefined {
+    const store = (instance as Record<symbol, InjectedStore | undefined> | undefined)?.[this.storeProperty];
+    if (store) return store;
+    const hint = `Import KvModule, and let Nest make the instance.`;
+    const error = `no store "${this.storeName}" is provided. ${hint}`;
+    reportFailure(undefined, ownerOf(instance) ?? this, this.label, error);
+    return undefined;
+  }
+
+  /** Whether the options let this call be looked at. */
+  applies(instance: unknown, args: unknown[]): boolean {
+    return this.condition === undefined || this.condition.apply(instance, args) === true;
+  }
+
+  /** Counts and logs a failure that the method does not hear of. */
+  failed(store: object, error: unknown): void {
+    reportFailure(store, store, this.label, error);
+  }
+}
+
+/** The class of an instance. */
+export function ownerOf(instance: unknown): (object & { name: string }) | undefined {
+  return (instance as { constructor?: { name: string } } | null | undefined)?.constructor;
+}
+
+/** Reports options that there are not. */
+export function checkNames(
+  options: object,
+  names: readonly string[],
+  report: (option: string, problem: string) => void,
+): void {
+  for (const name of Object.keys(options)) if (!names.includes(name)) report(name, 'is not an option');
+}
+
+/** What a key function returned, if it is one that can be used. @throws TypeError */
+export function madeKey(made: unknown): KvKey {
+  if (made === undefined || made === null) throw new TypeError(`its key function returned ${made}`);
+  return made as KvKey;
+}
+
+function methodOf(
+  decorator: string,
+  target: object,
+  property: string | symbol,
+  descriptor: PropertyDescriptor | undefined,
+): AnyMethod {
+  if (typeof (property as unknown) === 'object') {
+    throw new TypeError(`${decorator} needs legacy decorators: set experimentalDecorators in tsconfig.json.`);
+  }
+  const name = String(property);
+  if (typeof target === 'function') {
+    throw new TypeError(
+      `${decorator} cannot be on the static method ${name}: Nest injects into instances only.`,
+    );
+  }
+  if (typeof descriptor?.value !== 'function') {
+    throw new TypeError(`${decorator} is for methods; ${name} is none.`);
+  }
+  return descriptor.value as AnyMethod;
+}
+
+/** Everything that other decorators left on the method, or will look for. */
+function makeAlike(wrapper: object, original: object): void {
+  for (const key of Reflect.ownKeys(original)) {
+    if (key === 'prototype') continue;
+    const descriptor = Object.getOwnPropertyDescriptor(original, key) as PropertyDescriptor;
+    Object.defineProperty(wrapper, key, descriptor);
+  }
+  for (const key of Reflect.getMetadataKeys(original) as unknown[]) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapper);
+  }
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
+}
