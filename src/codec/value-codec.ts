@@ -4,9 +4,9 @@
  * before the bytes are used. What msgpackr would drop or rename without a word (functions, symbols, promises,
  * `__proto__` fields, lone surrogates) is refused here.
  */
-import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr/pack';
 import { KvEncodingError, KvError } from '../errors.js';
 import { MAX_VALUE_DEPTH } from '../limits.js';
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from './msgpackr.js';
 
 /** The field names of one shape of objects, in order. */
 export type ValueStructure = string[];
