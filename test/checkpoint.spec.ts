@@ -123,6 +123,28 @@ describe('opening with a checkpoint', () => {
     expect(wrong).toBe(0);
   });
 
+  it('has every overflow bucket in its place when the index has grown between two checkpoints', async () => {
+    disk.clock.tickMs = 0;
+    let keys = 0;
+    const write = async (count: number) => {
+      await store.setMany(Array.from({ length: count }, (_, i) => [keys + i, keys + i] as [number, number]));
+      keys += count;
+    };
+    await write(130_000);
+    // Several chunks of overflow buckets, and the last chunk in front of them full.
+    while (store.stats().hot.indexBuckets % 1024 !== 0) await write(1);
+    await store.checkpoint();
+    const { indexBytes } = store.stats().hot;
+    while (store.stats().hot.indexBytes === indexBytes) await write(1);
+    expect(await store.checkpoint()).toMatchObject({ incremental: true });
+    const again = await KvStore.open(tieredOptions(killed(disk)));
+    expect(again.opened).toMatchObject({ checkpoint: 2, records: 0 });
+    let wrong = 0;
+    for (let key = 0; key < keys; key++)
+      if (again.peek(key) !== key && (await again.get(key)) !== key) wrong++;
+    expect(wrong).toBe(0);
+  });
+
   it('has the counters as they were, and counts on behind it', async () => {
     const users = store.namespace('users');
     const value = 'x'.repeat(500);

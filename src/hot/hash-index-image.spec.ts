@@ -1,6 +1,8 @@
 import { HashIndex } from './hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import { IndexImage } from '../../test/support/index-image.js';
 import { SeededRandom } from '../../test/support/seeded-random.js';
+import { chunksFor } from './bucket-store.js';
 
 /** An index beside a map of what it holds, by the 28 bits that tell chains apart. */
 class Checked {
@@ -18,6 +20,11 @@ class Checked {
     this.model.set(hash, this.address);
   }
 
+  /** Goes on at an address. */
+  startAt(address: number): void {
+    this.address = address;
+  }
+
   update(): void {
     this.put(this.hashes[(this.random.next() * this.hashes.length) | 0]);
   }
@@ -28,35 +35,91 @@ class Checked {
   }
 }
 
-function copyOf(chunk: Uint32Array): Uint32Array {
-  return chunk.slice();
+/** Every chunk of an index, primary ones first. */
+function* chunksOf(index: HashIndex): Generator<Uint32Array> {
+  for (let i = 0, chunk; (chunk = index.primaryChunk(i)); i++) yield chunk;
+  for (let i = 0, chunk; (chunk = index.overflowChunk(i)); i++) yield chunk;
 }
 
 /** Copies chunk after chunk, with something happening in between. */
-function imageOf(index: HashIndex, between: () => void = () => undefined): Uint32Array[] {
+function imageOf(index: HashIndex, between: () => void = () => undefined): IndexImage {
+  const primary = chunksFor(index.buckets);
   const chunks: Uint32Array[] = [];
   index.frozen = true;
-  for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+  for (const chunk of chunksOf(index)) {
     HashIndex.takeChanged(chunk);
-    chunks.push(copyOf(chunk));
+    chunks.push(chunk.slice());
     between();
   }
   index.frozen = false;
-  return chunks;
+  return new IndexImage(index.shape, chunks.slice(0, primary), chunks.slice(primary));
+}
+
+/** The index of an image, all of it in memory. */
+function loaded(image: IndexImage, begin?: number): HashIndex {
+  const index = image.open(begin);
+  while (index.loadNext());
+  return index;
 }
 
 describe('the image of a hash index', () => {
   it('is refused when it does not fit', () => {
     const checked = new Checked();
     for (let i = 0; i < 100_000; i++) checked.put();
-    const { shape } = checked.index;
-    const chunks = imageOf(checked.index);
-    expect(HashIndex.from({ ...shape, split: shape.split + 1 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from({ ...shape, overflow: shape.overflow + 5000 }, chunks.map(copyOf))).toBeUndefined();
-    expect(HashIndex.from(shape, chunks.slice(1))).toBeUndefined();
-    const circular = chunks.map(copyOf);
-    circular[0][14] = 0xffff_ffff;
-    expect(HashIndex.from(shape, circular)).toBeUndefined();
+    const { overflow, primary, shape } = imageOf(checked.index);
+    const open = (image: IndexImage) => HashIndex.from(image.shape, image);
+    expect(open(new IndexImage(shape, primary, overflow))).toBeDefined();
+    expect(open(new IndexImage({ ...shape, split: shape.split + 1 }, primary, overflow))).toBeUndefined();
+    expect(open(new IndexImage({ ...shape, overflow: 5000 }, primary, overflow))).toBeUndefined();
+    expect(open(new IndexImage(shape, primary.slice(1), overflow))).toBeUndefined();
+    expect(open(new IndexImage(shape, primary, []))).toBeUndefined();
+    const tooSmall = { ...shape, level: 12, split: 0, primary: 4096 };
+    expect(open(new IndexImage(tooSmall, primary.slice(0, 4), overflow))).toBeUndefined();
+  });
+
+  it('leaves out what lies below the begin of the log', () => {
+    const checked = new Checked();
+    // Where an address has more than 32 bits of units.
+    for (const start of [64, 2 ** 35 - 8 * 5000, 2 ** 37]) {
+      checked.startAt(start);
+      for (let i = 0; i < 10_000; i++) checked.put();
+    }
+    const image = imageOf(checked.index);
+    const addresses = [...checked.model.values()];
+    for (const begin of [0, addresses[3000], 2 ** 35 - 8, 2 ** 35, addresses[25_000], 2 ** 38]) {
+      const again = loaded(image, begin);
+      const kept = addresses.filter((address) => address >= begin);
+      expect(again.entries).toBe(kept.length);
+      const expected = new Map([...checked.model].map(([hash, at]) => [hash, at >= begin ? at : NO_ADDRESS]));
+      expect(checked.wrongIn(again, expected)).toEqual([]);
+      expect([...chunksOf(again)].some((chunk) => HashIndex.takeChanged(chunk))).toBe(
+        kept.length < addresses.length,
+      );
+    }
+  });
+
+  it('takes overflow buckets that nothing links to for free ones, whatever is in them', () => {
+    const checked = new Checked();
+    // Twenty in one bucket: two overflow buckets.
+    for (let i = 0; i < 20; i++) checked.put((i << 13) | 7);
+    const { index } = checked;
+    expect(index.overflowBuckets).toBe(2);
+    const image = imageOf(index);
+    // The link to the second one had not been written yet.
+    const overflow = image.overflow[0];
+    expect(overflow[14]).toBe(2);
+    overflow[14] = 0;
+    const again = loaded(image);
+    expect([again.overflowBuckets, again.entries]).toEqual([1, 14]);
+    expect(HashIndex.takeChanged(again.overflowChunk(0) as Uint32Array)).toBe(true);
+    // It is used again, and does not bring back what was in it.
+    const found = [...checked.model].filter(([hash, address]) => again.find(hash) === address).length;
+    expect(found).toBe(14);
+    again.find((1 << 20) | 7);
+    again.put((1 << 20) | 7, 800 as LogAddress, 1);
+    expect([again.overflowBuckets, again.entries]).toEqual([2, 15]);
+    expect([...checked.model].filter(([hash, address]) => again.find(hash) === address)).toHaveLength(14);
+    expect(again.memoryBytes).toBe(index.memoryBytes);
   });
 
   it('tells which chunks have changed since', () => {
@@ -65,7 +128,7 @@ describe('the image of a hash index', () => {
     const { index } = checked;
     const changed = (): number => {
       let count = 0;
-      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) if (HashIndex.takeChanged(chunk)) count++;
+      for (const chunk of chunksOf(index)) if (HashIndex.takeChanged(chunk)) count++;
       return count;
     };
     expect(changed()).toBeGreaterThan(10);
@@ -85,9 +148,9 @@ describe('the image of a hash index', () => {
   it.each([0, 1000, 100_000, 300_000])('gives the same index again (%i entries)', (entries) => {
     const checked = new Checked();
     for (let i = 0; i < entries; i++) checked.put();
-    const chunks = imageOf(checked.index);
-    const again = HashIndex.from(checked.index.shape, chunks) as HashIndex;
-    expect(again.shape).toEqual(checked.index.shape);
+    const again = loaded(imageOf(checked.index));
+    const { overflow } = checked.index.shape;
+    expect(again.shape).toEqual({ ...checked.index.shape, overflow: chunksFor(overflow) * 1024 });
     expect(checked.wrongIn(again)).toEqual([]);
     expect(again.overflowBuckets).toBe(checked.index.overflowBuckets);
     // And it goes on growing.
@@ -102,13 +165,13 @@ describe('the image of a hash index', () => {
     const checked = new Checked();
     for (let i = 0; i < 100_000; i++) checked.put();
     const before = new Map(checked.model);
-    const chunks = imageOf(checked.index, () => {
+    const image = imageOf(checked.index, () => {
       for (let i = 0; i < 300; i++) {
         if (i % 3 === 0) checked.update();
         else checked.put();
       }
     });
-    const again = HashIndex.from(checked.index.shape, chunks) as HashIndex;
+    const again = loaded(image);
     // Nothing older than the image is missing, or older than it was.
     expect([...before].filter(([hash, address]) => again.find(hash) < address)).toEqual([]);
     for (const [hash, address] of checked.model) {

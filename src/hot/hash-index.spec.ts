@@ -1,6 +1,6 @@
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { LARGEST_SIZE_CLASS } from '../log/size-class.js';
-import { HashIndex } from './hash-index.js';
+import { CHAIN_MASK as EXPORTED_CHAIN_MASK, HashIndex, PARTITIONS } from './hash-index.js';
 
 /** Constants, because Jest looks globals up through a proxy, at a hundred times the cost. */
 const { ceil, max } = Math;
@@ -9,6 +9,8 @@ const { ceil, max } = Math;
 const CHAIN_MASK = 2 ** 28 - 1;
 /** Buckets of an empty index. */
 const FIRST_BUCKETS = 8192;
+const CHUNK_BUCKETS = 1024;
+const CHUNK_BYTES = CHUNK_BUCKETS * 64;
 
 /** The index beside a `Map` that says what it should hold. */
 class Checked {
@@ -57,6 +59,7 @@ function hashes(seed: number): () => number {
 
 describe('HashIndex', () => {
   it('takes hashes that agree in their low 28 bits for one chain, and no others', () => {
+    expect(EXPORTED_CHAIN_MASK).toBe(CHAIN_MASK);
     const index = new HashIndex();
     const put = (hash: number, address: number): void => {
       index.find(hash);
@@ -111,6 +114,91 @@ describe('HashIndex', () => {
     }
     expect(checked.wrong()).toEqual([]);
     expect(checked.index.overflowBuckets).toBe(overflow);
+  });
+
+  it('visits each entry once, in the partition of the low 13 bits of its hash', () => {
+    const random = hashes(7919);
+    const checked = new Checked(new HashIndex(), 2 ** 30 + 8);
+    const { index, model } = checked;
+    // Some in overflow buckets, and enough for some buckets to be split.
+    for (let i = 0; i < 30; i++) checked.put((i << 13) | 5);
+    for (let i = 0; i < 42_000; i++) checked.put(random());
+    expect(PARTITIONS).toBe(8192);
+    expect(index.buckets).toBeGreaterThan(FIRST_BUCKETS);
+    const wrong: number[] = [];
+    let visited = 0;
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      index.partition(partition, (address, sizeClass, chain) => {
+        visited++;
+        const entry = model.get(chain);
+        if ((chain & (PARTITIONS - 1)) !== partition || entry?.address !== address) wrong.push(chain);
+        else if (entry.sizeClass !== sizeClass) wrong.push(chain);
+      });
+    }
+    expect([wrong, visited]).toEqual([[], model.size]);
+  });
+
+  it('drops what lies below an address, some buckets at a time', () => {
+    const random = hashes(7927);
+    const checked = new Checked(new HashIndex(), 2 ** 30 + 8);
+    const { index, model } = checked;
+    for (let i = 0; i < 30; i++) checked.put((i << 13) | 5);
+    for (let i = 0; i < 42_000; i++) checked.put(random());
+    const { buckets } = index;
+    const all = [...model.values()];
+    const begin = all[20_000].address;
+    const [dropped, kept] = [all.filter((e) => e.address < begin), all.filter((e) => e.address >= begin)];
+    const calls: (number | undefined)[] = [];
+    for (let from: number | undefined = 0; from !== undefined;)
+      calls.push((from = index.removeBelow(begin, from, 1000)));
+    expect(calls).toEqual([1, 2, 3, 4, 5, 6, 7, 8].map((k) => k * 1000).concat(undefined as never));
+    expect(index.buckets).toBe(buckets);
+    expect(index.entries).toBe(kept.length);
+    expect(checked.wrong(kept)).toEqual([]);
+    expect(dropped.filter(({ hash }) => index.find(hash) !== NO_ADDRESS)).toEqual([]);
+    // What was found before does not stand any more: it might be put into a place that is another's by now.
+    index.find(kept[0].hash);
+    index.removeBelow((2 ** 48 - 8) as LogAddress, 0, buckets);
+    index.put(kept[0].hash, 64 as LogAddress, 1);
+    expect([index.entries, index.find(kept[0].hash)]).toEqual([1, 64]);
+  });
+
+  it('grows into memory that it was given, whatever is in it', () => {
+    const random = hashes(7933);
+    const checked = new Checked(new HashIndex());
+    const { index } = checked;
+    expect([index.memoryBytes, index.spareBytes]).toEqual([8 * CHUNK_BYTES, 0]);
+    // In the middle of a larger buffer, and not quite three chunks.
+    index.adopt(new Uint8Array(CHUNK_BYTES * 4).fill(255).subarray(32, CHUNK_BYTES * 3 + 31));
+    expect(index.spareBytes).toBe(2 * CHUNK_BYTES);
+    index.adopt(new Uint8Array(CHUNK_BYTES).fill(255));
+    expect(index.spareBytes).toBe(3 * CHUNK_BYTES);
+    while (index.buckets < FIRST_BUCKETS + 2 * CHUNK_BUCKETS) {
+      checked.put(random());
+      const inAll = index.memoryBytes + index.spareBytes;
+      if (index.spareBytes > 0 && inAll !== 11 * CHUNK_BYTES) expect(inAll).toBe(11 * CHUNK_BYTES);
+    }
+    expect(index.spareBytes).toBe(0);
+    expect(checked.wrong()).toEqual([]);
+    expect(index.entries).toBe(checked.model.size);
+  });
+
+  it('has a bucket for five expected keys, and the first entry where nobody has looked yet', () => {
+    const sizes = [0, 1, 40_960, 40_961, 81_920, 81_921].map((keys) => new HashIndex(keys).buckets);
+    expect(sizes).toEqual([8192, 8192, 8192, 16_384, 16_384, 32_768]);
+    const index = new HashIndex();
+    index.put(77, 64 as LogAddress, 3);
+    expect([index.entries, index.find(77), index.foundSizeClass()]).toEqual([1, 64, 3]);
+  });
+
+  it('touches the bucket in which it looks', () => {
+    const index = new HashIndex();
+    const touched = [0, 1, 1023, 1024, 5000, 8191].filter((hash) => {
+      index.find(hash);
+      index.put(hash, (64 + hash * 8) as LogAddress, 1);
+      return index.touch(hash | (1 << 13)) === 8 + hash;
+    });
+    expect(touched).toHaveLength(6);
   });
 
   it('removes nothing for a key that is absent', () => {

@@ -12,14 +12,30 @@
  * Growth is linear hashing (Litwin 1980): buckets are split one after the other, `SPLITS_PER_INSERT` at each new entry
  * beyond the wanted load. The bit that decides is in the tag, so a split touches no record, and there is never a
  * second table. After 15 doublings (some 10^9 keys) growth ends and overflow buckets take over.
+ *
+ * An index that comes from a checkpoint has its chunks loaded when they are needed (`chunk-loader.ts`); as long as some
+ * are not there, nothing is split.
  */
+import { assert } from '../assert.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import {
+  addressOf,
+  BucketStore,
+  CHANGED_WORD,
+  CHUNK_BITS,
+  CHUNK_BUCKETS,
+  CHUNK_BYTES,
+  CHUNK_MASK,
+  chunksFor,
+  LAST_ENTRY_WORD,
+  LINK_WORD,
+  TWO_32,
+  UNLOADED,
+  UNLOADED_LINK,
+  WORDS_PER_BUCKET,
+} from './bucket-store.js';
+import { ChunkLoader, type ChunkSource, type EntryVisitor } from './chunk-loader.js';
 
-const WORDS_PER_BUCKET = 16;
-const LINK_WORD = 14;
-const LAST_ENTRY_WORD = 12;
-/** The last word of a chunk's first bucket: whether the chunk has changed since a checkpoint wrote it. */
-const CHANGED_WORD = 15;
 const BASE_BITS = 13;
 /** The hashes fall into so many parts, by their low bits, for whoever goes through all keys. */
 export const PARTITIONS = 1 << BASE_BITS;
@@ -30,42 +46,9 @@ const TAG_SHIFT = 17;
 export const CHAIN_MASK = (1 << (BASE_BITS + TAG_BITS)) - 1;
 const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
-const ADDRESS_HIGH_MASK = 0x1fff;
-
-/** Buckets are allocated in chunks, so that growth asks for memory in small steps. */
-const CHUNK_BITS = 10;
-const CHUNK_BUCKETS = 1 << CHUNK_BITS;
-const CHUNK_MASK = CHUNK_BUCKETS - 1;
-const CHUNK_BYTES = CHUNK_BUCKETS * WORDS_PER_BUCKET * 4;
-
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
 const WANTED_LOAD = 5;
 const SPLITS_PER_INSERT = 2;
-
-const TWO_32 = 2 ** 32;
-
-/** Buckets in chunks of typed arrays. */
-class BucketStore {
-  chunks: Uint32Array[] = [];
-  count = 0;
-
-  /** @param spare chunks that are used before new ones are allocated */
-  constructor(private readonly spare: Uint32Array[]) {}
-
-  add(): number {
-    if ((this.count & CHUNK_MASK) === 0) {
-      const chunk = this.spare.pop()?.fill(0) ?? new Uint32Array(CHUNK_BYTES >> 2);
-      chunk[CHANGED_WORD] = 1;
-      this.chunks.push(chunk);
-    }
-    return this.count++;
-  }
-
-  take(chunks: Uint32Array[], count: number): void {
-    this.chunks = chunks;
-    this.count = count;
-  }
-}
 
 /** What has to be known beside its chunks to have an index again. */
 export interface HashIndexShape {
@@ -79,8 +62,12 @@ export interface HashIndexShape {
 export class HashIndex {
   /** Whether growth stands still, while a checkpoint writes chunk after chunk. */
   frozen = false;
-  /** Entries in use. */
+  /** Entries in use. As long as not all of it is in memory an estimate. */
   entries = 0;
+  /** Chunks that were damaged in the checkpoint, and were made anew. */
+  mendedChunks = 0;
+  /** Loads the chunks that are not in memory yet; missing when all are. */
+  private loader: ChunkLoader | undefined;
   /** Chunks in waiting: memory that `adopt` took over. */
   private readonly spare: Uint32Array[] = [];
   private readonly primary = new BucketStore(this.spare);
@@ -91,12 +78,18 @@ export class HashIndex {
   private split = 0;
   /** Entries of a bucket that is being split. */
   private moving: Uint32Array = new Uint32Array(8 * WORDS_PER_BUCKET);
+  /** Entries that the checkpoint says there are. */
+  private estimate = 0;
   // Where the last `find` ended: the entry, or nothing.
   private foundChunk: Uint32Array;
   private foundAt = -1;
 
-  /** @param expectedKeys sizes the table for so many keys at once, instead of growing into it */
-  constructor(expectedKeys = 0) {
+  /**
+   * @param expectedKeys sizes the table for so many keys at once, instead of growing into it
+   * @param shape of an index whose chunks are still to be loaded
+   */
+  constructor(expectedKeys = 0, shape?: HashIndexShape) {
+    if (shape) this.unload(shape);
     while (this.level < BASE_BITS + TAG_BITS && WANTED_LOAD * 2 ** this.level < expectedKeys) this.level++;
     while (this.primary.count < 1 << this.level) this.primary.add();
     this.foundChunk = this.primary.chunks[0];
@@ -133,6 +126,7 @@ export class HashIndex {
   /**
    * Address of the newest record in the chain of this hash, or `NO_ADDRESS`; a following `foundSizeClass` or `put`
    * refers to it. Hot path (`npm run bench`).
+   * @throws KvCorruptionError, KvDiskError when it is not in memory yet, and damaged, and cannot be made anew
    */
   find(hashLow: number): LogAddress {
     const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
@@ -146,16 +140,22 @@ export class HashIndex {
         if (high >>> TAG_SHIFT === tag && high !== 0) {
           this.foundChunk = chunk;
           this.foundAt = at;
-          return (((high & ADDRESS_HIGH_MASK) * TWO_32 + chunk[at]) * 8) as LogAddress;
+          return addressOf(chunk, at);
         }
       }
       const link = chunk[base + LINK_WORD];
       if (link === 0) break;
+      if (link === UNLOADED_LINK) return this.findLoaded(hashLow);
       bucket = link - 1;
       chunks = this.overflow.chunks;
     }
     this.foundAt = -1;
     return NO_ADDRESS;
+  }
+
+  private findLoaded(hashLow: number): LogAddress {
+    this.loadChain(this.bucketOf(hashLow));
+    return this.find(hashLow);
   }
 
   /**
@@ -189,7 +189,7 @@ export class HashIndex {
     }
     this.insert(hashLow, address, sizeClass);
     this.entries++;
-    if (this.frozen) return;
+    if (this.frozen || this.loader) return;
     for (let i = 0; i < SPLITS_PER_INSERT && this.entries > this.primary.count * WANTED_LOAD; i++)
       this.splitNext();
   }
@@ -226,7 +226,7 @@ export class HashIndex {
    * Visits the entries of all hashes with `hashLow & (PARTITIONS - 1) === partition`; `chain` is what the hashes of its
    * keys have in common: their low 28 bits.
    */
-  partition(partition: number, visit: (address: LogAddress, sizeClass: number, chain: number) => void): void {
+  partition(partition: number, visit: EntryVisitor): void {
     for (let bucket = partition; bucket < this.primary.count; bucket += PARTITIONS) {
       this.eachEntry(bucket, (chunk, at) =>
         visit(
@@ -239,6 +239,7 @@ export class HashIndex {
   }
 
   private eachEntry(primary: number, visit: (chunk: Uint32Array, at: number) => void): void {
+    if (this.loader) this.loadChain(primary);
     let chunks = this.primary.chunks;
     let bucket = primary;
     for (;;) {
@@ -253,13 +254,17 @@ export class HashIndex {
   }
 
   /**
-   * The memory of the index for a checkpoint, chunk by chunk, primary ones first. They may change while they are written
+   * The memory of the index for a checkpoint, chunk by chunk, all primary ones first. They may change while they are written
    * one after the other, as long as growth is `frozen`: an entry that is newer than the checkpoint may be missing,
    * because recovery puts it again, and overflow buckets come behind the primary ones that link to them.
    */
-  chunkAt(number: number): Uint32Array | undefined {
-    const { chunks } = this.primary;
-    return number < chunks.length ? chunks[number] : this.overflow.chunks[number - chunks.length];
+  primaryChunk(number: number): Uint32Array | undefined {
+    assert(!this.loader, 'INV-7');
+    return this.primary.chunks[number];
+  }
+
+  overflowChunk(number: number): Uint32Array | undefined {
+    return this.overflow.chunks[number];
   }
 
   get shape(): HashIndexShape {
@@ -277,73 +282,88 @@ export class HashIndex {
   static readonly chunkBytes = CHUNK_BYTES;
 
   /**
-   * An index as a checkpoint has it.
+   * An index as a checkpoint has it, whose chunks are loaded when they are needed.
    * @param shape as it was when the last chunk was written
-   * @param chunks of `chunkBytes` each; they belong to the index from now on
    * @param begin of the log: what a truncation has left since is not taken over
    * @returns `undefined` when shape and chunks do not fit together
    */
   static from(
     shape: HashIndexShape,
-    chunks: Uint32Array[],
+    source: ChunkSource,
     begin: LogAddress = NO_ADDRESS,
   ): HashIndex | undefined {
     const { level, split, primary, overflow } = shape;
-    const primaryChunks = Math.ceil(primary / CHUNK_BUCKETS);
-    const fits =
-      primary === 2 ** level + split && chunks.length === primaryChunks + Math.ceil(overflow / CHUNK_BUCKETS);
-    if (!fits || level < BASE_BITS) return undefined;
-    const index = new HashIndex();
-    index.level = level;
-    index.split = split;
-    index.primary.take(chunks.slice(0, primaryChunks), primary);
-    index.overflow.take(chunks.slice(primaryChunks), overflow);
-    index.foundChunk = chunks[0];
-    return index.recount(begin) ? index : undefined;
+    const { primaryChunks, overflowChunks } = source;
+    const fits = primaryChunks === chunksFor(primary) && overflowChunks === chunksFor(overflow);
+    if (!fits || primary !== 2 ** level + split || level < BASE_BITS) return undefined;
+    const index = new HashIndex(0, shape);
+    index.loader = new ChunkLoader(index.primary, index.overflow, source, begin);
+    return index;
   }
 
-  /** Counts the entries from `begin` on, drops others, and finds the overflow buckets that no bucket links to. */
-  private recount(begin: LogAddress): boolean {
-    const { overflow, primary } = this;
-    const linked = new Uint8Array(overflow.count);
-    const beginHigh = Math.floor(begin / 8 / TWO_32);
-    const beginLow = (begin / 8) % TWO_32;
-    let entries = 0;
-    for (let first = 0; first < primary.count; first++) {
-      let chunks = primary.chunks;
-      for (let bucket = first; ;) {
-        const chunk = chunks[bucket >>> CHUNK_BITS];
-        const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-        for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-          const word = chunk[at + 1];
-          if (word === 0) continue;
-          const high = word & ADDRESS_HIGH_MASK;
-          if (high > beginHigh || (high === beginHigh && chunk[at] >= beginLow)) {
-            entries++;
-          } else {
-            chunk[CHANGED_WORD] = 1;
-            chunk[at] = chunk[at + 1] = 0;
-          }
-        }
-        const link = chunk[base + LINK_WORD];
-        if (link === 0) break;
-        if (link > overflow.count || linked[link - 1] === 1) return false;
-        linked[link - 1] = 1;
-        bucket = link - 1;
-        chunks = overflow.chunks;
-      }
+  private unload({ level, split, primary, overflow, entries }: HashIndexShape): void {
+    this.level = level;
+    this.split = split;
+    this.entries = this.estimate = entries;
+    this.primary.unload(primary);
+    // New ones begin in a chunk of their own; those up to there are found to be free when all are loaded.
+    this.overflow.unload(chunksFor(overflow) * CHUNK_BUCKETS);
+  }
+
+  /** Whether all of it is in memory. */
+  get isLoaded(): boolean {
+    return !this.loader;
+  }
+
+  /**
+   * Loads a chunk that is not in memory yet. Returns whether there was one; `false` also when all others have failed.
+   * @throws KvCorruptionError, KvDiskError when it is damaged and could not be made anew
+   */
+  loadNext(): boolean {
+    const next = this.loader?.nextUnloaded();
+    if (next) this.load(next.store, next.number);
+    return next !== undefined;
+  }
+
+  /** Sees to it that all buckets of a chain are in memory. */
+  private loadChain(primary: number): void {
+    let store = this.primary;
+    for (let bucket = primary; ;) {
+      const number = bucket >>> CHUNK_BITS;
+      if (store.chunks[number] === UNLOADED) this.load(store, number);
+      const link = store.chunks[number][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET + LINK_WORD];
+      if (link === 0) return;
+      bucket = link - 1;
+      store = this.overflow;
     }
-    this.entries = entries;
-    for (let bucket = 0; bucket < linked.length; bucket++) {
-      if (linked[bucket] === 1) continue;
-      const chunk = overflow.chunks[bucket >>> CHUNK_BITS];
-      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-      this.freeOverflow.push(bucket);
-      if (chunk.subarray(base, base + LINK_WORD + 1).every((word) => word === 0)) continue;
-      chunk[CHANGED_WORD] = 1;
-      chunk.fill(0, base, base + LINK_WORD + 1);
-    }
-    return true;
+  }
+
+  private load(store: BucketStore, number: number): void {
+    const { loader } = this;
+    if (!loader) return;
+    if (loader.load(store, number)) this.settle();
+    else this.mend(loader);
+  }
+
+  /** When all chunks are there, counts are right, and overflow buckets that nobody uses are free. */
+  private settle(): void {
+    const { loader } = this;
+    if (!loader || loader.left > 0) return;
+    this.freeOverflow = loader.takeUnlinked();
+    this.entries += loader.entries - this.estimate;
+    this.loader = undefined;
+    loader.source.close();
+  }
+
+  /** Puts again what is lost with damaged chunks. Whatever is newer here stays. */
+  private mend(loader: ChunkLoader): void {
+    const visitAll = loader.source.rebuild();
+    this.mendedChunks += loader.giveUpDamaged();
+    this.settle();
+    visitAll((address, sizeClass, chain) => {
+      if (this.find(chain) < address) this.put(chain, address, sizeClass);
+    });
+    this.foundAt = -1;
   }
 
   private bucketOf(hashLow: number): number {
@@ -439,10 +459,6 @@ export class HashIndex {
       this.insertEntry((this.moving[i + 1] >>> bit) & 1 ? to : from, this.moving[i], this.moving[i + 1]);
     }
   }
-}
-
-function addressOf(chunk: Uint32Array, at: number): LogAddress {
-  return (((chunk[at + 1] & ADDRESS_HIGH_MASK) * TWO_32 + chunk[at]) * 8) as LogAddress;
 }
 
 function doubled(words: Uint32Array): Uint32Array {

@@ -3,7 +3,7 @@
  * records behind a damaged place. Neither judges: what damage means is decided by recovery.
  */
 import { MAX_PAGE_SIZE } from '../limits.js';
-import type { LogAddress } from './address.js';
+import { align8, type LogAddress } from './address.js';
 import { COMMIT_BYTES, looksLikeCommit, readCommit, type Commit } from './commit.js';
 import { isIntact, KIND_COMMIT, KIND_MASK, MIN_RECORD_BYTES, totalBytes } from './record.js';
 import type { SegmentFiles } from './segment-files.js';
@@ -46,13 +46,14 @@ export async function scanSegment(
     available: await segments.read(start, buffer, buffer.length),
   });
   let address = from;
-  let spare: Uint8Array<ArrayBuffer> = new Uint8Array(READ_BYTES);
-  let part = address < end ? await load(address, new Uint8Array(READ_BYTES)) : undefined;
+  let spare: Uint8Array<ArrayBuffer> | undefined;
+  let part = address < end ? await load(address, bufferFor(end - address)) : undefined;
   while (part) {
     const { buffer, start, available } = part;
     // Read while this part is gone through. It overlaps, so that a record across the border is whole in one of them.
     const nextStart = (start + buffer.length - OVERLAP_BYTES) as LogAddress;
-    const next = available === buffer.length && start + available < end ? load(nextStart, spare) : undefined;
+    const goesOn = available === buffer.length && start + available < end;
+    const next = goesOn ? load(nextStart, (spare ??= new Uint8Array(READ_BYTES))) : undefined;
     next?.catch(() => undefined);
     const words = new Int32Array(buffer.buffer, 0, available >> 2);
     let at = (address - start) >> 2;
@@ -74,7 +75,7 @@ export async function scanSegment(
       spare = buffer;
     } else if (at > first || start < address) {
       part = await load(address, buffer);
-    } else if (available === buffer.length && buffer.length < MAX_PAGE_SIZE) {
+    } else if (goesOn && buffer.length < MAX_PAGE_SIZE) {
       // Nothing fitted: a record longer than the buffer, or damage.
       spare = new Uint8Array(buffer.length * 2);
       part = await load(address, new Uint8Array(buffer.length * 2));
@@ -83,6 +84,11 @@ export async function scanSegment(
     }
   }
   return Math.min(address, end) as LogAddress;
+}
+
+/** What is read at opening is short as a rule, and a buffer costs time to clear. */
+function bufferFor(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(align8(Math.min(READ_BYTES, Math.max(0, bytes))));
 }
 
 /** The commit whose record ends at an address; `undefined` when no intact one does. */
@@ -105,7 +111,7 @@ export async function findCommits(
 ): Promise<void> {
   const segment = segments.segmentOf(from);
   const end = segments.startOf(segment) + segments.sizeOf(segment);
-  const buffer = new Uint8Array(READ_BYTES);
+  const buffer = bufferFor(end - from);
   let address = from;
   while (address < end) {
     const available = await segments.read(address, buffer, buffer.length);
@@ -116,7 +122,7 @@ export async function findCommits(
       const here = (address + at * 4) as LogAddress;
       if (isIntact(words, at, available - at * 4, here, segments.salt)) found(readCommit(words, at), here);
     }
-    if (available < buffer.length) return;
+    if (available < buffer.length || address + available >= end) return;
     // Overlap, so that a commit record across the border of two reads is seen.
     address = (address + buffer.length - 256) as LogAddress;
   }

@@ -172,6 +172,8 @@ export class BatchWrites {
       core.assertWritable();
       if (!depending.every(isAsSeen)) continue;
       for (const write of depending) checkCondition(write);
+      // What cannot be looked up must not cut the batch in two.
+      if (!core.parts.index.isLoaded) for (const { encoded } of this.writes) core.reads.find(encoded);
       let versions: (number | undefined)[] = [];
       core.parts.log.appendTogether(sizes, () => {
         versions = this.writes.map((write) => this.write(write));

@@ -10,12 +10,13 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Device, DeviceFile } from '../device/device.js';
+import { KvDiskError } from '../errors.js';
 
 const PREFIX = 'checkpoint-';
 const NAME = /^checkpoint-[0-9a-f]{8,}\.dat$/;
 const FOOTER_BYTES = 16;
 const MAGIC = 0x4b_43_43_48;
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;
@@ -112,6 +113,15 @@ export class Checkpoint<S = unknown> {
   }
 
   /**
+   * Opens sections whose blocks are read later.
+   * @throws KvDiskError when a file is missing or cannot be opened
+   */
+  reader(...names: string[]): BlockReader {
+    const sections = names.map((name) => [name, this.table.sections[name] ?? []]);
+    return new BlockReader(this.device, Object.fromEntries(sections) as Record<string, Place[]>);
+  }
+
+  /**
    * Reads the blocks of a section. Their lengths are multiples of 4.
    * @returns `undefined` when one of them is missing or damaged
    * @throws KvDiskError
@@ -144,6 +154,51 @@ export class Checkpoint<S = unknown> {
     } finally {
       for (const file of files.values()) file.close();
     }
+  }
+}
+
+/** Blocks of some sections, to be read when they are needed. Their files stay open, whatever becomes of their names. */
+export class BlockReader {
+  /** Where the last block lies that could not be read, or was not intact. */
+  damage: { file: string; position: number } | undefined;
+  private readonly files = new Map<number, DeviceFile>();
+
+  /** @throws KvDiskError when a file is missing or cannot be opened */
+  constructor(
+    device: Device,
+    private readonly sections: Readonly<Record<string, readonly Place[]>>,
+  ) {
+    try {
+      for (const [number] of Object.values(sections).flat())
+        if (!this.files.has(number))
+          this.files.set(number, device.open(checkpointName(number), { create: false }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  count(section: string): number {
+    return this.sections[section].length;
+  }
+
+  /** A block, in memory of its own; `undefined` when it is damaged or cannot be read. */
+  read(section: string, block: number): Buffer | undefined {
+    const [number, position, length, checksum] = this.sections[section][block];
+    let bytes: Buffer | undefined;
+    try {
+      bytes = bytesAt(this.files.get(number) as DeviceFile, position, length);
+    } catch (error) {
+      if (!(error instanceof KvDiskError)) throw error;
+    }
+    if (bytes && crc32(bytes) === checksum) return bytes;
+    this.damage = { file: checkpointName(number), position };
+    return undefined;
+  }
+
+  close(): void {
+    for (const file of this.files.values()) file.close();
+    this.files.clear();
   }
 }
 

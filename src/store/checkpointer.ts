@@ -22,6 +22,7 @@ import { Slices } from '../log/slices.js';
 import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } from './checkpoint-file.js';
 import type { GroupCommit } from './group-commit.js';
 import { isFull, type Health } from './health.js';
+import { HOT_INDEX, HOT_OVERFLOW, type HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { Spaces, SpacesState } from './spaces.js';
 
@@ -34,8 +35,7 @@ const WORTH_BYTES = 64 * 1024;
 /** What to do about an index that is wrong. */
 const REBUILD = 'Open the store again: that rebuilds the indexes from the logs.';
 
-/** Names of its sections. */
-export const HOT_INDEX = 'hotIndex';
+/** Names of its sections, beside those of the hot index. */
 export const DIRECTORY = 'directory';
 export const PENDING = 'pending';
 
@@ -72,6 +72,8 @@ export interface CheckpointParts {
   clock: EnvClock;
   manifest: ManifestFile;
   index: HashIndex;
+  /** Missing when the index does not come from a checkpoint. */
+  loader: HotIndexLoader | undefined;
   log: HybridLog;
   segments: SegmentFiles;
   cold: ColdTier;
@@ -126,6 +128,12 @@ export class Checkpointer {
     this.isOutdated = true;
   }
 
+  /** The last checkpoint is damaged where it has the hot index, which was made anew: the next one is written whole. */
+  damaged(): void {
+    this.last = undefined;
+    this.isOutdated = true;
+  }
+
   private worthBeyond(bytes: number): boolean {
     const { cold, device } = this.parts;
     if (this.useless || device.volatile || cold.index.damage) return false;
@@ -143,9 +151,11 @@ export class Checkpointer {
    * @throws KvCorruptionError when an index is wrong, or damaged and was not mended
    */
   async take(): Promise<KvCheckpointReport> {
-    const { clock, cold, device, health, manifest } = this.parts;
+    const { clock, cold, device, health, index, loader, manifest } = this.parts;
     const startMs = clock.tick();
     this.assertUseful();
+    // Only what was found intact is left to the file that has it, and no file goes from which something is still read.
+    await loader?.rest(index, clock);
     let checkpoint: Checkpoint<CheckpointState>;
     try {
       checkpoint = await this.write((manifest.current.checkpoint ?? 0) + 1);
@@ -249,8 +259,12 @@ export class Checkpointer {
     const { index } = this.parts;
     index.frozen = true;
     try {
-      for (let i = 0, chunk; (chunk = index.chunkAt(i)); i++) {
+      for (let i = 0, chunk; (chunk = index.primaryChunk(i)); i++) {
         await writer.add(HOT_INDEX, bytesOf(chunk), HashIndex.takeChanged(chunk));
+        if (this.slices.over) await this.slices.next();
+      }
+      for (let i = 0, chunk; (chunk = index.overflowChunk(i)); i++) {
+        await writer.add(HOT_OVERFLOW, bytesOf(chunk), HashIndex.takeChanged(chunk));
         if (this.slices.over) await this.slices.next();
       }
       return index.shape;

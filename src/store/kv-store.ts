@@ -273,9 +273,10 @@ export class KvStore extends KeySpace {
   }
 
   private async shutDown(): Promise<void> {
-    const { cold, commits, device, dictionary, options, segments } = this.core.parts;
+    const { cold, commits, device, dictionary, loader, options, segments } = this.core.parts;
     const { deleteOnClose, readOnly } = options;
     this.core.shut();
+    loader?.stop();
     try {
       await this.core.schedule?.stop();
       await this.core.mender?.idle();
@@ -284,6 +285,7 @@ export class KvStore extends KeySpace {
       if (deleteOnClose) await commits.close().catch(() => undefined);
       else if (!readOnly) await this.keep();
     } finally {
+      loader?.close();
       segments.close();
       await cold?.close();
       dictionary.close();

@@ -9,28 +9,34 @@ import { ChunkLog } from '../cold/chunk-log.js';
 import type { ColdIndexImage } from '../cold/cold-index.js';
 import type { Device } from '../device/device.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
-import { HashIndex } from '../hot/hash-index.js';
+import type { HashIndex } from '../hot/hash-index.js';
 import { commitBefore } from '../log/scan.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Checkpoint, removeCheckpoints } from './checkpoint-file.js';
-import { DIRECTORY, HOT_INDEX, PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import { DIRECTORY, PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import { HotIndexLoader } from './hot-index-loader.js';
 import type { LogManifest, Manifest } from './manifest.js';
 import type { RecoveryStart } from './recovery.js';
 
 export interface CheckpointImage {
   checkpoint: Checkpoint<CheckpointState>;
   index: HashIndex;
+  /** Loads the chunks of `index`. */
+  loader: HotIndexLoader;
   coldIndex: ColdIndexImage;
 }
 
-export interface OpenedCheckpoint extends CheckpointImage {
+export interface OpenedCheckpoint extends Pick<CheckpointImage, 'checkpoint' | 'coldIndex'> {
+  /** Missing where the log begins further on: then nothing that the checkpoint has of the hot index counts any more. */
+  hot: { index: HashIndex; loader: HotIndexLoader; start: RecoveryStart } | undefined;
   /** Missing where the log begins further on. */
-  hotStart: RecoveryStart | undefined;
   coldStart: RecoveryStart | undefined;
 }
 
 /**
- * Reads the checkpoint that the manifest names, and removes the files of all others.
+ * Reads the checkpoint that the manifest names, and removes the files of all others. Of the hot index nothing is read but
+ * where its chunks are.
+ * @param onIndexDamage told when one of them turns out to be damaged while the store is being opened; then it throws
  * @returns `undefined` when there is none, or none that can be used: what there is has to be forgotten then
  * @throws KvCorruptionError when the logs do not have what they had when it was taken
  * @throws KvDiskError
@@ -40,15 +46,27 @@ export async function openCheckpoint(
   manifest: Manifest,
   hot: SegmentFiles,
   cold: SegmentFiles,
+  onIndexDamage: () => void,
 ): Promise<OpenedCheckpoint | undefined> {
-  const image = readCheckpoint(device, manifest);
-  if (!image || !ChunkLog.has(device, manifest.cold.segmentSize, image.coldIndex.shape.chunks))
-    return undefined;
-  const { state, files } = image.checkpoint;
-  const hotStart = recoveryStart(hot, manifest.hot, state.hot);
-  const coldStart = recoveryStart(cold, manifest.cold, state.cold);
-  await removeCheckpoints(device, files);
-  return { ...image, hotStart, coldStart };
+  const image = unlessUnreadable(() => readImage(device, manifest, onIndexDamage));
+  if (!image) return undefined;
+  const { checkpoint, coldIndex, index, loader } = image;
+  try {
+    if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.shape.chunks)) {
+      loader.close();
+      return undefined;
+    }
+    const { state, files } = checkpoint;
+    const hotStart = recoveryStart(hot, manifest.hot, state.hot);
+    const coldStart = recoveryStart(cold, manifest.cold, state.cold);
+    await removeCheckpoints(device, files);
+    if (hotStart) return { checkpoint, coldIndex, hot: { index, loader, start: hotStart }, coldStart };
+    loader.close();
+    return { checkpoint, coldIndex, hot: undefined, coldStart };
+  } catch (error) {
+    loader.close();
+    throw error;
+  }
 }
 
 /**
@@ -61,34 +79,56 @@ export async function forgetCheckpoint(device: Device, { checkpoint }: Manifest)
   if (checkpoint !== undefined) await device.syncDirectory();
 }
 
-/** Reads the checkpoint that the manifest names, and changes nothing. Chunks of its cold index may be missing. */
+/** Reads all of the checkpoint that the manifest names, and changes nothing. Chunks of its cold index may be missing. */
 export function readCheckpoint(device: Device, manifest: Manifest): CheckpointImage | undefined {
+  return unlessUnreadable(() => {
+    let isDamaged = false;
+    const image = readImage(device, manifest, () => (isDamaged = true));
+    if (!image) return undefined;
+    try {
+      while (image.index.loadNext());
+      return image;
+    } catch (error) {
+      if (!isDamaged) throw error;
+      return undefined;
+    } finally {
+      image.loader.close();
+    }
+  });
+}
+
+/** What cannot be read is as good as damaged. */
+function unlessUnreadable<T>(read: () => T | undefined): T | undefined {
   try {
-    return readImage(device, manifest);
+    return read();
   } catch (error) {
-    // What cannot be read is as good as damaged.
     if (error instanceof KvDiskError) return undefined;
     throw error;
   }
 }
 
-function readImage(device: Device, manifest: Manifest): CheckpointImage | undefined {
+function readImage(
+  device: Device,
+  manifest: Manifest,
+  onIndexDamage: () => void,
+): CheckpointImage | undefined {
   if (manifest.checkpoint === undefined) return undefined;
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
-  const [chunks, blocks, pending] = [HOT_INDEX, DIRECTORY, PENDING].map((name) =>
+  const [blocks, pending] = [DIRECTORY, PENDING].map((name) =>
     checkpoint
       .section(name)
       ?.map(({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length >> 2)),
   );
-  if (!chunks || !blocks || pending?.length !== 1) return undefined;
-  const index = HashIndex.from(hotIndex, chunks, manifest.hot.begin);
+  if (!blocks || pending?.length !== 1) return undefined;
   const directory = ChunkDirectory.from(coldIndex.directory, blocks);
-  if (!index || !directory) return undefined;
+  if (!directory) return undefined;
+  const hot = HotIndexLoader.open(checkpoint, hotIndex, manifest.hot.begin, onIndexDamage);
+  if (!hot) return undefined;
   return {
     checkpoint,
-    index,
+    ...hot,
     coldIndex: { shape: coldIndex, directory, pending: new Int32Array(pending[0]) },
   };
 }

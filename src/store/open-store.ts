@@ -26,7 +26,7 @@ import type { KvCompactionReport } from './compactor.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { forgetCheckpoint, openCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint, type OpenedCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
@@ -103,6 +103,7 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
       // From here on a log that is missing altogether is noticed.
       await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, closed } }));
     }
+    core.parts.loader?.start(core.parts.index, env.clock);
     return core;
   } catch (error) {
     segments?.close();
@@ -217,10 +218,11 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   const pacer = new ReadPacer(env.clock);
   const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, current.cold.segmentSize, current.cold.salt);
   let cold: ColdTier | undefined;
+  let from: OpenedCheckpoint | undefined;
   try {
-    const from = await openCheckpoint(device, current, segments, coldSegments);
+    from = await openCheckpoint(device, current, segments, coldSegments, onIndexDamage);
     if (!from) await giveUpCheckpoint(parts);
-    const index = from?.index ?? new HashIndex(options.hot.expectedKeys);
+    const index = from?.hot?.index ?? new HashIndex(options.hot.expectedKeys);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
       ? await openCold({
@@ -239,7 +241,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       : undefined;
     const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
     const sink = new StagedRecords(hash, spaces, enter, (low) => index.touch(low));
-    const recovered = await new Recovery(segments, current.hot, sink, from?.hotStart).run();
+    const recovered = await new Recovery(segments, current.hot, sink, from?.hot?.start).run();
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
@@ -279,7 +281,8 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    return new StoreCore({
+    const onError = (error: Error) => tellAll(listeners.error, error);
+    const core = new StoreCore({
       options,
       device,
       clock: env.clock,
@@ -287,6 +290,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       dictionary,
       segments,
       index,
+      loader: from?.hot?.loader,
       log,
       cold,
       cache: new ReadCache(options.readCache.memoryBytes),
@@ -298,14 +302,26 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       checkpoint: from?.checkpoint,
       onCompaction: (report) => tellAll(listeners.compaction, report),
       onCheckpoint: (report) => tellAll(listeners.checkpoint, report),
-      onError: (error) => tellAll(listeners.error, error),
+      onError,
       opened: {
         ...recovered.report,
         records: recovered.report.records + (cold?.recovered ?? 0),
         checkpoint: from?.checkpoint.number,
       },
     });
+    from?.hot?.loader.serve({
+      name: options.name,
+      clock: env.clock,
+      segments,
+      manifest,
+      hash,
+      end: recovered.lastEnd,
+      onMended: () => core.checkpointer?.damaged(),
+      onError,
+    });
+    return core;
   } catch (error) {
+    from?.hot?.loader.close();
     await cold?.index.close();
     coldSegments.close();
     throw error;

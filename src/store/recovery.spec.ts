@@ -259,10 +259,10 @@ describe('the continuation after a cut', () => {
   it('may leave out segments, again and again', async () => {
     const log = threeCommits().fillSegment().value(64);
     for (const segment of [4, 5, 17]) log.value(64).continueInSegment(segment).value(64).commit().value(64);
-    log.continueInSegment(70000).commit();
+    log.continueInSegment(7000).commit();
     const { report, tail } = await new Disk(log).recover();
     expect(report).toMatchObject({ records: 9, commit: 7, droppedBytes: 0 });
-    expect(tail).toBe(70001 * SEGMENT);
+    expect(tail).toBe(7001 * SEGMENT);
   });
 
   it('behind a commit that ends a segment leaves out nothing', async () => {

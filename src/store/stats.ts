@@ -44,6 +44,8 @@ export interface KvStats {
     indexBytes: number;
     indexEntries: number;
     indexBuckets: number;
+    /** Parts of the index (64 KiB each) that were damaged in the checkpoint, and were made anew from the log. */
+    mendedChunks: number;
     /** Bytes of the log in memory: the immutable and the mutable region together, and the mutable one. */
     residentBytes: number;
     mutableBytes: number;
@@ -123,6 +125,7 @@ export function statsOf(core: StoreCore): KvStats {
       indexBytes: index.memoryBytes,
       indexEntries: index.entries,
       indexBuckets: index.buckets,
+      mendedChunks: index.mendedChunks,
       residentBytes: log.residentBytes,
       mutableBytes: log.tail - log.readOnly,
       diskBytes: segments.totalSize(),

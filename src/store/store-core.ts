@@ -23,6 +23,7 @@ import { Compactor, type KvCompactionReport } from './compactor.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
+import type { HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
 import { IndexMender } from './index-mender.js';
@@ -41,6 +42,8 @@ export interface StoreParts {
   dictionary: Dictionary;
   segments: SegmentFiles;
   index: HashIndex;
+  /** Loads what of the index is not in memory yet; missing when it does not come from a checkpoint. */
+  loader: HotIndexLoader | undefined;
   log: HybridLog;
   /** Missing on a device that cannot be read back. */
   cold: ColdTier | undefined;

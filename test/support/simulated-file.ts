@@ -27,16 +27,18 @@ export interface CrashReport {
   names: { kept: number; lost: number };
 }
 
-/** Sparse bytes, page by page. A fork shares the pages until one of the two writes to them. */
+/** Sparse bytes, page by page. A fork shares the pages, and the list of them, until one of the two writes to them. */
 class ByteImage {
   size = 0;
   private pages = new Map<number, { bytes: Buffer; owner: object }>();
   private owner = {};
+  private listIsShared = false;
 
   fork(): ByteImage {
     const copy = new ByteImage();
     copy.size = this.size;
-    copy.pages = new Map(this.pages);
+    copy.pages = this.pages;
+    copy.listIsShared = this.listIsShared = true;
     // The pages belong to neither from here on.
     this.owner = {};
     return copy;
@@ -62,6 +64,7 @@ class ByteImage {
 
   truncate(length: number): void {
     if (length < this.size) {
+      this.ownList();
       const kept = Math.ceil(length / PAGE_BYTES);
       for (const index of this.pages.keys()) if (index >= kept) this.pages.delete(index);
       const rest = length % PAGE_BYTES;
@@ -76,7 +79,13 @@ class ByteImage {
     return bytes;
   }
 
+  private ownList(): void {
+    if (this.listIsShared) this.pages = new Map(this.pages);
+    this.listIsShared = false;
+  }
+
   private ownPage(index: number): Buffer {
+    this.ownList();
     let page = this.pages.get(index);
     if (page?.owner !== this.owner) {
       const bytes = Buffer.alloc(PAGE_BYTES);
@@ -163,13 +172,14 @@ export class SimulatedFile {
       byte[0] = (byte[0] ?? 0) ^ (1 << (bit % 8));
       image.write(byte, position);
     }
-    for (const change of this.unsynced) {
+    for (const [i, change] of this.unsynced.entries()) {
       if (change.kind !== 'write') continue;
       const index = position - change.position;
       if (index < 0 || index >= change.data.length) continue;
-      // A new buffer, for forks share the old one.
-      change.data = Buffer.from(change.data);
-      change.data[index] = (change.data[index] ?? 0) ^ (1 << (bit % 8));
+      // Another change, for forks share the old one.
+      const data = Buffer.from(change.data);
+      data[index] = (data[index] ?? 0) ^ (1 << (bit % 8));
+      this.unsynced[i] = { ...change, data };
     }
   }
 
@@ -177,7 +187,7 @@ export class SimulatedFile {
     const copy = new SimulatedFile();
     copy.cache = this.cache.fork();
     copy.durable = this.durable.fork();
-    copy.unsynced = this.unsynced.map((change) => ({ ...change }));
+    copy.unsynced = [...this.unsynced];
     copy.changes = this.changes;
     return copy;
   }

@@ -11,7 +11,9 @@ export const tieredOptions = (disk: SimulatedDisk): KvStoreOptions => ({
   path: PATH,
   env: disk.env(),
   hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb', diskBudget: '1mb' },
-  cold: { segmentSize: '1mb' },
+  // Small caches: they are allocated anew for each state that is looked at.
+  cold: { segmentSize: '1mb', indexCache: '64kb' },
+  readCache: { memory: '128kb' },
   compaction: false,
   durability: { level: 'interval' },
 });
