@@ -23,6 +23,9 @@ const floors = {
 /** Folders that may know Nest and rxjs; the engine never does. */
 const nestFolders = ['module', 'decorators'];
 
+/** Peers that are optional, by the only folder that may import each. */
+const optionalPeers = { session: 'express-session' };
+
 const folders = (names) => names.map((name) => `^src/${name}/`);
 const groundFiles = ground.map((name) => `^src/${name.replace('.', '\\.')}$`);
 
@@ -77,10 +80,17 @@ module.exports = {
       from: { path: '^src/' },
       to: {
         // scripts/build.mjs puts these into the build.
-        pathNot: 'node_modules/(?:@types/)?(?:bytes|ms|valibot)/',
+        pathNot: 'node_modules/(?:@types/)?(?:bytes|ms|msgpackr|valibot)/',
         dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
         dependencyTypesNot: ['npm', 'npm-peer', 'npm-optional'],
       },
+    },
+    {
+      name: 'optional-peers-in-their-folder',
+      comment: 'What an application need not install is imported only by the entry point that is for it.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: folders(Object.keys(optionalPeers)) },
+      to: { path: Object.values(optionalPeers).map((name) => `node_modules/(?:@types/)?${name}/`) },
     },
     {
       name: 'resolvable',

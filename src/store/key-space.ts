@@ -49,6 +49,7 @@ export class KeySpace<V = unknown> {
 
   /** @internal */
   constructor(
+    /** @internal */
     protected readonly core: StoreCore,
     id: number,
     private readonly defaultTtlMs: number,
