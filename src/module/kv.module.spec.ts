@@ -439,8 +439,7 @@ describe('the life of a store', () => {
 
   it('tells what fails in the background', async () => {
     const kv = (await start([KvModule.forRoot()])).get(KvStoreService);
-    const { error: listeners } = (kv.store as any).listeners as { error: Set<(e: Error) => void> };
-    for (const listener of listeners) listener(new Error('disk on fire'));
+    (kv.store as any).core.parts.onError(new Error('disk on fire'));
     expect(error).toHaveBeenCalledWith('Store "default": disk on fire', expect.anything());
   });
 });
