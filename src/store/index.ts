@@ -17,6 +17,7 @@ export type {
 export type { KvFlushReport } from './group-commit.js';
 export type { KvOpenReport } from './recovery.js';
 export type { KvStats } from './stats.js';
+export { KvTestClock, kvTestingOptions, type KvTestingOptions } from './test-store.js';
 export type { KvFailure } from './activity.js';
 export type { KvLatencySample, KvOperation } from './latency-sampler.js';
 export type { KvDamage, KvDamageKind, KvNamedKey } from './repair/damage.js';
