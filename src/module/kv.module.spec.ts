@@ -122,6 +122,11 @@ describe('KvModule.forRoot', () => {
     const path = tempDirectory();
     const other = await KvStore.open({ path });
     await expect(start([KvModule.forRoot({ path })])).rejects.toMatchObject({ code: 'KV_LOCKED', path });
+    expect(error).toHaveBeenCalledWith(
+      expect.stringMatching(
+        /cannot be opened: .* is in use by process \d+ .*PM2 in cluster mode.*a path of its own/,
+      ),
+    );
     await other.set('a', 1);
     await other.close();
     expect(await (await start([KvModule.forRoot({ path })])).get(KvStoreService).get('a')).toBe(1);

@@ -27,6 +27,7 @@ import {
   type KvModuleOptions,
 } from './kv-module.options.js';
 import { KvStoreService } from './kv-store.service.js';
+import { KvExplorer } from './kv.explorer.js';
 import { KvLifecycle, openService } from './kv.lifecycle.js';
 
 /**
@@ -180,6 +181,11 @@ function storeProviders(name: string): Provider[] {
       },
     },
     ...aliases.map((provide) => ({ provide, useExisting: main })),
+    {
+      provide: KvExplorer,
+      inject: [ModulesContainer],
+      useFactory: (modules: ModulesContainer) => new KvExplorer(modules),
+    },
     { provide: KvLifecycle, inject: [main], useFactory: (service: unknown) => new KvLifecycle(service) },
   ];
 }
