@@ -204,20 +204,39 @@ describe('KvModule.forRootAsync', () => {
     }
   }
 
+  const here = { provide: PATH, useFactory: () => tempDirectory() };
+  const useFactory = async (path: string) => ({ path });
+
   it.each([
-    [
-      'useFactory',
-      { imports: [ConfigModule], inject: [PATH], useFactory: async (path: string) => ({ path }) },
-    ],
+    ['useFactory', { imports: [ConfigModule], inject: [PATH], useFactory }],
+    ['useFactory with extraProviders', { extraProviders: [here], inject: [PATH], useFactory }],
     ['useClass', { imports: [ConfigModule], useClass: Factory }],
-    [
-      'extraProviders',
-      { extraProviders: [{ provide: PATH, useValue: undefined }], inject: [PATH], useFactory: () => ({}) },
-    ],
+    ['useClass with extraProviders', { extraProviders: [here], useClass: Factory }],
+    ['useExisting with extraProviders', { extraProviders: [here, Factory], useExisting: Factory }],
   ])('takes %s', async (_, options) => {
-    const kv = (await start([KvModule.forRootAsync(options)])).get(KvStoreService);
+    const app = await start([KvModule.forRootAsync(options)]);
+    const kv = app.get(KvStoreService);
     await kv.set('a', 1);
     expect(await kv.get('a')).toBe(1);
+    expect(log).toHaveBeenCalledWith(expect.stringMatching(/^Store "default" in \/.*: created$/));
+  });
+
+  it('is global unless it is told otherwise, and keeps extraProviders to itself', async () => {
+    const options = { name: 'sessions', extraProviders: [here], inject: [PATH], useFactory };
+    @Injectable()
+    class Inner {
+      constructor(@InjectKvStore('sessions') readonly kv: KvStoreService) {}
+    }
+    @Module({ providers: [Inner] })
+    class InnerModule {}
+    const app = await start([KvModule.forRootAsync(options), InnerModule]);
+    expect(app.get(Inner, { strict: false }).kv.name).toBe('sessions');
+    await expect(
+      start([KvModule.forRootAsync({ ...options, isGlobal: false }), InnerModule]),
+    ).rejects.toThrow(/resolve dependencies of the Inner/);
+    await expect(
+      start([KvModule.forRootAsync(options)], [{ provide: 'x', inject: [PATH], useFactory }]),
+    ).rejects.toThrow(/resolve dependencies/);
   });
 
   it('takes useExisting', async () => {
