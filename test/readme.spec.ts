@@ -7,9 +7,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { REQUEST } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import { transformSync } from '@swc/core';
 import { KvModule, KvStoreService } from 'nestjs-hotcold';
+import request from 'supertest';
 
 const README = readFileSync(join(__dirname, '..', 'README.md'), 'utf8');
 const BLOCKS = [...README.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]);
@@ -94,6 +96,18 @@ describe('README.md', () => {
     expect(await users.rename(1, 'Ada')).toBeUndefined();
     await app.get(KvStoreService).namespace('users').set(1, { name: 'Augusta' });
     expect(await users.rename(1, 'Ada')).toEqual({ name: 'Ada' });
+    await app.close();
+  });
+
+  it('answers health checks and scrapes as in the example', async () => {
+    const { ObservedModule } = await run(blockWith('class ObservedModule'));
+    const testing = await Test.createTestingModule({ imports: [ObservedModule] }).compile();
+    const app = testing.createNestApplication<NestExpressApplication>();
+    await app.init();
+    const { body } = await request(app.getHttpServer()).get('/health').expect(200);
+    expect(body.details.kv).toMatchObject({ status: 'up', open: true, writable: true });
+    const { text } = await request(app.getHttpServer()).get('/metrics').expect(200);
+    expect(text).toContain('hotcold_up{store="default"} 1');
     await app.close();
   });
 
