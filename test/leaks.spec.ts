@@ -24,9 +24,9 @@ const found = new Set<string>();
 function textOf(error: unknown): string {
   const parts: string[] = [];
   for (let at = error, depth = 0; at !== undefined && depth < 10; depth++) {
-    parts.push(inspect(at, { depth: 99, breakLength: Infinity }), JSON.stringify(at) ?? '', String(at));
+    parts.push(inspect(at, { depth: 99, breakLength: Infinity }), JSON.stringify(at) ?? '');
     if (!(at instanceof Error)) break;
-    parts.push(at.message, at.stack ?? '', JSON.stringify(Object.entries(at)));
+    parts.push(String(at), at.message, at.stack ?? '', JSON.stringify(Object.entries(at)));
     at = at.cause;
   }
   return parts.join('\n');

@@ -6,13 +6,7 @@
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { Keyv } from 'keyv';
 import { KvKeyvStore } from 'nestjs-hotcold/keyv';
-import {
-  KvEncodingError,
-  KvOptionsError,
-  KvStore,
-  type KvKey,
-  type KvStoreOptions,
-} from 'nestjs-hotcold/store';
+import { KvEncodingError, KvOptionsError, KvStore, type KvKey } from 'nestjs-hotcold/store';
 import { kvDriver } from 'nestjs-hotcold/unstorage';
 import { canonicalKey } from '../src/decorators/cache-key.js';
 import { inEveryPlace } from './support/places.js';
@@ -139,6 +133,14 @@ describe('as names', () => {
     await store.close();
   });
 
+  it('of tags', async () => {
+    const store = await KvStore.open();
+    for (const name of NAMES) await store.set(name, [name], { tags: [name] });
+    await store.invalidateTags('__proto__', 'prototype');
+    expect(await store.getMany(NAMES)).toEqual([undefined, ['constructor'], undefined]);
+    await store.close();
+  });
+
   it('of Keyv and unstorage keys', async () => {
     const store = await KvStore.open();
     const driver = kvDriver(store);
@@ -159,11 +161,11 @@ describe('as names', () => {
 
 describe('in options', () => {
   const places: [string, (options: object) => unknown][] = [
-    ['KvStore.open', (options) => KvStore.open(options as KvStoreOptions)],
+    ['KvStore.open', (options) => KvStore.open(options)],
     ...(['hot', 'readCache', 'cold', 'durability', 'compaction'] as const).map(
       (part): [string, (options: object) => unknown] => [
         part,
-        (options) => KvStore.open({ [part]: options } as KvStoreOptions),
+        (options) => KvStore.open({ [part]: options }),
       ],
     ),
   ];
@@ -181,6 +183,7 @@ describe('in options', () => {
       const options = JSON.parse(`{"${name}":{"ttl":1,"polluted":true}}`) as object;
       await expect(store.set('k', 1, options)).rejects.toBeInstanceOf(KvOptionsError);
       await expect(store.delete('k', options)).rejects.toBeInstanceOf(KvOptionsError);
+      await expect(store.getOrSet('k', () => 1, options)).rejects.toBeInstanceOf(KvOptionsError);
       expect(() => store.namespace('n', options)).toThrow(KvOptionsError);
     }
     await store.close();
