@@ -88,14 +88,20 @@ export class ValueCodec {
     }
   }
 
-  /** Decodes `bytes[start, end)` into a value that shares nothing with the bytes. */
+  /**
+   * Decodes `bytes[start, end)` into a value that shares nothing with the bytes.
+   * @throws KvEncodingError for bytes that `encode` has not written
+   */
   decode(bytes: Uint8Array, start: number, end: number): unknown {
     this.range.start = start;
     this.range.end = end;
     try {
       return this.packr.unpack(bytes, this.range);
-    } catch (error) {
-      throw new KvEncodingError(`A stored value cannot be decoded: ${reason(error)}`, { cause: error });
+    } catch {
+      // Without what msgpackr says of it: that has the beginning of the value in it.
+      throw new KvEncodingError(
+        'A stored value cannot be decoded, although its checksum is right. Please report this, with what kind of value it is.',
+      );
     }
   }
 }

@@ -170,7 +170,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
     const declared = this.declared.get(name);
     const ttl = options.ttl ?? declared;
-    return this.store.namespace<V>(name, ttl === undefined ? {} : { ttl });
+    return this.store.namespace<V>(name, ttl === undefined ? options : { ...options, ttl });
   }
 
   /** Resolves once everything written before is on stable storage. See `KvStore.flush`. */

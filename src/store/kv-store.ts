@@ -32,6 +32,7 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
   }
 }
 
+const NAMESPACE_OPTIONS = ['ttl'];
 const COMPACT_OPTIONS = ['full', 'signal'];
 const VERIFY_OPTIONS = ['signal'];
 
@@ -137,10 +138,12 @@ export class KvStore extends KeySpace {
    *
    * @param name any text up to 512 bytes
    * @param options `ttl`: for entries that are set without one
+   * @throws KvOptionsError when the name or an option is none
    * @example
    * const users = store.namespace<User>('users', { ttl: '10m' });
    */
   namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
+    checkNames(options, NAMESPACE_OPTIONS);
     const ttlMs = options.ttl === undefined ? Infinity : parseTtl(options.ttl);
     return new KvNamespace<V>(this.core, name, ttlMs);
   }
