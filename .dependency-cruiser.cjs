@@ -1,5 +1,5 @@
-// Imports go down only: module → decorators → store → hot, cold → log → codec, device; keyv, session and unstorage stand
-// on store. What stands on one floor does not import its neighbour. `src/errors.ts`, `limits.ts` and `assert.ts` are the
+// Imports go down only: health, metrics → module → decorators → store → hot, cold → log → codec, device; keyv, session and
+// unstorage stand on store. What stands on one floor does not import its neighbour. `src/errors.ts`, `limits.ts` and `assert.ts` are the
 // ground all may stand on, `src/index.ts` is the roof. Type-only imports count as well. `npm run check:imports` runs this,
 // and test/import-direction.spec.ts proves that it fails where it should.
 //
@@ -19,9 +19,14 @@ const floors = {
   unstorage: ['store', 'codec', 'device'],
   decorators: ['store', 'hot', 'cold', 'log', 'codec', 'device'],
   module: ['decorators', 'store', 'hot', 'cold', 'log', 'codec', 'device'],
+  health: ['module', 'decorators', 'store'],
+  metrics: ['module', 'decorators', 'store'],
 };
 /** Folders that may know Nest and rxjs; the engine never does. */
-const nestFolders = ['module', 'decorators'];
+const nestFolders = ['health', 'metrics', 'module', 'decorators'];
+
+/** Peers that are optional, by the only folder that may import each. */
+const optionalPeers = { session: 'express-session' };
 
 const folders = (names) => names.map((name) => `^src/${name}/`);
 const groundFiles = ground.map((name) => `^src/${name.replace('.', '\\.')}$`);
@@ -64,7 +69,7 @@ module.exports = {
     },
     {
       name: 'engine-without-nest',
-      comment: 'Only module/, decorators/ and index.ts may import Nest or rxjs.',
+      comment: 'Only health/, metrics/, module/, decorators/ and index.ts may import Nest or rxjs.',
       severity: 'error',
       from: { path: '^src/', pathNot: [...folders(nestFolders), '^src/index\\.ts$'] },
       to: { path: '(?:^|node_modules/)(?:@nestjs/|rxjs(?:/|$)|reflect-metadata(?:/|$))' },
@@ -77,10 +82,17 @@ module.exports = {
       from: { path: '^src/' },
       to: {
         // scripts/build.mjs puts these into the build.
-        pathNot: 'node_modules/(?:@types/)?(?:bytes|ms|valibot)/',
+        pathNot: 'node_modules/(?:@types/)?(?:bytes|ms|msgpackr|valibot)/',
         dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
         dependencyTypesNot: ['npm', 'npm-peer', 'npm-optional'],
       },
+    },
+    {
+      name: 'optional-peers-in-their-folder',
+      comment: 'What an application need not install is imported only by the entry point that is for it.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: folders(Object.keys(optionalPeers)) },
+      to: { path: Object.values(optionalPeers).map((name) => `node_modules/(?:@types/)?${name}/`) },
     },
     {
       name: 'resolvable',

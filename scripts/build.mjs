@@ -1,95 +1,101 @@
-// Builds the library twice: dist/esm, which `import` and (through the `module-sync` condition) a modern
-// `require` both load, so that there is one copy of each class for dependency injection; and dist/cjs, for
-// tools that know neither. Each has declarations of its own, for a declaration file is ESM or CJS by the
-// package.json nearest to it. The ESM build is bundled, its entry points sharing what they have in common: Node resolves
-// and reads some 90 small files one after the other, which takes longer than opening a store of a million keys. Small
-// libraries are put into both builds (docs/decisions/0014-bundled-esm.md).
+// Builds the library: dist/esm, which `import` and (through the `module-sync` condition) a modern `require` both load,
+// so that there is one copy of each class for dependency injection; and dist/cjs, for tools that know neither, as Jest.
+// Both are bundles, the entry points sharing what they have in common: Node resolves and reads some 90 small files one
+// after the other, which takes longer than opening a store of a million keys. The libraries that the store stands on are
+// within (docs/decisions/0014-bundled-esm.md, docs/decisions/0018-nothing-to-install.md).
+//
+// Each has declarations of its own, for a declaration file is ESM or CJS by the package.json nearest to it, and only those
+// that an entry point leads to. dist/modules is what tsc makes, file by file: the bundles are made of it, benchmarks of
+// single parts import it, and it is not published.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
+import { declarationsFor } from './declarations.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 process.chdir(root);
 
-rmSync('dist', { recursive: true, force: true });
-for (const [project, folder, type] of [
-  ['tsconfig.build.json', 'dist/esm', 'module'],
-  ['tsconfig.build.cjs.json', 'dist/cjs', 'commonjs'],
-]) {
-  try {
-    execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
-  } catch {
-    console.error(`build: tsc -p ${project} failed`);
-    process.exit(1);
-  }
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(`${folder}/package.json`, `${JSON.stringify({ type, sideEffects: false }, null, 2)}\n`);
-}
+const { peerDependencies, exports } = JSON.parse(readFileSync('package.json', 'utf8'));
+const modules = 'dist/modules';
+/** `index`, `store/index`, …: what package.json exports, without the folder and the extension. */
+const entries = Object.values(exports).flatMap(
+  ({ default: file }) => file?.slice('./dist/esm/'.length, -3) ?? [],
+);
 
-const { dependencies, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
-/** Small libraries that are put into the build: development dependencies that src/ imports. */
-const bundled = ['bytes', 'ms', 'valibot'];
-const common = {
-  bundle: true,
+rmSync('dist', { recursive: true, force: true });
+try {
+  execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { stdio: 'inherit' });
+} catch {
+  console.error('build: tsc failed');
+  process.exit(1);
+}
+writePackageJson(modules, 'module');
+
+/**
+ * Names stay, so that stack traces can be read; comments and indentation are a third of what Node would have to read. There
+ * are no source maps: they would be as large as the code, and lead to sources that are not there.
+ */
+const shape = {
   platform: 'node',
   target: 'node20',
-  external: Object.keys({ ...dependencies, ...peerDependencies }),
-  // Names stay, so that stack traces can be read; comments and indentation are a third of what Node would have to read.
   minifyWhitespace: true,
   lineLimit: 120,
-  sourcemap: true,
   logLevel: 'warning',
 };
-await bundle('dist/esm', ['index', 'store/index', 'keyv/index', 'session/index', 'unstorage/index']);
-await bundlePackages('dist/cjs');
+const { outputFiles, metafile } = await build({
+  ...shape,
+  bundle: true,
+  entryPoints: Object.fromEntries(entries.map((entry) => [entry, `${modules}/${entry}.js`])),
+  external: Object.keys(peerDependencies),
+  outdir: 'dist/esm',
+  splitting: true,
+  chunkNames: 'shared-[hash]',
+  format: 'esm',
+  metafile: true,
+  write: false,
+});
+for (const { path, contents } of outputFiles) write(path, contents);
 
-/** Puts what the entry points need in their place; declarations stay as they are. */
-async function bundle(folder, entries) {
-  const { outputFiles } = await build({
-    entryPoints: Object.fromEntries(entries.map((entry) => [entry, `${folder}/${entry}.js`])),
-    ...common,
-    outdir: folder,
-    splitting: true,
-    chunkNames: 'shared-[hash]',
-    format: 'esm',
-    write: false,
-  });
-  for (const name of readdirSync(folder, { recursive: true }))
-    if (/\.js(\.map)?$/.test(name)) rmSync(join(folder, name));
-  for (const { path, contents } of outputFiles) writeFileSync(path, contents);
+// The same files with `require` for `import`: esbuild shares between entry points only where it writes ES modules.
+for (const { path, text } of outputFiles) {
+  const { code } = await transform(text, { ...shape, format: 'cjs' });
+  write(join('dist/cjs', relative('dist/esm', path)), code);
 }
 
-/** Puts the small libraries into each file that needs one, and leaves the files what they are. */
-async function bundlePackages(folder) {
-  const needy = readdirSync(folder, { recursive: true })
-    .map((name) => join(folder, name))
-    .filter((path) => path.endsWith('.js') && requiresBundled(readFileSync(path, 'utf8')));
-  await build({
-    ...common,
-    entryPoints: needy,
-    outdir: folder,
-    outbase: folder,
-    allowOverwrite: true,
-    format: 'cjs',
-    plugins: [
-      {
-        name: 'own-files-stay',
-        setup({ onResolve }) {
-          onResolve({ filter: /^\.{1,2}\// }, ({ kind, path, importer }) =>
-            kind === 'entry-point' || importer.includes('node_modules')
-              ? undefined
-              : { path, external: true },
-          );
-        },
-      },
-    ],
-  });
+const declarations = declarationsFor(entries.map((entry) => `${modules}/${entry}.d.ts`));
+for (const [folder, type] of [
+  ['dist/esm', 'module'],
+  ['dist/cjs', 'commonjs'],
+]) {
+  for (const [file, text] of declarations) write(join(folder, relative(modules, file)), text);
+  writePackageJson(folder, type);
 }
 
-function requiresBundled(code) {
-  return bundled.some((name) => code.includes(`require("${name}")`));
+write('dist/THIRD-PARTY-LICENSES.txt', licenses(Object.keys(metafile.inputs)));
+
+/** What the licenses of the packages within the bundles want to be passed on, with the versions that are in them. */
+function licenses(inputs) {
+  const folders = new Set(inputs.flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/) ?? []));
+  return [...folders]
+    .sort()
+    .map((folder) => {
+      const { name, version } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
+      const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+      if (!file) throw new Error(`${name} is put into the build, and has no license to pass on`);
+      return `${name} ${version}\n\n${readFileSync(`${folder}/${file}`, 'utf8').trim()}\n`;
+    })
+    .join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+function write(path, contents) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, contents);
+}
+
+function writePackageJson(folder, type) {
+  write(`${folder}/package.json`, `${JSON.stringify({ type, sideEffects: false }, null, 2)}\n`);
 }

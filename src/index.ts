@@ -1,5 +1,5 @@
 /** `nestjs-hotcold`: the module, the decorators, and the engine underneath. */
-export { KvModule } from './module/kv.module.js';
+export { KV_MODULE_OPTIONS, KvModule } from './module/kv.module.js';
 export { KvStoreService } from './module/kv-store.service.js';
 export type {
   KvFeature,

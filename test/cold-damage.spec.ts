@@ -18,7 +18,9 @@ const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
   path: PATH,
   env: disk.env(),
   hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
-  cold: { segmentSize: '1mb', garbageShare: 0.9 },
+  // Small caches: they are allocated anew for each place that is damaged.
+  cold: { segmentSize: '1mb', garbageShare: 0.9, indexCache: '64kb' },
+  readCache: { memory: '64kb' },
   compaction: false,
   durability: { level: 'checkpoint' },
 });

@@ -74,6 +74,44 @@ describe('a missing directory', () => {
       expect([name, modeOf(join(path, name))]).toEqual([name, '600']);
   });
 
+  it('has every kind of file for the owner alone, and so has what is salvaged of it', async () => {
+    const path = missingPath();
+    const target = missingPath();
+    const umask = process.umask(0);
+    const seen = new Set<string>();
+    const look = (directory: string) => {
+      expect([directory, modeOf(directory)]).toEqual([directory, '700']);
+      for (const name of Object.keys(contentsOf(directory)))
+        seen.add(`${name.replace(/[0-9a-f]{8}/, '')} ${modeOf(join(directory, name))}`);
+    };
+    try {
+      const small = { hot: { memory: '8mb', segmentSize: '1mb' }, cold: { segmentSize: '1mb' } } as const;
+      const store = await KvStore.open({ path, ...small, durability: { level: 'always' } });
+      for (let i = 0; i < 250; i++) await store.namespace('n').set(i, { bytes: Buffer.alloc(10_000, i) });
+      await store.checkpoint();
+      look(path);
+      await store.compact({ full: true });
+      await store.checkpoint();
+      look(path);
+      await store.close();
+      look(path);
+      await KvStore.salvage(path, target, small);
+      look(target);
+    } finally {
+      process.umask(umask);
+    }
+    const kinds = [
+      'DICTIONARY',
+      'LOCK',
+      'MANIFEST',
+      'checkpoint-.dat',
+      'cold-.log',
+      'hot-.log',
+      'index-.log',
+    ];
+    expect([...seen].sort()).toEqual(kinds.map((kind) => `${kind} 600`));
+  });
+
   it('is not needed: an empty one does, also with what file systems and people leave there', async () => {
     const path = tempDirectory();
     mkdirSync(join(path, 'lost+found'));

@@ -4,7 +4,7 @@
  * and the command is what `npm run check:imports` and CI use.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 const root = join(__dirname, '..');
@@ -44,7 +44,13 @@ describe('import direction', () => {
     beforeAll(() => {
       tree = mkdtempSync(join(__dirname, '.tmp-import-direction-'));
       const files: Record<string, string> = {
-        'package.json': JSON.stringify({ name: 'fixture', dependencies: { msgpackr: '*' } }),
+        'package.json': JSON.stringify({
+          name: 'fixture',
+          dependencies: { msgpackr: '*' },
+          devDependencies: { jest: '*' },
+          peerDependencies: { 'express-session': '*' },
+          peerDependenciesMeta: { 'express-session': { optional: true } },
+        }),
         'src/errors.ts': `import '@nestjs/common';\nexport class E {}\n`,
         'src/limits.ts': `export const LIMIT = 1;\n`,
         'src/index.ts': `export * from './store/good.js';\n`,
@@ -66,6 +72,10 @@ describe('import direction', () => {
         'src/hot/round-type-b.ts': `import type { A } from './round-type-a.js';\nexport type B = A | 2;\n`,
         'src/store/nest.ts': `import '@nestjs/common';\n`,
         'src/store/undeclared.ts': `import 'fast-check';\n`,
+        'src/store/development.ts': `import 'jest';\n`,
+        'src/keyv/undeclared-type.ts': `import type { Keyv } from 'keyv';\nexport type K = Keyv;\n`,
+        'src/session/good.ts': `import 'express-session';\n`,
+        'src/store/optional.ts': `import 'express-session';\n`,
         'src/unknown/file.ts': `import '../limits.js';\n`,
       };
       for (const [name, text] of Object.entries(files)) {
@@ -96,6 +106,12 @@ describe('import direction', () => {
       ['Nest in the engine', /^engine-without-nest: src\/store\/nest\.ts -> .*@nestjs\/common/],
       ['a package on the ground', /^only-down-from-ground: src\/errors\.ts -> .*@nestjs\/common/],
       ['an undeclared package', /^only-declared-packages: src\/store\/undeclared\.ts -> .*fast-check/],
+      ['a type of one', /^only-declared-packages: src\/keyv\/undeclared-type\.ts -> .*keyv/],
+      ['a package for development', /^only-declared-packages: src\/store\/development\.ts -> .*jest/],
+      [
+        'an optional peer in the engine',
+        /^optional-peers-in-their-folder: src\/store\/optional\.ts -> .*express-session/,
+      ],
     ])('reports %s', (_, violation) => {
       expect(found).toContainEqual(expect.stringMatching(violation));
     });
@@ -104,4 +120,13 @@ describe('import direction', () => {
       expect(found.filter((line) => line.includes('good.ts ->'))).toEqual([]);
     });
   });
+});
+
+it('has a folder for each optional peer', () => {
+  const { peerDependenciesMeta } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    peerDependenciesMeta: Record<string, unknown>;
+  };
+  const rules = readFileSync(join(root, '.dependency-cruiser.cjs'), 'utf8');
+  const listed = /const optionalPeers = \{(.*?)\}/s.exec(rules)?.[1] ?? '';
+  for (const name of Object.keys(peerDependenciesMeta)) expect(listed).toContain(`'${name}'`);
 });

@@ -6,9 +6,12 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { REQUEST } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import { transformSync } from '@swc/core';
 import { KvModule, KvStoreService } from 'nestjs-hotcold';
+import request from 'supertest';
 
 const README = readFileSync(join(__dirname, '..', 'README.md'), 'utf8');
 const BLOCKS = [...README.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]);
@@ -96,16 +99,50 @@ describe('README.md', () => {
     await app.close();
   });
 
-  it('caches by the key of the decorator example', async () => {
-    const { ReportService } = await run(blockWith('class ReportService'));
+  it('answers health checks and scrapes as in the example', async () => {
+    const { ObservedModule } = await run(blockWith('class ObservedModule'));
+    const testing = await Test.createTestingModule({ imports: [ObservedModule] }).compile();
+    const app = testing.createNestApplication<NestExpressApplication>();
+    await app.init();
+    const { body } = await request(app.getHttpServer()).get('/health').expect(200);
+    expect(body.details.kv).toMatchObject({ status: 'up', open: true, writable: true });
+    const { text } = await request(app.getHttpServer()).get('/metrics').expect(200);
+    expect(text).toContain('hotcold_up{store="default"} 1');
+    await app.close();
+  });
+
+  it('caches, puts and evicts as the example of the decorators says', async () => {
+    const { User, UsersService } = await run(blockWith('@CachePut({'));
     const app = await Test.createTestingModule({
       imports: [KvModule.forRoot({})],
-      providers: [ReportService],
+      providers: [UsersService],
     }).compile();
     await app.init();
-    const reports = app.get<{ report(year: number, user: { id: string }): Promise<string> }>(ReportService);
-    expect(await reports.report(2025, { id: 'ada' })).toBe('2025 for ada');
+    const users =
+      app.get<Record<'find' | 'save' | 'renameTeam', (...args: unknown[]) => Promise<any>>>(UsersService);
+    expect((await users.find('ada')).teamId).toBe(7);
+    await users.save(new (User as any)('ada', 8));
+    expect(await users.find('ada')).toEqual(new (User as any)('ada', 8));
+    await users.renameTeam(8, 'new');
+    expect((await users.find('ada')).teamId).toBe(7);
     expect(app.get(KvStoreService).stats().keys).toBe(1);
     await app.close();
+  });
+
+  it('keeps users apart as the example of a request says', async () => {
+    const { CartService } = await run(blockWith('class CartService'));
+    const carts: string[] = [];
+    for (const id of ['ada', 'bob']) {
+      const app = await Test.createTestingModule({
+        imports: [KvModule.forRoot({})],
+        providers: [CartService, { provide: REQUEST, useValue: { user: { id } } }],
+      }).compile();
+      await app.init();
+      const cart = await app.resolve<{ items(): Promise<string[]> }>(CartService);
+      carts.push(...(await cart.items()));
+      expect(await app.get(KvStoreService).namespace('@Cached').get(['cart', id])).toEqual([`of ${id}`]);
+      await app.close();
+    }
+    expect(carts).toEqual(['of ada', 'of bob']);
   });
 });

@@ -3,7 +3,7 @@
  * (`Env`), so no tracer is needed; the same keys are hashed the same in every run; and a clock that stands still, or
  * leaps, decides whether cold reads are synchronous or go through the thread pool.
  */
-import { nodeEnv } from '../../dist/cjs/device/node-env.js';
+import { nodeEnv } from '../../dist/modules/device/node-env.js';
 import { randomFrom } from '../harness/traces.mjs';
 
 /** @param tickMs how far the clock moves with every look at it */

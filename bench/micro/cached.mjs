@@ -1,6 +1,7 @@
 /**
  * What a hit of `@Cached` costs over the bare call, at a million cached entries: the promise of the issue is 1.5 µs. Awaited
- * one by one, keys by chance, in memory; `engine` is `get` of the store with the same key. Needs a build (`npm run build`). Run: node bench/micro/cached.mjs [entries] [decoded]
+ * one by one, keys by chance, in memory; `engine` is `get` of the store with the same key.
+ * Needs a build (`npm run build`). Run: node bench/micro/cached.mjs [entries] [decoded]
  */
 import 'reflect-metadata';
 import { Cached, KvStoreService } from '../../dist/esm/index.js';

@@ -3,7 +3,7 @@
  * Needs a build (`npm run build`). Run: node bench/micro/checksum.mjs
  */
 import { crc32 } from 'node:zlib';
-import { xxh32 } from '../../dist/cjs/log/checksum.js';
+import { xxh32 } from '../../dist/modules/log/checksum.js';
 
 const CALLS = 1_000_000;
 const ROUNDS = 7;

@@ -4,8 +4,8 @@
  * filter is made anew when a batch has an entry for it, as a flush does.
  * Needs a build (`npm run build`). Run: node bench/micro/cold-directory.mjs [keys] [batch]
  */
-import { ChunkDirectory, filterHigh, filterLow } from '../../dist/cjs/cold/chunk-directory.js';
-import { hashLowOf, tagOf } from '../../dist/cjs/cold/hash-chunk.js';
+import { ChunkDirectory, filterHigh, filterLow } from '../../dist/modules/cold/chunk-directory.js';
+import { hashLowOf, tagOf } from '../../dist/modules/cold/hash-chunk.js';
 
 const keys = Number(process.argv[2] ?? 100_000_000);
 const batch = Number(process.argv[3] ?? 65_536);

@@ -6,11 +6,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ColdIndex } from '../../dist/cjs/cold/cold-index.js';
-import { FileDevice } from '../../dist/cjs/device/file-device.js';
-import { nodeEnv } from '../../dist/cjs/device/node-env.js';
-import { ReadPacer } from '../../dist/cjs/log/read-pacer.js';
-import { Slices } from '../../dist/cjs/log/slices.js';
+import { ColdIndex } from '../../dist/modules/cold/cold-index.js';
+import { FileDevice } from '../../dist/modules/device/file-device.js';
+import { nodeEnv } from '../../dist/modules/device/node-env.js';
+import { ReadPacer } from '../../dist/modules/log/read-pacer.js';
+import { Slices } from '../../dist/modules/log/slices.js';
 
 const keys = Number(process.argv[2] ?? 1_000_000);
 const pendingEntries = Number(process.argv[3] ?? 65_536);

@@ -19,7 +19,7 @@ import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { median } from 'simple-statistics';
-import { ReadPacer } from '../../dist/cjs/log/read-pacer.js';
+import { ReadPacer } from '../../dist/modules/log/read-pacer.js';
 import { randomFrom, Traces } from '../harness/traces.mjs';
 
 const RECORD_BYTES = 208;

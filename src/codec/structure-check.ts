@@ -2,7 +2,7 @@
  * Whether values can be decoded although structures are lost. msgpackr takes the id of a structure that it does not have
  * for a small number, and would make something else of the value; here it is an error.
  */
-import { Packr } from 'msgpackr/pack';
+import { Packr } from './msgpackr.js';
 import type { ValueStructure } from './value-codec.js';
 
 export class StructureCheck {

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { runInThisContext } from 'node:vm';
 import fc from 'fast-check';
 import { KvDiskError, KvEncodingError } from '../errors.js';
@@ -281,6 +282,29 @@ describe('what cannot be carried', () => {
       const bytes = encoded(codec, { a: 1 });
       expect(decoded(reopened(), bytes)).toEqual({ a: 1 });
     }
+  });
+});
+
+describe('bytes that cannot be decoded', () => {
+  const secret = 'Tr0ub4dor';
+  const text = Buffer.concat([Buffer.from([0xa0 + secret.length]), Buffer.from(secret)]);
+  it.each([
+    ['with something behind them', Buffer.concat([text, text])],
+    ['of a map, with something behind them', Buffer.concat([Buffer.from([0x81]), text, text, text])],
+    [
+      'of a regular expression that is none',
+      Buffer.from([0xc7, 13, 0x78, 0x92, 0xaa, 0x28, ...Buffer.from(secret), 0xa0]),
+    ],
+  ])('%s are refused with an error that has nothing of them in it', (_, bytes) => {
+    const codec = new ValueCodec([], noted);
+    let error: unknown;
+    try {
+      decoded(codec, bytes);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(KvEncodingError);
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(secret);
   });
 });
 

@@ -4,9 +4,9 @@
  * before the bytes are used. What msgpackr would drop or rename without a word (functions, symbols, promises,
  * `__proto__` fields, lone surrogates) is refused here.
  */
-import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr/pack';
 import { KvEncodingError, KvError } from '../errors.js';
 import { MAX_VALUE_DEPTH } from '../limits.js';
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from './msgpackr.js';
 
 /** The field names of one shape of objects, in order. */
 export type ValueStructure = string[];
@@ -88,14 +88,20 @@ export class ValueCodec {
     }
   }
 
-  /** Decodes `bytes[start, end)` into a value that shares nothing with the bytes. */
+  /**
+   * Decodes `bytes[start, end)` into a value that shares nothing with the bytes.
+   * @throws KvEncodingError for bytes that `encode` has not written
+   */
   decode(bytes: Uint8Array, start: number, end: number): unknown {
     this.range.start = start;
     this.range.end = end;
     try {
       return this.packr.unpack(bytes, this.range);
-    } catch (error) {
-      throw new KvEncodingError(`A stored value cannot be decoded: ${reason(error)}`, { cause: error });
+    } catch {
+      // Without what msgpackr says of it: that has the beginning of the value in it.
+      throw new KvEncodingError(
+        'A stored value cannot be decoded, although its checksum is right. Please report this, with what kind of value it is.',
+      );
     }
   }
 }

@@ -89,7 +89,7 @@ export class IndexMerge {
     this.failure = undefined;
     this.dense = pending.count * SPARSE_SLOTS > directory.slots;
     try {
-      for (let turn = 0; turn < PendingEntries.buckets; turn++) {
+      for (let turn = 0; turn < PendingEntries.buckets && pending.count > 0; turn++) {
         const bucket = PendingEntries.bucketAt(turn);
         for (let slot = this.nextSlot(bucket); slot >= 0; slot = this.nextSlot(bucket)) {
           if (!this.mergeAtOnce(slot)) await this.mergeLater(slot, slices);

@@ -9,6 +9,7 @@ import type { KvKey } from '../codec/key-codec.js';
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import type { KvNamespace } from '../store/kv-store.js';
 import { reportFailure } from './cached-stats.js';
+import { rememberMethod, type DecoratedMethodInfo } from './decorated-methods.js';
 import { DEFAULT_STORE, getKvStoreToken } from './inject-kv.js';
 import type { AnyMethod } from './result-kind.js';
 
@@ -53,6 +54,7 @@ export class DecoratedMethod {
   readonly storeName: string;
   private readonly condition: AnyMethod | undefined;
   private readonly storeProperty: symbol;
+  private readonly key: DecoratedMethodInfo['key'];
 
   /**
    * @param decorator its name, for messages
@@ -60,7 +62,7 @@ export class DecoratedMethod {
    * @throws TypeError where the decorator cannot stand, KvOptionsError with every problem
    */
   constructor(
-    decorator: string,
+    private readonly decorator: string,
     target: object,
     property: string | symbol,
     descriptor: PropertyDescriptor | undefined,
@@ -89,6 +91,7 @@ export class DecoratedMethod {
     this.storeName = store;
     this.condition = condition;
     this.storeProperty = Symbol.for(`nestjs-hotcold:${getKvStoreToken(store)}`);
+    this.key = (options as { key?: DecoratedMethodInfo['key'] }).key;
     this.returnType = Reflect.getMetadata('design:returntype', target, property);
   }
 
@@ -102,6 +105,15 @@ export class DecoratedMethod {
       return call(this, args);
     };
     makeAlike(wrapper, this.original);
+    rememberMethod(wrapper, {
+      decorator: this.decorator,
+      declaringClass: this.declaringClass,
+      method: this.name,
+      store: this.storeName,
+      storeProperty: this.storeProperty,
+      namespace: this.namespace,
+      key: this.key,
+    });
     descriptor.value = wrapper;
     Inject(getKvStoreToken(this.storeName))(target, this.storeProperty);
     Optional()(target, this.storeProperty);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { SeededRandom, SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { KvDiskError, KvLockedError, KvOverloadedError } from '../errors.js';
 import type { EnvFs } from './env.js';
+import { systemError } from './system-error.js';
 import {
   FileDevice,
   MemoryDevice,
@@ -67,7 +68,7 @@ function thrownBy(call: () => unknown): unknown {
   return undefined;
 }
 
-describe.each(devices)('%s', (_name, make) => {
+describe.each(devices)('%s', (name, make) => {
   let device: Device;
 
   beforeEach(async () => {
@@ -84,6 +85,14 @@ describe.each(devices)('%s', (_name, make) => {
 
   it('starts empty', () => {
     expect(device.list()).toEqual([]);
+  });
+
+  it('tells how much room there is, if it can', async () => {
+    const space = await device.space?.();
+    expect(space === undefined).toBe(!retains);
+    if (space) expect(space.totalBytes).toBeGreaterThanOrEqual(space.freeBytes);
+    if (name.endsWith('emoryDevice') || name.endsWith('memory'))
+      expect(space).toEqual({ freeBytes: 64 * MIB, totalBytes: 64 * MIB });
   });
 
   it('refuses to open a missing file without create, and says which', () => {
@@ -538,6 +547,19 @@ describe('FileDevice', () => {
     expect(() => file.size()).toThrow(KvDiskError);
     await device.lock();
     device.close();
+  });
+});
+
+it('says where it could not be asked how much room there is', async () => {
+  const env = {
+    ...nodeEnv,
+    fs: { ...nodeEnv.fs, space: () => Promise.reject(systemError('EIO', 'statfs')) },
+  };
+  const device = new FileDevice(env, '/data/store');
+  await expect(device.space()).rejects.toMatchObject({
+    code: 'KV_DISK',
+    operation: 'statfs',
+    path: '/data/store',
   });
 });
 

@@ -28,6 +28,14 @@ export interface DeviceFile {
   close(): void;
 }
 
+/** Room on a device, in bytes. */
+export interface KvDiskSpace {
+  /** What may still be written. */
+  freeBytes: number;
+  /** All there is, of this store and others. */
+  totalBytes: number;
+}
+
 export interface Device {
   /** What the device is, for messages: its directory, `memory` or `null`. */
   readonly location: string;
@@ -35,6 +43,11 @@ export interface Device {
   readonly retains: boolean;
   /** Whether nothing outlives the process, so that there is no point in committing every now and then. */
   readonly volatile: boolean;
+  /**
+   * How much room there is; `undefined` where nobody can tell. A device need not have it.
+   * @throws KvDiskError
+   */
+  space?(): Promise<KvDiskSpace | undefined>;
   /** Names of the files there are. */
   list(): string[];
   /**

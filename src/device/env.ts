@@ -35,6 +35,8 @@ export interface EnvFs {
   rename(from: string, to: string): void;
   unlink(path: string): Promise<void>;
   unlinkSync(path: string): void;
+  /** Bytes of the file system that a path lies on: those that this process may still write, and all. */
+  space(path: string): Promise<{ freeBytes: number; totalBytes: number }>;
   /** Makes the entries of a directory durable (created, renamed and removed names). */
   syncDirectory(path: string): Promise<void>;
   syncDirectorySync(path: string): void;

@@ -6,7 +6,7 @@
  * It does not decide when to sync, and it never retries: what a failed write or sync means is the store's business.
  */
 import { join, resolve } from 'node:path';
-import type { Device, DeviceFile } from './device.js';
+import type { Device, DeviceFile, KvDiskSpace } from './device.js';
 import { DirectoryLock } from './directory-lock.js';
 import type { Env, EnvFs } from './env.js';
 import { assertPlainName, LOCK_NAME } from './file-name.js';
@@ -77,6 +77,14 @@ export class FileDevice implements Device {
 
   syncDirectorySync(): void {
     attempt('sync', this.location, () => this.fs.syncDirectorySync(this.location));
+  }
+
+  async space(): Promise<KvDiskSpace> {
+    try {
+      return await this.fs.space(this.location);
+    } catch (error) {
+      throw diskError('statfs', this.location, error);
+    }
   }
 
   async lock({ shared = false }: { shared?: boolean } = {}): Promise<void> {

@@ -6,7 +6,7 @@
  * fails with `KvOverloadedError`. Files stay when the device is closed, so that it can be opened again.
  */
 import { KvLockedError, KvOverloadedError } from '../errors.js';
-import type { Device, DeviceFile } from './device.js';
+import type { Device, DeviceFile, KvDiskSpace } from './device.js';
 import { assertPlainName } from './file-name.js';
 import { diskError, systemError } from './system-error.js';
 import { forEachPiece } from './pieces.js';
@@ -80,6 +80,11 @@ export class MemoryDevice implements Device {
     // Nothing in memory is more durable than the rest.
   }
 
+  async space(): Promise<KvDiskSpace> {
+    const { limitBytes, used } = this.budget;
+    return { freeBytes: limitBytes - used, totalBytes: limitBytes };
+  }
+
   lock(): Promise<void> {
     if (this.locked) return Promise.reject(new KvLockedError(this.location, undefined));
     this.locked = true;
@@ -99,7 +104,7 @@ export class MemoryDevice implements Device {
 class MemoryBudget {
   used = 0;
 
-  constructor(private readonly limitBytes: number) {}
+  constructor(readonly limitBytes: number) {}
 
   take(bytes: number): void {
     if (this.used + bytes > this.limitBytes) {

@@ -86,6 +86,11 @@ const nodeFs: EnvFs = {
     fs.unlinkSync(path);
   },
 
+  async space(path) {
+    const { bavail, blocks, bsize } = await fs.promises.statfs(path);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  },
+
   async syncDirectory(path) {
     try {
       const directory = await fs.promises.open(path, O_RDONLY);

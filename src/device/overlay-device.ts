@@ -8,7 +8,7 @@
  * be read. They must not change meanwhile.
  */
 import { KvDiskError } from '../errors.js';
-import type { Device, DeviceFile } from './device.js';
+import type { Device, DeviceFile, KvDiskSpace } from './device.js';
 import { assertPlainName } from './file-name.js';
 import { diskError, systemError } from './system-error.js';
 import { forEachPiece } from './pieces.js';
@@ -83,6 +83,10 @@ export class OverlayDevice implements Device {
 
   syncDirectorySync(): void {
     // Nothing here is to be kept.
+  }
+
+  async space(): Promise<KvDiskSpace | undefined> {
+    return this.below.space?.();
   }
 
   lock(): Promise<void> {

@@ -191,6 +191,35 @@ describe('HashIndex', () => {
     expect([index.entries, index.find(77), index.foundSizeClass()]).toEqual([1, 64, 3]);
   });
 
+  it('splits a bucket at every fifth entry, and two at each while it has to catch up', () => {
+    const checked = new Checked(new HashIndex());
+    const { index } = checked;
+    let next = 0;
+    const put = (count: number) => {
+      for (let i = 0; i < count; i++) checked.put(next++);
+      return index.buckets;
+    };
+    expect(put(5 * FIRST_BUCKETS)).toBe(FIRST_BUCKETS);
+    expect([put(1), put(4), put(1), put(4), put(1)].map((buckets) => buckets - FIRST_BUCKETS)).toEqual([
+      1, 1, 2, 2, 3,
+    ]);
+    index.frozen = true;
+    expect(put(50)).toBe(FIRST_BUCKETS + 3);
+    index.frozen = false;
+    expect([put(1), put(1), put(1), put(1), put(20)].map((buckets) => buckets - FIRST_BUCKETS)).toEqual([
+      5, 7, 9, 11, 17,
+    ]);
+    expect(checked.wrong()).toEqual([]);
+  });
+
+  it('makes a new entry where the one that was found has been removed', () => {
+    const index = new HashIndex();
+    index.put(77, 64 as LogAddress, 3);
+    index.remove(77);
+    index.put(77, 72 as LogAddress, 3);
+    expect([index.entries, index.find(77)]).toEqual([1, 72]);
+  });
+
   it('touches the bucket in which it looks', () => {
     const index = new HashIndex();
     const touched = [0, 1, 1023, 1024, 5000, 8191].filter((hash) => {

@@ -40,6 +40,8 @@ const PAUSE_READS = 64;
 const PAUSE_PER_DEBT = 100;
 
 export class ReadPacer {
+  /** Milliseconds that synchronous reads have held the event loop since the start. */
+  totalMs = 0;
   private limitMs: number;
   private spentMs = 0;
   /** Of `spentMs`, what single reads took beyond `aloneMs`. */
@@ -83,6 +85,7 @@ export class ReadPacer {
     const nowMs = this.clock.tick();
     const tookMs = nowMs - this.startMs;
     this.spentMs += tookMs;
+    this.totalMs += tookMs;
     if (tookMs > this.pace.aloneMs) this.excessMs += tookMs - this.pace.aloneMs;
     this.reads++;
     if (this.spentMs * 2 >= this.limitMs) this.pastMiddle(nowMs);

@@ -16,32 +16,48 @@ const LEAST_MS = 0.25;
 export class Slices {
   /** Least milliseconds of a slice, for who is in a hurry. */
   leastMs = 0;
+  /**
+   * Milliseconds of the event loop that were taken, in slices that have ended: each to the last look at the clock, and no more
+   * than it was given, because what was awaited in one (a read from disk) was not its work.
+   */
+  workedMs = 0;
+  private startMs: number;
   private endMs: number;
+  /** When it was last asked whether the slice is used up. */
+  private lookedMs: number;
 
   constructor(
     private readonly clock: EnvClock,
     /** Most milliseconds of one slice. */
     private readonly mostMs: number,
   ) {
-    this.endMs = clock.tick() + mostMs;
+    this.lookedMs = this.startMs = clock.tick();
+    this.endMs = this.startMs + mostMs;
   }
 
   /** Whether the slice is used up. */
   get over(): boolean {
-    return this.clock.tick() >= this.endMs;
+    this.lookedMs = this.clock.tick();
+    return this.lookedMs >= this.endMs;
   }
 
   /** Lets the event loop turn, and begins the next slice. */
   async next(): Promise<void> {
-    const endedMs = this.clock.tick();
+    const endedMs = (this.lookedMs = this.clock.tick());
     await this.clock.turn();
     const nowMs = this.clock.tick();
     const fairMs = Math.min(Math.max(nowMs - endedMs, LEAST_MS), this.mostMs);
-    this.endMs = nowMs + Math.max(fairMs, this.leastMs);
+    this.begin(nowMs, fairMs);
   }
 
   /** Begins a slice where something else was awaited. */
   restart(): void {
-    this.endMs = this.clock.tick() + Math.max(Math.min(LEAST_MS, this.mostMs), this.leastMs);
+    this.begin(this.clock.tick(), Math.min(LEAST_MS, this.mostMs));
+  }
+
+  private begin(nowMs: number, givenMs: number): void {
+    this.workedMs += Math.min(this.lookedMs, this.endMs) - this.startMs;
+    this.lookedMs = this.startMs = nowMs;
+    this.endMs = nowMs + Math.max(givenMs, this.leastMs);
   }
 }

@@ -11,6 +11,7 @@ import type {
   KvCompactionReport,
   KvCompactOptions,
   KvDeleteOptions,
+  KvDiskSpace,
   KvDuration,
   KvEntry,
   KvEntryOptions,
@@ -169,7 +170,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
     const declared = this.declared.get(name);
     const ttl = options.ttl ?? declared;
-    return this.store.namespace<V>(name, ttl === undefined ? {} : { ttl });
+    return this.store.namespace<V>(name, ttl === undefined ? options : { ...options, ttl });
   }
 
   /** Resolves once everything written before is on stable storage. See `KvStore.flush`. */
@@ -207,12 +208,17 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     return this.store.verify(options);
   }
 
+  /** How much room the disk has. See `KvStore.diskSpace`. */
+  diskSpace(): Promise<KvDiskSpace | undefined> {
+    return this.store.diskSpace();
+  }
+
   /** Counters since the store was opened, and sizes as of now. See `KvStore.stats`. */
   stats(): KvStats {
     return this.store.stats();
   }
 
-  /** Listens to what happens in the background; returns a function that ends it. See `KvStore.on`. */
+  /** Listens to what happens in the background, or to how long calls take; returns a function that ends it. See `KvStore.on`. */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
     return this.store.on(event, listener);
   }

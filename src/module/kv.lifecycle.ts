@@ -12,6 +12,7 @@ import {
 import bytes from 'bytes';
 import type { Env } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
+import { KvLockedError } from '../errors.js';
 import type { KvCompactionReport, KvStoreOptions } from '../store/index.js';
 import { KvStore } from '../store/kv-store.js';
 import { KvStoreService } from './kv-store.service.js';
@@ -32,10 +33,25 @@ export async function openService(input: unknown, name: string): Promise<KvStore
   if (options.store) return watched(new KvStoreService(options.store), name);
   const { clock }: Env = options.env ?? nodeEnv;
   const startMs = clock.now();
-  const service = watched(new KvStoreService(await KvStore.openIdle(options)), name);
+  const service = watched(new KvStoreService(await opened(options, name)), name);
   ours.add(service);
   logOpened(service, options, clock.now() - startMs);
   return service;
+}
+
+/** Nest tells the error; what it means for a process that is one of several is told here. */
+async function opened(options: KvStoreOptions, name: string): Promise<KvStore> {
+  try {
+    return await KvStore.openIdle(options);
+  } catch (error) {
+    if (error instanceof KvLockedError)
+      logger.error(
+        `Store "${name}" cannot be opened: ${error.message} If this process is one of several of one application (PM2 in ` +
+          `cluster mode, node:cluster, replicas on one volume, or an old one that has not ended yet): give each a path of its ` +
+          `own, such as \`./data/\${process.env.NODE_APP_INSTANCE ?? 0}\`, or let one of them have the store.`,
+      );
+    throw error;
+  }
 }
 
 function watched(service: KvStoreService, name: string): KvStoreService {

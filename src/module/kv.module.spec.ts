@@ -122,6 +122,11 @@ describe('KvModule.forRoot', () => {
     const path = tempDirectory();
     const other = await KvStore.open({ path });
     await expect(start([KvModule.forRoot({ path })])).rejects.toMatchObject({ code: 'KV_LOCKED', path });
+    expect(error).toHaveBeenCalledWith(
+      expect.stringMatching(
+        /cannot be opened: .* is in use by process \d+ .*PM2 in cluster mode.*a path of its own/,
+      ),
+    );
     await other.set('a', 1);
     await other.close();
     expect(await (await start([KvModule.forRoot({ path })])).get(KvStoreService).get('a')).toBe(1);
@@ -199,20 +204,39 @@ describe('KvModule.forRootAsync', () => {
     }
   }
 
+  const here = { provide: PATH, useFactory: () => tempDirectory() };
+  const useFactory = async (path: string) => ({ path });
+
   it.each([
-    [
-      'useFactory',
-      { imports: [ConfigModule], inject: [PATH], useFactory: async (path: string) => ({ path }) },
-    ],
+    ['useFactory', { imports: [ConfigModule], inject: [PATH], useFactory }],
+    ['useFactory with extraProviders', { extraProviders: [here], inject: [PATH], useFactory }],
     ['useClass', { imports: [ConfigModule], useClass: Factory }],
-    [
-      'extraProviders',
-      { extraProviders: [{ provide: PATH, useValue: undefined }], inject: [PATH], useFactory: () => ({}) },
-    ],
+    ['useClass with extraProviders', { extraProviders: [here], useClass: Factory }],
+    ['useExisting with extraProviders', { extraProviders: [here, Factory], useExisting: Factory }],
   ])('takes %s', async (_, options) => {
-    const kv = (await start([KvModule.forRootAsync(options)])).get(KvStoreService);
+    const app = await start([KvModule.forRootAsync(options)]);
+    const kv = app.get(KvStoreService);
     await kv.set('a', 1);
     expect(await kv.get('a')).toBe(1);
+    expect(log).toHaveBeenCalledWith(expect.stringMatching(/^Store "default" in \/.*: created$/));
+  });
+
+  it('is global unless it is told otherwise, and keeps extraProviders to itself', async () => {
+    const options = { name: 'sessions', extraProviders: [here], inject: [PATH], useFactory };
+    @Injectable()
+    class Inner {
+      constructor(@InjectKvStore('sessions') readonly kv: KvStoreService) {}
+    }
+    @Module({ providers: [Inner] })
+    class InnerModule {}
+    const app = await start([KvModule.forRootAsync(options), InnerModule]);
+    expect(app.get(Inner, { strict: false }).kv.name).toBe('sessions');
+    await expect(
+      start([KvModule.forRootAsync({ ...options, isGlobal: false }), InnerModule]),
+    ).rejects.toThrow(/resolve dependencies of the Inner/);
+    await expect(
+      start([KvModule.forRootAsync(options)], [{ provide: 'x', inject: [PATH], useFactory }]),
+    ).rejects.toThrow(/resolve dependencies/);
   });
 
   it('takes useExisting', async () => {
@@ -439,8 +463,7 @@ describe('the life of a store', () => {
 
   it('tells what fails in the background', async () => {
     const kv = (await start([KvModule.forRoot()])).get(KvStoreService);
-    const { error: listeners } = (kv.store as any).listeners as { error: Set<(e: Error) => void> };
-    for (const listener of listeners) listener(new Error('disk on fire'));
+    (kv.store as any).core.parts.onError(new Error('disk on fire'));
     expect(error).toHaveBeenCalledWith('Store "default": disk on fire', expect.anything());
   });
 });

@@ -16,6 +16,7 @@ import {
 import { ModulesContainer } from '@nestjs/core';
 import { DEFAULT_STORE, getKvStoreToken, getKvToken } from '../decorators/inject-kv.js';
 import { KvOptionsError } from '../errors.js';
+import { KvTestClock, kvTestingOptions, type KvTestingOptions } from '../store/test-store.js';
 import {
   checkExtras,
   checkFeatures,
@@ -26,10 +27,22 @@ import {
   type KvModuleOptions,
 } from './kv-module.options.js';
 import { KvStoreService } from './kv-store.service.js';
+import { KvExplorer } from './kv.explorer.js';
 import { KvLifecycle, openService } from './kv.lifecycle.js';
+
+/**
+ * Token of the options of every store of an application: a test that overrides it has all of them elsewhere.
+ *
+ * @example
+ * Test.createTestingModule({ imports: [AppModule] })
+ *   .overrideProvider(KV_MODULE_OPTIONS)
+ *   .useValue(kvTestingOptions({ clock }))
+ */
+export const KV_MODULE_OPTIONS = 'KV_MODULE_OPTIONS';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<KvModuleOptions>({
   moduleName: 'Kv',
+  optionsInjectionToken: KV_MODULE_OPTIONS,
 })
   .setClassMethodName('forRoot')
   .setFactoryMethodName('createKvOptions')
@@ -94,6 +107,32 @@ export class KvModule extends ConfigurableModuleClass {
   }
 
   /**
+   * A store for tests: in memory, gone with the application, on a clock that the test moves, without compaction in the
+   * background unless that is asked for. Nothing of it keeps the process alive. The clock can be injected as `KvTestClock`.
+   *
+   * @param options `clock`, to be shared by several stores; and those of `forRoot`, apart from where the store lies
+   * @throws KvOptionsError for `name`, `isGlobal`, `clock`, and options that would put the store elsewhere
+   * @example
+   * const app = await Test.createTestingModule({ imports: [KvModule.forTesting()], providers: [Carts] }).compile();
+   * app.get(KvTestClock).advance('10m');
+   */
+  static forTesting(options: KvTestingOptions & KvModuleExtras = {}): DynamicModule {
+    const { name, isGlobal, extraProviders, clock = new KvTestClock(), ...engine } = options;
+    const extras = Object.entries({ name, isGlobal, extraProviders }).filter(
+      ([, value]) => value !== undefined,
+    );
+    const module = KvModule.forRoot({
+      ...kvTestingOptions({ ...engine, clock }),
+      ...Object.fromEntries(extras),
+    });
+    return {
+      ...module,
+      providers: [...(module.providers ?? []), { provide: KvTestClock, useValue: clock }],
+      exports: [...(module.exports ?? []), KvTestClock],
+    };
+  }
+
+  /**
    * Namespaces for the classes of the importing module: `@InjectKv('users') users: KvNamespace<User>`. Modules may
    * declare the same namespace, with the same `ttl`.
    *
@@ -142,6 +181,11 @@ function storeProviders(name: string): Provider[] {
       },
     },
     ...aliases.map((provide) => ({ provide, useExisting: main })),
+    {
+      provide: KvExplorer,
+      inject: [ModulesContainer],
+      useFactory: (modules: ModulesContainer) => new KvExplorer(modules),
+    },
     { provide: KvLifecycle, inject: [main], useFactory: (service: unknown) => new KvLifecycle(service) },
   ];
 }

@@ -112,6 +112,11 @@ export class Checkpointer {
     return this.last;
   }
 
+  /** Milliseconds of the event loop that checkpoints have taken, in slices. */
+  get workedMs(): number {
+    return this.slices.workedMs;
+  }
+
   /** Whether so much was written since the last one that opening would take long. */
   get isDue(): boolean {
     // A large index takes longer to write than its log takes to be read.

@@ -140,6 +140,9 @@ export class Compactor {
   private checkpointing: Promise<KvCheckpointReport> | undefined;
   private pause: Promise<unknown> | undefined;
   private abort = new AbortController();
+  /** Bytes that the run under way has gone through, and those that it may have to. */
+  private doneBytes = 0;
+  private goalBytes = 0;
   private readonly slices: Slices;
   /** Used by one pass after the other. */
   private readonly buffer = new ReadBuffer();
@@ -151,6 +154,17 @@ export class Compactor {
   /** Least milliseconds of one slice: more, when writers who do not wait are faster than compaction. */
   set leastMs(ms: number) {
     this.slices.leastMs = ms;
+  }
+
+  /** Milliseconds of the event loop that runs have taken, in slices. */
+  get workedMs(): number {
+    return this.slices.workedMs;
+  }
+
+  /** How far the run under way has come, 0 to 1. It may end before: a cold log is rewritten only as far as it has to be. */
+  get progress(): number | undefined {
+    if (!this.running) return undefined;
+    return this.goalBytes === 0 ? 0 : Math.min(1, this.doneBytes / this.goalBytes);
   }
 
   /** Starts a run, or joins the one that is under way; a full one is not content with less, and follows it. */
@@ -244,6 +258,8 @@ export class Compactor {
       writeAmplification: 0,
       aborted: false,
     };
+    this.doneBytes = 0;
+    this.goalBytes = 0;
     this.onBegin();
     this.slices.restart();
     const isDue = (log: 'hot' | 'cold') => reason === 'manual' || !this.damage[log];
@@ -347,6 +363,7 @@ export class Compactor {
     // The log may begin behind any commit but the last.
     if (goal > commits.usable.end) await commits.mark();
     const end = Math.min(goal, commits.usable.end) as LogAddress;
+    this.goalBytes += Math.max(0, end - log.begin);
     while (log.begin < end && mayGoOn()) {
       await this.pass('hot', log.begin, end, copier, part, mayGoOn);
     }
@@ -372,6 +389,7 @@ export class Compactor {
     if (share() <= (full ? 0 : garbageShare)) return true;
     await this.commitCold(false);
     const end = cold.log.synced.tail;
+    this.goalBytes += end - log.begin;
     const isDone = () => log.begin >= end || (!full && share() <= garbageShare * COLD_AFTER);
     cold.beginRewrite();
     try {
@@ -403,6 +421,7 @@ export class Compactor {
       : new ColdCompaction(this.parts, cursor, copier);
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
+      this.doneBytes += address - reported;
       this.onProgress(log, address - reported);
       reported = address;
     });

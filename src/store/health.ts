@@ -28,6 +28,10 @@ export class Health {
     private readonly openedReadOnly = false,
   ) {}
 
+  get writable(): boolean {
+    return !this.openedReadOnly && !this.failure && !this.full;
+  }
+
   /** @throws KvReadOnlyError, KvDiskError or KvOverloadedError */
   assertWritable(): void {
     if (this.openedReadOnly)

@@ -47,6 +47,11 @@ export class IndexMender {
     this.slices = new Slices(parts.clock, parts.sliceMs);
   }
 
+  /** Milliseconds of the event loop that mending has taken, in slices. */
+  get workedMs(): number {
+    return this.slices.workedMs;
+  }
+
   /**
    * Resolves once the damage is mended that was met until now.
    * @throws KvCorruptionError when the cold log is damaged as well

@@ -17,10 +17,13 @@ export type {
 export type { KvFlushReport } from './group-commit.js';
 export type { KvOpenReport } from './recovery.js';
 export type { KvStats } from './stats.js';
+export { KvTestClock, kvTestingOptions, type KvTestingOptions } from './test-store.js';
+export type { KvFailure } from './activity.js';
+export type { KvLatencySample, KvOperation } from './latency-sampler.js';
 export type { KvDamage, KvDamageKind, KvNamedKey } from './repair/damage.js';
 export type { KvSalvageOptions, KvSalvageReport } from './repair/salvage.js';
 export type { KvVerifyOptions, KvVerifyReport } from './repair/verify.js';
 export type { KvKey } from '../codec/key-codec.js';
-export type { Device, DeviceFile } from '../device/device.js';
+export type { Device, DeviceFile, KvDiskSpace } from '../device/device.js';
 export type { Env, EnvClock, EnvFs, EnvProcess, EnvRandom } from '../device/env.js';
 export * from '../errors.js';

@@ -49,6 +49,7 @@ export class KeySpace<V = unknown> {
 
   /** @internal */
   constructor(
+    /** @internal */
     protected readonly core: StoreCore,
     id: number,
     private readonly defaultTtlMs: number,
@@ -72,6 +73,7 @@ export class KeySpace<V = unknown> {
     try {
       const { core, space } = this;
       core.assertOpen();
+      if (core.sampler?.isDue('get')) return core.sampler.time('get', () => this.get<T>(key));
       const { reads, decoded } = core;
       if (decoded) {
         const kept = space.decoded.get(key);
@@ -181,6 +183,7 @@ export class KeySpace<V = unknown> {
     try {
       const { core } = this;
       core.assertWritable();
+      if (core.sampler?.isDue('set')) return core.sampler.time('set', () => this.set(key, value, options));
       if (options) {
         checkSetOptions(options);
         if (isConditional(options)) return this.setConditionally(key, value, options);
@@ -246,6 +249,8 @@ export class KeySpace<V = unknown> {
    * @throws KvVersionConflictError when it is not at `ifVersion`
    */
   async delete(key: KvKey, options?: KvDeleteOptions): Promise<boolean> {
+    const { sampler } = this.core;
+    if (sampler?.isDue('delete')) return sampler.time('delete', () => this.delete(key, options));
     if (options) checkDeleteOptions(options);
     const deleted = await this.remove(key, options?.ifVersion);
     if (deleted) await this.core.acknowledge();
@@ -283,6 +288,8 @@ export class KeySpace<V = unknown> {
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined> {
     this.core.assertWritable();
+    const { sampler } = this.core;
+    if (sampler?.isDue('update')) return sampler.time('update', () => this.update<T>(key, change));
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -399,6 +406,8 @@ export class KeySpace<V = unknown> {
     this.core.assertWritable();
     if (typeof build !== 'function')
       throw new KvOptionsError([{ path: 'batch', problem: 'takes a function that gets the batch' }]);
+    const { sampler } = this.core;
+    if (sampler?.isDue('batch')) return sampler.time('batch', () => this.batch(build));
     const writes = new BatchWrites(this.core);
     try {
       const built = build(new KvBatch<V>(writes, this.asTarget, targetOf));

@@ -3,11 +3,13 @@
  * come from `KeySpace`.
  */
 import { KeySpace } from './key-space.js';
+import type { KvDiskSpace } from '../device/device.js';
 import { KvOptionsError, KvReadOnlyError } from '../errors.js';
 import { checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
-import { openStore, type StoreListeners } from './open-store.js';
+import { openStore } from './open-store.js';
+import { LatencySampler, type KvLatencySample } from './latency-sampler.js';
 import { removeStore } from './own-files.js';
 import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
@@ -30,6 +32,7 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
   }
 }
 
+const NAMESPACE_OPTIONS = ['ttl'];
 const COMPACT_OPTIONS = ['full', 'signal'];
 const VERIFY_OPTIONS = ['signal'];
 
@@ -41,6 +44,8 @@ export interface KvStoreEvents {
   compaction: KvCompactionReport;
   /** A checkpoint was taken. */
   checkpoint: KvCheckpointReport;
+  /** How long a call took: one in 127 of each operation. Calls are timed only while somebody listens. */
+  latency: KvLatencySample;
 }
 
 /**
@@ -54,10 +59,7 @@ export interface KvStoreEvents {
 export class KvStore extends KeySpace {
   private closing: Promise<void> | undefined;
 
-  private constructor(
-    core: StoreCore,
-    private readonly listeners: StoreListeners,
-  ) {
+  private constructor(core: StoreCore) {
     super(core, 0, Infinity);
   }
 
@@ -78,8 +80,7 @@ export class KvStore extends KeySpace {
 
   /** Like `open`, with the schedule of compaction still standing. @internal */
   static async openIdle(options: KvStoreOptions = {}): Promise<KvStore> {
-    const listeners: StoreListeners = { error: new Set(), compaction: new Set(), checkpoint: new Set() };
-    return new KvStore(await openStore(options, listeners), listeners);
+    return new KvStore(await openStore(options));
   }
 
   /**
@@ -137,10 +138,12 @@ export class KvStore extends KeySpace {
    *
    * @param name any text up to 512 bytes
    * @param options `ttl`: for entries that are set without one
+   * @throws KvOptionsError when the name or an option is none
    * @example
    * const users = store.namespace<User>('users', { ttl: '10m' });
    */
   namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
+    checkNames(options, NAMESPACE_OPTIONS);
     const ttlMs = options.ttl === undefined ? Infinity : parseTtl(options.ttl);
     return new KvNamespace<V>(this.core, name, ttlMs);
   }
@@ -234,13 +237,33 @@ export class KvStore extends KeySpace {
     return statsOf(this.core);
   }
 
-  /** Listens to what happens in the background. Returns a function that ends it. */
+  /**
+   * How much room the disk has, of the file system that the directory lies on; of a memory device, what `memoryLimit` leaves.
+   *
+   * @returns `undefined` where nobody can tell: on the null device, or an own one without `space`
+   * @throws KvClosedError, KvDiskError
+   * @example
+   * const space = await store.diskSpace();
+   * if (space && space.freeBytes < 1e9) console.warn('less than a gigabyte left');
+   */
+  async diskSpace(): Promise<KvDiskSpace | undefined> {
+    this.core.assertOpen();
+    return this.core.parts.device.space?.();
+  }
+
+  /** Listens to what happens in the background, or to how long calls take. Returns a function that ends it. */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
-    if (!Object.hasOwn(this.listeners, event))
+    const { activity, clock } = this.core.parts;
+    if (!Object.hasOwn(activity.listeners, event))
       throw new KvOptionsError([{ path: event, problem: 'is not an event of a store' }]);
-    const listeners = this.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
+    const listeners = activity.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
     listeners.add(listener);
-    return () => listeners.delete(listener);
+    if (event === 'latency')
+      this.core.sampler ??= new LatencySampler(clock, (sample) => activity.tell('latency', sample));
+    return () => {
+      listeners.delete(listener);
+      if (activity.listeners.latency.size === 0) this.core.sampler = undefined;
+    };
   }
 
   /**

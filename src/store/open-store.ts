@@ -20,9 +20,8 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import { Activity } from './activity.js';
 import { isCheckpointName } from './checkpoint-file.js';
-import type { KvCheckpointReport } from './checkpointer.js';
-import type { KvCompactionReport } from './compactor.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
@@ -60,13 +59,7 @@ const LEAST_LOG_SHARE = 3 / 8;
 /** Of a log that is only looked at. */
 const NO_SINK: RecoverySink = { stage: () => undefined, apply: () => Promise.resolve() };
 
-export interface StoreListeners {
-  error: Set<(error: Error) => void>;
-  compaction: Set<(report: KvCompactionReport) => void>;
-  checkpoint: Set<(report: KvCheckpointReport) => void>;
-}
-
-export async function openStore(options: KvStoreOptions, listeners: StoreListeners): Promise<StoreCore> {
+export async function openStore(options: KvStoreOptions): Promise<StoreCore> {
   const resolved = resolveOptions(options);
   const env = options.env ?? nodeEnv;
   const device = deviceFor(resolved, env);
@@ -95,7 +88,8 @@ export async function openStore(options: KvStoreOptions, listeners: StoreListene
       resolved.durability.level === 'always' && !device.volatile,
     );
     const manifest = new ManifestFile(device, current);
-    const opening = { options: resolved, env, device, manifest, dictionary, segments, listeners };
+    const activity = new Activity(env.clock);
+    const opening = { options: resolved, env, device, manifest, dictionary, segments, activity };
     const core = await recoverOrRebuild(opening);
     const closed = await core.parts.commits.open();
     if (!existing) {
@@ -173,7 +167,7 @@ interface OpeningParts {
   manifest: ManifestFile;
   dictionary: Dictionary;
   segments: SegmentFiles;
-  listeners: StoreListeners;
+  activity: Activity;
 }
 
 /** From the checkpoint, unless a chunk of the cold index turns out to be damaged while the log is replayed behind it. */
@@ -210,8 +204,8 @@ async function giveUpCheckpoint({ device, dictionary, manifest, segments }: Open
 }
 
 async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
-  const { options, env, device, manifest, dictionary, segments, listeners } = parts;
-  const health = new Health((error) => tellAll(listeners.error, error), options.readOnly);
+  const { options, env, device, manifest, dictionary, segments, activity } = parts;
+  const health = new Health((error) => activity.failed(error), options.readOnly);
   const { current } = manifest;
   const spaces = new Spaces();
   const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
@@ -281,7 +275,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    const onError = (error: Error) => tellAll(listeners.error, error);
+    const onError = (error: Error) => activity.failed(error);
     const core = new StoreCore({
       options,
       device,
@@ -300,8 +294,8 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       health,
       commits,
       checkpoint: from?.checkpoint,
-      onCompaction: (report) => tellAll(listeners.compaction, report),
-      onCheckpoint: (report) => tellAll(listeners.checkpoint, report),
+      pacer,
+      activity,
       onError,
       opened: {
         ...recovered.report,
@@ -325,17 +319,6 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
     await cold?.index.close();
     coldSegments.close();
     throw error;
-  }
-}
-
-/** Listeners' own failures are their own affair: what happened is handled the same with and without them. */
-function tellAll<T>(listeners: Set<(payload: T) => void>, payload: T): void {
-  for (const listener of listeners) {
-    try {
-      listener(payload);
-    } catch {
-      // See above.
-    }
   }
 }
 

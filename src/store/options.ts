@@ -172,7 +172,8 @@ const DEFAULT_SEGMENT_BYTES = 32 * MIB;
 
 const SIZE_TEXT = /^\d+(\.\d+)?\s*(b|kb|mb|gb|tb)?$/i;
 
-function parseSize(input: unknown): number | undefined {
+/** Bytes of a size, or `undefined` when it is none. */
+export function parseSize(input: unknown): number | undefined {
   if (typeof input === 'number') return Number.isSafeInteger(input) && input >= 0 ? input : undefined;
   if (typeof input !== 'string' || !SIZE_TEXT.test(input.trim())) return undefined;
   return bytes.parse(input.trim()) ?? undefined;

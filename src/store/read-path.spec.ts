@@ -3,8 +3,6 @@ import { MemoryDevice } from '../device/memory-device.js';
 import { openStore } from './open-store.js';
 import { KvStore } from './kv-store.js';
 
-const listeners = () => ({ error: new Set(), compaction: new Set(), checkpoint: new Set() }) as never;
-
 describe('a look-up beyond memory', () => {
   it('starts over when nothing is found where the cold log was truncated meanwhile', async () => {
     const device = new MemoryDevice(2 ** 26);
@@ -13,7 +11,7 @@ describe('a look-up beyond memory', () => {
     await store.compact({ full: true });
     await store.close();
 
-    const core = await openStore({ device }, listeners());
+    const core = await openStore({ device });
     const { reads, parts } = core;
     const { cold } = parts;
     if (!cold) throw new Error('There is no cold tier.');

@@ -6,7 +6,7 @@
 
 import type { DecodedMap } from '../hot/decoded-cache.js';
 import { attributesStart } from '../log/attributes.js';
-import { FLAG_ATTRIBUTES, sequenceOf } from '../log/record.js';
+import { FLAG_ATTRIBUTES, KIND_MASK, KIND_VALUE, sequenceOf } from '../log/record.js';
 import { Runs } from './runs.js';
 import { TagMarks } from './tag-marks.js';
 
@@ -31,6 +31,11 @@ export class Space {
   isValid(words: Int32Array, at: number): boolean {
     if (this.clearedBelow > 0 && sequenceOf(words, at) < this.clearedBelow) return false;
     return (words[at + 1] & FLAG_ATTRIBUTES) === 0 || !this.isInvalidated(words, at);
+  }
+
+  /** Whether a record is one of `keys`: what has expired, or is dead by a tag, still counts. */
+  counts(words: Int32Array, at: number): boolean {
+    return (words[at + 1] & KIND_MASK) === KIND_VALUE && sequenceOf(words, at) >= this.clearedBelow;
   }
 
   private isInvalidated(words: Int32Array, at: number): boolean {

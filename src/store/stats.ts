@@ -1,4 +1,6 @@
 /** What `stats()` tells: counters since the store was opened, and sizes as of now. */
+import type { KvFailure } from './activity.js';
+import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport } from './compactor.js';
 import type { StoreCore } from './store-core.js';
 
@@ -78,23 +80,48 @@ export interface KvStats {
     garbageBytes: number;
   };
   compaction: {
-    /** Whether one is under way. */
+    /** Whether one is under way, and how far it has come, 0 to 1; it may end before 1. */
     running: boolean;
-    /** What the last one did that had something to do. */
+    progress: number | undefined;
+    /** What the last one did that had something to do, and when it ended: milliseconds since 1970. */
     last: KvCompactionReport | undefined;
+    lastAt: number | undefined;
+    /** Of all that had something to do: how many, and bytes of log read, records and bytes copied, records dropped. */
+    runs: number;
+    readBytes: number;
+    copiedRecords: number;
+    copiedBytes: number;
+    droppedRecords: number;
     /** Bytes written to the logs and the cold index for each byte that callers wrote, since the store was opened. */
     writeAmplification: number;
     /** Scheduled runs that failed, and why the last one did. */
     failures: number;
     failure: string | undefined;
   };
+  checkpoints: {
+    /** How many were taken, the last one, and when it was: milliseconds since 1970. */
+    taken: number;
+    last: KvCheckpointReport | undefined;
+    lastAt: number | undefined;
+  };
+  /** What failed in the background (the event `error`): how often, and the last one. */
+  errors: { count: number; last: KvFailure | undefined };
+  /** Milliseconds of the event loop that were taken. */
+  eventLoop: {
+    /** By compactions, checkpoints and mending, as far as their slices have ended. */
+    backgroundMs: number;
+    /** By reads from disk that were made synchronously. */
+    readMs: number;
+  };
+  /** Whether changes are taken: not with `readOnly`, nor while there is a `failure`. */
+  writable: boolean;
   /** Why writes are refused, if they are. */
   failure: string | undefined;
 }
 
 export function statsOf(core: StoreCore): KvStats {
   const { reads, writes, parts } = core;
-  const { cache, cold, log, index, health, commits, segments, spaces, options } = parts;
+  const { activity, cache, cold, log, index, health, pacer, commits, segments, spaces, options } = parts;
   const [memoryHits, cacheHits, diskHits, coldHits, decodedHits] = reads.hits;
   const found = memoryHits + cacheHits + diskHits + coldHits + decodedHits;
   const asked = found + reads.misses;
@@ -139,11 +166,21 @@ export function statsOf(core: StoreCore): KvStats {
     cold: coldStats(core),
     compaction: {
       running: core.compactor?.running !== undefined,
+      progress: core.compactor?.progress,
       last: core.compactor?.last,
+      ...activity.compactions,
       writeAmplification: core.writeAmplification,
       failures: core.schedule?.failures ?? 0,
       failure: core.schedule?.lastFailure?.message,
     },
+    checkpoints: { ...activity.checkpoints },
+    errors: { ...activity.errors },
+    eventLoop: {
+      backgroundMs:
+        (core.compactor?.workedMs ?? 0) + (core.checkpointer?.workedMs ?? 0) + (core.mender?.workedMs ?? 0),
+      readMs: pacer.totalMs,
+    },
+    writable: health.writable,
     failure: (health.failure ?? health.full)?.message,
   };
 }

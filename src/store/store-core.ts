@@ -13,13 +13,15 @@ import type { ColdTier } from '../cold/cold-tier.js';
 import { DecodedCache, type DecodedEntry } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
+import type { ReadPacer } from '../log/read-pacer.js';
 import type { ReadCache } from '../hot/read-cache.js';
 import { valueEnd, valueStart } from '../log/record-key.js';
 import type { SegmentFiles } from '../log/segment-files.js';
+import type { Activity } from './activity.js';
 import type { Checkpoint } from './checkpoint-file.js';
-import { Checkpointer, type CheckpointState, type KvCheckpointReport } from './checkpointer.js';
+import { Checkpointer, type CheckpointState } from './checkpointer.js';
 import { CompactionScheduler } from './compaction-scheduler.js';
-import { Compactor, type KvCompactionReport } from './compactor.js';
+import { Compactor } from './compactor.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
@@ -27,6 +29,7 @@ import type { HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
 import { IndexMender } from './index-mender.js';
+import type { LatencySampler } from './latency-sampler.js';
 import { ReadPath, type RecordRef } from './read-path.js';
 import type { KvOpenReport } from './recovery.js';
 import type { Space, Spaces } from './spaces.js';
@@ -56,8 +59,8 @@ export interface StoreParts {
   opened: KvOpenReport;
   /** The checkpoint that the store was opened with. */
   checkpoint: Checkpoint<CheckpointState> | undefined;
-  onCompaction: (report: KvCompactionReport) => void;
-  onCheckpoint: (report: KvCheckpointReport) => void;
+  pacer: ReadPacer;
+  activity: Activity;
   onError: (error: Error) => void;
 }
 
@@ -74,6 +77,8 @@ export class StoreCore {
   readonly checkpointer: Checkpointer | undefined;
   /** Missing on a device that cannot be read back. */
   readonly mender: IndexMender | undefined;
+  /** Times calls while somebody listens for how long they take. */
+  sampler: LatencySampler | undefined;
   /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
   stamp = 0;
   private readonly keys = new KeyCodec();
@@ -108,7 +113,7 @@ export class StoreCore {
       { ...parts, cold, sliceMs: parts.options.compaction.sliceMs },
       parts.checkpoint,
     );
-    this.checkpointer.onDone = parts.onCheckpoint;
+    this.checkpointer.onDone = (report) => parts.activity.checkpointed(report);
     this.compactor = new Compactor({
       ...parts,
       cold,
@@ -121,7 +126,7 @@ export class StoreCore {
       hash: hash.copy(),
       writeAmplification: () => this.writeAmplification,
     });
-    this.compactor.onDone = parts.onCompaction;
+    this.compactor.onDone = (report) => parts.activity.compacted(report);
     this.schedule = new CompactionScheduler(this.compactor, { ...parts, onFailure: parts.onError });
   }
 

@@ -80,7 +80,7 @@ export class WritePath {
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
     const isNew =
       reads.where === IN_MEMORY
-        ? !reads.isAlive(reads.words, reads.at, space)
+        ? !space.counts(reads.words, reads.at)
         : reads.where === ABSENT && !reads.mayBeCold(key);
     const version = attributes
       ? this.writeWith(attributes, key, flags, source, from, to, expiresAt)

@@ -5,10 +5,10 @@
 // What to change is what Stryker knows. Its runner is not used: its switches for all mutants at once make the loops of an
 // index ten times as slow, and Jest takes seconds for each. Here each mutant is a program of its own, and the tests of the
 // unit run outside Jest (`worker.mjs`), up to the first that fails.
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { Instrumenter } from '@stryker-mutator/instrumenter';
 import { context } from 'esbuild';
 
@@ -25,6 +25,8 @@ const UNITS = {
 
 /** A mutant that takes longer is a loop without an end: tests take three seconds at the most. */
 const CPU_SECONDS = 12;
+/** Node reserves many times what it uses. */
+const ADDRESS_SPACE_KIB = 32 * 1024 * 1024;
 
 process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
@@ -93,30 +95,27 @@ async function bundleOf(file, specs) {
   return { build, end: () => bundle.dispose() };
 }
 
-/** Runs tests in a thread, which is given up where they do not end. */
+/** Runs tests in a process, which is given up where they do not end, or ask for more and more memory. */
 class Runner {
-  worker;
+  process;
 
   /** Why the tests fail, if they do. */
   async failure(code) {
-    this.worker ??= new Worker(new URL('worker.mjs', import.meta.url));
-    const { worker } = this;
-    const start = process.cpuUsage();
+    this.process ??= this.start();
+    const { process: child } = this;
+    const startMs = cpuMsOf(child.pid);
     let timer;
     try {
       return await new Promise((resolve) => {
-        worker.removeAllListeners();
-        worker.once('message', resolve);
-        worker.once('error', ({ message }) => {
-          this.worker = undefined;
-          resolve(message);
+        child.removeAllListeners();
+        child.once('message', ({ failure }) => resolve(failure));
+        child.once('exit', () => {
+          this.process = undefined;
+          resolve('ends the process');
         });
-        worker.postMessage(code);
+        child.send(code);
         timer = setInterval(() => {
-          // Of the processor's time, so that a busy machine is not taken for such a loop.
-          if (process.cpuUsage(start).user < CPU_SECONDS * 1e6) return;
-          this.end();
-          resolve('does not end');
+          if (cpuMsOf(child.pid) - startMs > CPU_SECONDS * 1000) child.kill('SIGKILL');
         }, 200);
       });
     } finally {
@@ -124,9 +123,27 @@ class Runner {
     }
   }
 
+  start() {
+    const worker = fileURLToPath(new URL('worker.mjs', import.meta.url));
+    const limited = `ulimit -v ${ADDRESS_SPACE_KIB}; exec "$0" "$1"`;
+    return spawn('sh', ['-c', limited, process.execPath, worker], {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+  }
+
   end() {
-    void this.worker?.terminate();
-    this.worker = undefined;
+    this.process?.disconnect();
+  }
+}
+
+/** What a process has taken of the processor: a busy machine must not be taken for a loop without an end. */
+function cpuMsOf(pid) {
+  try {
+    const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13);
+    // In ticks of 10 ms.
+    return (Number(user) + Number(system)) * 10;
+  } catch {
+    return performance.now();
   }
 }
 

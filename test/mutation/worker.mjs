@@ -1,7 +1,6 @@
 // Enough of Jest for the tests of a unit, without its environment: runs the bundles of tests that it is sent, one after
 // the other, each up to the first test that fails, and answers with the name of that one, or nothing.
 import { createRequire } from 'node:module';
-import { parentPort } from 'node:worker_threads';
 import { expect } from 'expect';
 import { bind } from 'jest-each';
 
@@ -56,4 +55,4 @@ async function failureOf(code) {
 
 // What is thrown where nobody waits, as a failure of whatever runs.
 process.on('unhandledRejection', () => undefined);
-parentPort.on('message', async (code) => parentPort.postMessage(await failureOf(code)));
+process.on('message', async (code) => process.send({ failure: await failureOf(code) }));

@@ -374,7 +374,7 @@ export const PLANTED_BUGS = [
   {
     name: 'update-of-a-version-that-changed',
     file: 'src/store/look-up.ts',
-    find: 'return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === seen.version;',
+    find: 'return where !== IN_MEMORY || sequenceOf(reads.words, reads.at) === version;',
     replace: 'return true;',
     why: 'A record that was changed in place has the same address: of two increments one is lost.',
     caughtBy: [{ spec: 'test/update.spec.ts' }],
@@ -432,7 +432,7 @@ export const PLANTED_BUGS = [
   {
     name: 'clear-mark-not-copied',
     file: 'src/store/hot-compaction.ts',
-    find: 'cold.log.append(words, at, KIND_CLEAR);',
+    find: 'cold.log.append(words, at, flags);',
     replace: 'void KIND_CLEAR;',
     why: 'What was cleared is back after a restart.',
     caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'lost its checkpoint' }],

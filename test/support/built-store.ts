@@ -1,6 +1,6 @@
 /**
- * The store as plain JavaScript outside Jest, for tests with processes of their own: `src` is compiled file by file
- * into a directory that is gone after the tests, without types, in a moment.
+ * The store and its Nest module as plain JavaScript outside Jest, for tests with processes of their own: `src` is compiled
+ * file by file into a directory that is gone after the tests, without types, in a moment.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,11 +10,11 @@ import { plant } from '../planted/plant.mjs';
 import { tempDirectory } from './temp-directory.js';
 
 const ROOT = join(__dirname, '..', '..');
-const FLOORS = ['store', 'store/repair', 'hot', 'cold', 'log', 'codec', 'device', ''];
+const FLOORS = ['module', 'decorators', 'store', 'store/repair', 'hot', 'cold', 'log', 'codec', 'device', ''];
 
 let built: string | undefined;
 
-/** Compiles the engine and what lies in `test/children`; returns the directory with `children/*.mjs`. */
+/** Compiles engine and module, and what lies in `test/children`; returns the directory with `children/*.mjs`. */
 function build(): string {
   if (built) return built;
   built = tempDirectory();
@@ -27,7 +27,11 @@ function build(): string {
       const { code } = transformSync(plant(path, readFileSync(path, 'utf8')), {
         filename: name,
         module: { type: 'es6' },
-        jsc: { target: 'es2022', parser: { syntax: 'typescript' } },
+        jsc: {
+          target: 'es2022',
+          parser: { syntax: 'typescript', decorators: true },
+          transform: { legacyDecorator: true, decoratorMetadata: true },
+        },
       });
       const target = join(built, 'src', floor, name.replace(/ts$/, 'js'));
       mkdirSync(dirname(target), { recursive: true });

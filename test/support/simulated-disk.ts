@@ -287,6 +287,11 @@ export class SimulatedDisk implements EnvFs {
     return file.size;
   }
 
+  async space(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
+    this.called({ operation: 'size', path });
+    return { freeBytes: this.capacityBytes - this.usedBytes(), totalBytes: this.capacityBytes };
+  }
+
   async read(
     fd: number,
     buffer: Uint8Array,
@@ -549,6 +554,7 @@ export class SimulatedDisk implements EnvFs {
       unlinkSync: alive('unlink', disk.unlinkSync),
       syncDirectory: aliveAsync('syncDirectory', disk.syncDirectory),
       syncDirectorySync: alive('syncDirectory', disk.syncDirectorySync),
+      space: aliveAsync('size', disk.space),
       lock: aliveAsync('lock', disk.lock),
     };
   }

@@ -57,6 +57,7 @@ export function watched(env: Env, before: BeforeCall): Env {
     unlinkSync: watch('unlink', fs.unlinkSync, true),
     syncDirectory: watch('syncDirectory', fs.syncDirectory),
     syncDirectorySync: watch('syncDirectory', fs.syncDirectorySync, true),
+    space: fs.space,
     lock: watch('lock', fs.lock),
   };
   return { ...env, fs: watchedFs };

@@ -1,0 +1,26 @@
+import { SimulatedClock } from '../../test/support/simulated-clock.js';
+import { Slices } from './slices.js';
+
+describe('Slices', () => {
+  it('counts the time that they took of the event loop, and not what was awaited', async () => {
+    const clock = new SimulatedClock();
+    clock.tickMs = 0;
+    const slices = new Slices(clock, 2);
+    clock.advance(1);
+    expect(slices.over).toBe(false);
+    clock.advance(1);
+    expect(slices.over).toBe(true);
+    await slices.next();
+    expect(slices.workedMs).toBe(2);
+    clock.advance(0.125);
+    expect(slices.over).toBe(false);
+    // A read from disk that was waited for.
+    clock.advance(100);
+    slices.restart();
+    expect(slices.workedMs).toBe(2.125);
+    clock.advance(100);
+    expect(slices.over).toBe(true);
+    await slices.next();
+    expect(slices.workedMs).toBe(2.375);
+  });
+});

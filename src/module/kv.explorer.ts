@@ -1,0 +1,72 @@
+/**
+ * Looks an application through at its start, for decorated methods that will not do what they say, and warns of each with
+ * class and method. It finds; what is wrong is in `kv.misuse.ts`. It changes nothing: the decorators need no explorer.
+ */
+import { Logger, type OnApplicationBootstrap, type Type } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
+import { getKvStoreToken } from '../decorators/inject-kv.js';
+import { decoratedMethodsOf } from '../decorators/decorated-methods.js';
+import { misuseOf, type FoundMethod } from './kv.misuse.js';
+
+type Wrapper =
+  ReturnType<ModulesContainer['get']> extends infer M | undefined
+    ? M extends { providers: Map<unknown, infer W> }
+      ? W
+      : never
+    : never;
+
+const logger = new Logger('KvModule');
+
+/** Applications that were looked through: each store's module has an explorer. */
+const explored = new WeakSet<ModulesContainer>();
+
+export class KvExplorer implements OnApplicationBootstrap {
+  constructor(private readonly modules: ModulesContainer) {}
+
+  onApplicationBootstrap(): void {
+    if (explored.has(this.modules)) return;
+    explored.add(this.modules);
+    const methods = this.methods();
+    const stores = new Set(methods.map(({ info }) => info.store).filter((store) => this.isProvided(store)));
+    for (const warning of misuseOf(methods, stores)) logger.warn(warning);
+  }
+
+  private methods(): FoundMethod[] {
+    const found: FoundMethod[] = [];
+    for (const { controllers, name, providers } of this.modules.values()) {
+      const seen = new Set<object>();
+      for (const wrapper of [...controllers.values(), ...providers.values()]) {
+        const type = typeOf(wrapper);
+        if (!type || seen.has(type)) continue;
+        seen.add(type);
+        const injected = !wrapper.inject && Boolean(wrapper.metatype);
+        for (const [method, infos] of decoratedMethodsOf(type)) {
+          for (const info of infos) {
+            const hasStore = hasProperty(wrapper, info.storeProperty);
+            found.push({ info, type, method, module: name, hasStore, injected });
+          }
+        }
+      }
+    }
+    return found;
+  }
+
+  private isProvided(store: string): boolean {
+    const token = getKvStoreToken(store);
+    return [...this.modules.values()].some(({ providers }) => providers.has(token));
+  }
+}
+
+/** The class of a provider's instances; of what a factory makes, the class of what it has made. */
+function typeOf({ inject, instance, isAlias, metatype }: Wrapper): Type | undefined {
+  if (isAlias) return undefined;
+  const type: unknown = inject || !metatype ? (instance as object | undefined)?.constructor : metatype;
+  return typeof type === 'function' && type !== Object && type !== Function ? (type as Type) : undefined;
+}
+
+/** `undefined` for what is made anew for each request or each consumer. */
+function hasProperty(wrapper: Wrapper, property: symbol): boolean | undefined {
+  if (wrapper.isTransient || !wrapper.isDependencyTreeStatic()) return undefined;
+  const instance = wrapper.instance as Record<symbol, unknown> | undefined;
+  return instance?.[property] !== undefined;
+}
