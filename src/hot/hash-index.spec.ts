@@ -163,6 +163,15 @@ describe('HashIndex', () => {
     expect([index.entries, index.find(kept[0].hash)]).toEqual([1, 64]);
   });
 
+  it('goes no further than its last bucket', () => {
+    const checked = new Checked(new HashIndex());
+    for (let i = 0; i < 100; i++) checked.put(i * 83);
+    expect(checked.index.removeBelow(64 as LogAddress, 0, FIRST_BUCKETS)).toBeUndefined();
+    expect(checked.index.removeBelow(64 as LogAddress, 8000, 191)).toBe(8191);
+    expect(checked.index.removeBelow(64 as LogAddress, 8191, 1000)).toBeUndefined();
+    expect(checked.index.entries).toBe(100 - 6);
+  });
+
   it('grows into memory that it was given, whatever is in it', () => {
     const random = hashes(7933);
     const checked = new Checked(new HashIndex());

@@ -18,13 +18,14 @@ const UNITS = {
   commit: { file: 'src/log/commit.ts', specs: ['src/log/commit.spec.ts'] },
   'hash-index': {
     file: 'src/hot/hash-index.ts',
-    specs: ['src/hot/hash-index.spec.ts', 'src/hot/hash-index-image.spec.ts'],
+    specs: ['src/hot/hash-index.spec.ts', 'src/hot/hash-index-image.spec.ts', 'src/hot/chunk-loader.spec.ts'],
   },
   recovery: { file: 'src/store/recovery.ts', specs: ['src/store/recovery.spec.ts'] },
 };
 
-/** A mutant that takes longer is a loop without an end: tests take three seconds at the most. */
-const CPU_SECONDS = 12;
+/** A mutant that takes so many times as long as the tests without one is a loop without an end. */
+const ENDLESS_FACTOR = 4;
+const LEAST_LIMIT_MS = 5000;
 /** Node reserves many times what it uses. */
 const ADDRESS_SPACE_KIB = 32 * 1024 * 1024;
 
@@ -98,6 +99,8 @@ async function bundleOf(file, specs) {
 /** Runs tests in a process, which is given up where they do not end, or ask for more and more memory. */
 class Runner {
   process;
+  /** Of the processor's time. */
+  limitMs = Infinity;
 
   /** Why the tests fail, if they do. */
   async failure(code) {
@@ -115,7 +118,7 @@ class Runner {
         });
         child.send(code);
         timer = setInterval(() => {
-          if (cpuMsOf(child.pid) - startMs > CPU_SECONDS * 1000) child.kill('SIGKILL');
+          if (cpuMsOf(child.pid) - startMs > this.limitMs) child.kill('SIGKILL');
         }, 200);
       });
     } finally {
@@ -156,12 +159,14 @@ async function survives(bundle, runner, content, mutant) {
   return undefined;
 }
 
-async function mutate(name, runner) {
+async function mutate(name) {
   const { file, specs } = UNITS[name];
   const content = readFileSync(file, 'utf8');
   const bundle = await bundleOf(file, specs);
+  const runner = new Runner();
   const failure = await runner.failure(await bundle.build(content));
   if (failure !== undefined) throw new Error(`A test of ${file} fails without a mutant: ${failure}`);
+  runner.limitMs = Math.max(ENDLESS_FACTOR * cpuMsOf(runner.process.pid), LEAST_LIMIT_MS);
   let killed = 0;
   let survived = 0;
   for (const mutant of await mutantsOf(file, content)) {
@@ -176,6 +181,7 @@ async function mutate(name, runner) {
     console.log(`    ${short(content.slice(mutant.from, mutant.to))}  →  ${short(mutant.replacement)}`);
   }
   await bundle.end();
+  runner.end();
   const share = ((100 * killed) / (killed + survived)).toFixed(1);
   console.log(`${file}: ${killed} of ${killed + survived} mutants were noticed, ${share} %`);
 }
@@ -187,6 +193,4 @@ function short(text) {
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(UNITS);
 const unknown = names.filter((name) => !(name in UNITS));
 if (unknown.length > 0) throw new Error(`There is no unit ${unknown.join(', ')}`);
-const runner = new Runner();
-for (const name of names) await mutate(name, runner);
-runner.end();
+for (const name of names) await mutate(name);
