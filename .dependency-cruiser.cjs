@@ -26,7 +26,7 @@ const floors = {
 const nestFolders = ['health', 'metrics', 'module', 'decorators'];
 
 /** Peers that are optional, by the only folder that may import each. */
-const optionalPeers = { session: 'express-session' };
+const optionalPeers = { health: '@nestjs/terminus', metrics: 'prom-client', session: 'express-session' };
 
 const folders = (names) => names.map((name) => `^src/${name}/`);
 const groundFiles = ground.map((name) => `^src/${name.replace('.', '\\.')}$`);

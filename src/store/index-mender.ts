@@ -17,7 +17,7 @@ import { FLAG_EXTENTS, keyLengthOf, KIND_MASK, KIND_TOMBSTONE, KIND_VALUE } from
 import { LARGEST_SIZE_CLASS, sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
 
-/** After an attempt that failed, whoever asks within this time gets its error: each reads the log as far as it can. */
+/** After an attempt that met damage, whoever asks within this time gets its error: each reads the log as far as it can. */
 const RETRY_MS = 10_000;
 
 export interface IndexMenderParts {
@@ -83,7 +83,8 @@ export class IndexMender {
     } catch (error) {
       this.answer((one) => one.reject(error));
       if (error !== failure?.error) {
-        this.failure = { error, untilMs: clock.tick() + RETRY_MS };
+        // A disk that could not be read may answer now; damage stays.
+        this.failure = { error, untilMs: error instanceof KvCorruptionError ? clock.tick() + RETRY_MS : 0 };
         if (!(error instanceof KvClosedError)) onError(error as Error);
       }
       throw error;
