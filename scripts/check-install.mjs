@@ -30,6 +30,7 @@ const exec = promisify(execFile);
 /** Only what a user installs; the applications' own versions are those that their `nest new` gives. */
 const commonPackages = {
   'express-session': '^1.19.0',
+  'prom-client': '^15.1.3',
   'reflect-metadata': '^0.2.2',
   rxjs: '^7.8.2',
   '@types/express-session': '^1.19.0',
@@ -49,6 +50,7 @@ const applications = [
     folder: join(work, 'nest11'),
     packages: {
       ...nest('^11'),
+      '@nestjs/terminus': '^11',
       ...commonPackages,
       '@types/jest': '^30.0.0',
       '@types/node': '^20.0.0',
@@ -76,7 +78,13 @@ const applications = [
   {
     name: 'Nest 12, ES modules',
     folder: join(work, 'nest12'),
-    packages: { ...nest('^12'), ...commonPackages, '@types/node': '^20.0.0', typescript: '~6.0.3' },
+    packages: {
+      ...nest('^12'),
+      '@nestjs/terminus': '^12',
+      ...commonPackages,
+      '@types/node': '^20.0.0',
+      typescript: '~6.0.3',
+    },
     manifest: { type: 'module' },
     options: { module: 'nodenext', moduleResolution: 'nodenext', isolatedModules: true, types: ['node'] },
     files: ['app.ts', 'main.ts', 'entry-points.ts'],
@@ -92,8 +100,8 @@ try {
   checkLinks(join(bare, 'node_modules/nestjs-hotcold'));
   for (const node of await nodes) {
     const { stdout: version } = await exec(node, ['--version']);
-    // Without the optional peer, what needs it is not there, and everything else is.
-    await entryPoints(node, bare, 'nestjs-hotcold/session');
+    // Without the optional peers, what needs them is not there, and everything else is.
+    await entryPoints(node, bare, ['health', 'metrics', 'session']);
     for (const application of applications) await run(application, node, version.trim());
   }
   say('done');
@@ -215,13 +223,13 @@ async function run({ name, folder, jest }, node, version) {
   say(`${name} on ${version}: the second request and both after a restart were answered from the store`);
 }
 
-async function entryPoints(node, folder, without = '') {
+async function entryPoints(node, folder, without = []) {
   const { stdout } = await exec(node, ['entry-points.cjs'], {
     cwd: folder,
-    env: { ...process.env, WITHOUT: without },
+    env: { ...process.env, WITHOUT: without.map((name) => `nestjs-hotcold/${name}`).join(' ') },
   });
   const { exports: declared } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const expected = Object.keys(declared).length - (without ? 2 : 1);
+  const expected = Object.keys(declared).length - without.length - 1;
   if (stdout.trim().split(' ').length !== expected) fail(`not every entry point was loaded: ${stdout}`);
 }
 

@@ -6,7 +6,7 @@ async function main() {
   const loaded = {};
   for (const entry of Object.keys(declared).filter((name) => name !== './package.json')) {
     const name = `nestjs-hotcold${entry.slice(1)}`;
-    if (name === process.env.WITHOUT) continue;
+    if (process.env.WITHOUT.split(' ').includes(name)) continue;
     const imported = await import(name);
     const required = require(name);
     const names = Object.keys(imported).filter((key) => key !== 'default' && key !== 'module.exports');
