@@ -1,6 +1,6 @@
 /** Every entry point as TypeScript sees it: compiled, with the declarations themselves checked, and not run. */
 import { KvModule, type KvNamespace, type KvStore, type KvStoreService } from 'nestjs-hotcold';
-import { KvHealthIndicator } from 'nestjs-hotcold/health';
+import { type KvHealthIndicator } from 'nestjs-hotcold/health';
 import { KvKeyvStore } from 'nestjs-hotcold/keyv';
 import { KvMetrics, KvMetricsModule } from 'nestjs-hotcold/metrics';
 import { KvSessionStore } from 'nestjs-hotcold/session';
