@@ -213,7 +213,7 @@ function changeManifest(path: string, change: (manifest: Record<string, unknown>
 }
 
 describe.each(['closed', 'killed'] as const)('a store that was %s', (end) => {
-  it.each([0, 1, 3, 1000])('has format version %d', async (format) => {
+  it.each([0, 1, 2, 4, 1000])('has format version %d', async (format) => {
     const path = await storeDirectory(end);
     changeManifest(path, (manifest) => (manifest.format = format));
     const error = await expectRefused(path, KvFormatError);

@@ -2,7 +2,8 @@
  * DICTIONARY: what records need in order to be read, apart from themselves: the numbers of namespaces and the record
  * structures of values. An append-only file of lines, each a CRC-32 and a JSON object; a new entry is synced before
  * anything that uses it is written, so there are few and they are written synchronously. Commit records name the
- * number of entries they rely on: an entry that is missing is found out, one that nothing needs was torn off.
+ * number of entries they rely on: an entry that is missing is found out, one that nothing needs was torn off. Each says its
+ * own number, so what is left of a damaged dictionary is certain, whatever stood between.
  */
 import type { ValueStructure } from '../codec/value-codec.js';
 import type { Device, DeviceFile } from '../device/device.js';
@@ -15,7 +16,9 @@ export const DICTIONARY_NAME = 'DICTIONARY';
 /** Its name until one that is written anew is whole. */
 export const NEW_DICTIONARY_NAME = 'DICTIONARY.tmp';
 
-export type DictionaryEntry = { namespace: string } | { structure: ValueStructure };
+/** Both kinds are numbered from 1, each for itself. */
+export type DictionaryEntry =
+  { namespace: string; number: number } | { structure: ValueStructure; number: number };
 
 export class Dictionary {
   /** Record structures, in the order of their ids. */
@@ -52,7 +55,7 @@ export class Dictionary {
     if (known !== undefined) return known;
     const problem = this.problemOf(name);
     if (problem) throw new KvOptionsError([{ path: 'namespace', problem }]);
-    this.append([{ namespace: name }]);
+    this.append([{ namespace: name, number: this.namespaces.size + 1 }]);
     return this.namespaces.get(name) as number;
   }
 
@@ -76,7 +79,8 @@ export class Dictionary {
 
   /** Enters record structures durably: all of them, or none when it fails, because their order is their number. */
   addStructures(structures: ValueStructure[]): void {
-    this.append(structures.map((structure) => ({ structure })));
+    const { length } = this.structures;
+    this.append(structures.map((structure, i) => ({ structure, number: length + i + 1 })));
   }
 
   /**
@@ -165,7 +169,7 @@ export class Dictionary {
 
   private enter(entry: DictionaryEntry): void {
     this.entries++;
-    if ('namespace' in entry) this.namespaces.set(entry.namespace, this.namespaces.size + 1);
+    if ('namespace' in entry) this.namespaces.set(entry.namespace, entry.number);
     else this.structures.push(entry.structure);
   }
 }
@@ -175,17 +179,38 @@ function lineOf(entry: DictionaryEntry): string {
   return `${textChecksum(json)} ${json}\n`;
 }
 
-/** The entries up to the first line that is not intact, and where they end. */
+/** The entries up to the first line that is not intact or not in its place, and where they end. */
 function parseLines(bytes: Buffer): { entries: DictionaryEntry[]; ends: number[] } {
   const entries: DictionaryEntry[] = [];
   const ends: number[] = [];
+  const numbering = new Numbering();
   let start = 0;
   for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
-    const json = bytes.toString('utf8', start + 9, end);
-    if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;
-    entries.push(JSON.parse(json) as DictionaryEntry);
+    const entry = entryOf(bytes.subarray(start, end));
+    if (!entry || !numbering.isNext(entry)) break;
+    entries.push(entry);
     start = end + 1;
     ends.push(start);
   }
   return { entries, ends };
+}
+
+/** Counts both kinds of entries. */
+export class Numbering {
+  private namespaces = 0;
+  private structures = 0;
+
+  /** Whether the entry has the number of its place. */
+  isNext(entry: DictionaryEntry): boolean {
+    return entry.number === ('namespace' in entry ? ++this.namespaces : ++this.structures);
+  }
+}
+
+const CRC_CHARACTERS = 8;
+
+/** The entry of a line without its end; `undefined` if it is not intact. */
+export function entryOf(line: Buffer): DictionaryEntry | undefined {
+  const json = line.toString('utf8', CRC_CHARACTERS + 1);
+  if (line.toString('latin1', 0, CRC_CHARACTERS) !== textChecksum(json)) return undefined;
+  return JSON.parse(json) as DictionaryEntry;
 }

@@ -17,7 +17,7 @@ export const TEMPORARY_NAME = 'MANIFEST.tmp';
 export const DELETED_NAME = 'MANIFEST.deleted';
 
 /** Version of everything on disk; `docs/format.md` has the history. */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 
 /**
  * Names of what a store may use beyond the format's version, and whoever reads it has to know: a change that older
