@@ -28,8 +28,8 @@ export default {
   testTimeout: 30_000,
   // Jest would leave one processor to the watcher: on two that is half of them.
   maxWorkers: '100%',
-  // What earlier files leave behind makes a worker slow (9 times, after a quarter of an hour): a new one takes a second.
-  workerIdleMemoryLimit: '250MB',
+  // What earlier files leave behind makes a worker slow (to a ninth, after a quarter of an hour): a new one takes a second.
+  workerIdleMemoryLimit: '100MB',
   roots: ['<rootDir>/src', '<rootDir>/test', '<rootDir>/sample-app'],
   testMatch: ['**/*.spec.ts'],
   sandboxInjectedGlobals,

@@ -27,6 +27,7 @@ import {
   type KvStoreOptions,
 } from 'nestjs-hotcold/store';
 import type { OverlayDevice } from '../src/device/index.js';
+import { FORMAT_VERSION } from '../src/store/manifest.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 import { copyOf, missingPath, tempDirectory } from './support/temp-directory.js';
 
@@ -357,7 +358,7 @@ describe('what cannot be opened with readOnly', () => {
         [{ features: ['tags', 'blobs'] }, 'uses "tags", "blobs"'],
       ];
       for (const [change, message] of changes) {
-        if ((change as { format?: number }).format === 2) continue;
+        if ((change as { format?: number }).format === FORMAT_VERSION) continue;
         const changed = JSON.stringify({ ...(JSON.parse(json) as object), ...change });
         writeFileSync(file, `${changed}\n${crc32(changed).toString(16).padStart(8, '0')}\n`);
         const before = message.includes('5') ? stateOf(path) : undefined;

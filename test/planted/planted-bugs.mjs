@@ -274,7 +274,7 @@ export const PLANTED_BUGS = [
   {
     name: 'dictionary-unchecked',
     file: 'src/store/dictionary.ts',
-    find: "if (bytes.toString('latin1', start, start + 8) !== textChecksum(json)) break;",
+    find: "if (line.toString('latin1', 0, CRC_CHARACTERS) !== textChecksum(json)) return undefined;",
     replace: '',
     why: 'Values come back with names of other fields.',
     caughtBy: [{ spec: 'src/store/dictionary.spec.ts' }],
