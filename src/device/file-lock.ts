@@ -18,7 +18,7 @@
  *
  * Two opens in one process, worker threads and cluster workers are told apart like processes are.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -62,7 +62,10 @@ export async function lockDescriptor(
   shared = false,
   helpers: readonly LockHelper[] = LOCK_HELPERS,
 ): Promise<(() => void) | undefined> {
-  const flock = tryFlock(fd, shared, helpers);
+  const taking = tryFlock(fd, shared, helpers);
+  // `listen` loads it, which can as well be done while the helper runs.
+  await import('node:cluster');
+  const flock = await taking;
   if (flock === 'held') return undefined;
   if (flock === 'ours' && process.platform !== 'linux') return () => undefined;
   if (flock === 'ours' && shared) return (await someoneListens(fd)) ? undefined : () => undefined;
@@ -81,18 +84,32 @@ export async function lockDescriptor(
   }
 }
 
-function tryFlock(fd: number, shared: boolean, helpers: readonly LockHelper[]): 'ours' | 'held' | 'unknown' {
+async function tryFlock(
+  fd: number,
+  shared: boolean,
+  helpers: readonly LockHelper[],
+): Promise<'ours' | 'held' | 'unknown'> {
   if (!PLATFORMS_WITH_FLOCK.includes(process.platform)) return 'unknown';
   for (const helper of helpers) {
-    const [command, ...args] = helper(shared);
-    const { status } = spawnSync(command, args, {
-      stdio: ['ignore', 'ignore', 'ignore', fd],
-      timeout: HELPER_TIMEOUT_MS,
-    });
+    const status = await exitCode(fd, helper(shared));
     if (status === 0) return 'ours';
     if (status === 1) return 'held';
   }
   return 'unknown';
+}
+
+/** Resolves to `null` when the program cannot be run, or is given up. */
+function exitCode(fd: number, [command, ...args]: ReturnType<LockHelper>): Promise<number | null> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'ignore', 'ignore', fd],
+      timeout: HELPER_TIMEOUT_MS,
+      // Without a language it reads no files of translations.
+      env: { PATH: process.env.PATH, LC_ALL: 'C' },
+    });
+    child.once('error', () => resolve(null));
+    child.once('exit', resolve);
+  });
 }
 
 /** Whether a process without the helper holds the lock. Its socket may outlive it by a moment. */

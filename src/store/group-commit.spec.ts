@@ -135,6 +135,24 @@ describe('waiting for stable storage', () => {
     expect([bench.commits.synced, bench.syncs]).toEqual([2, 2]);
   });
 
+  it('takes whoever writes again at once into the next commit, with those who came meanwhile', async () => {
+    const bench = new Bench();
+    const rounds = 20;
+    const write = async () => {
+      for (let round = 0; round < rounds; round++) {
+        await bench.set();
+        // Callers between the store and whoever writes.
+        for (let caller = 0; caller < 5; caller++) await undefined;
+      }
+    };
+    const before = bench.syncs;
+    const first = write();
+    await turns(1);
+    // The first commit is under way: these have to wait for the second, and should not stay apart for ever.
+    await Promise.all([first, write(), write()]);
+    expect(bench.syncs - before).toBeLessThanOrEqual(rounds + 2);
+  });
+
   it('is over only when a crash would keep what was written', async () => {
     for (const completion of ['in order', 'random'] as const) {
       const bench = new Bench(ALWAYS, new SimulatedDisk({ completion }));

@@ -169,8 +169,15 @@ export class GroupCommit {
   }
 
   private async startNext(): Promise<void> {
-    // One turn of the microtask queue, so that writes made together are committed together.
-    await this.running?.catch(() => undefined);
+    if (this.running) {
+      await this.running.catch(() => undefined);
+      // Those whom it has released, and who write again at once, belong into this commit: without the turn of the event
+      // loop, writers fall apart into two halves, each of which waits for the sync of the other.
+      await this.parts.clock.turn();
+    } else {
+      // One turn of the microtask queue, so that writes made together are committed together.
+      await undefined;
+    }
     this.queued = undefined;
     const served = this.joined;
     this.joined = 0;
