@@ -142,7 +142,7 @@ describe('waiting for stable storage', () => {
       for (let round = 0; round < rounds; round++) {
         await bench.set();
         // Callers between the store and whoever writes.
-        for (let caller = 0; caller < 5; caller++) await undefined;
+        for (let caller = 0; caller < 5; caller++) await Promise.resolve();
       }
     };
     const before = bench.syncs;

@@ -176,7 +176,7 @@ export class GroupCommit {
       await this.parts.clock.turn();
     } else {
       // One turn of the microtask queue, so that writes made together are committed together.
-      await undefined;
+      await Promise.resolve();
     }
     this.queued = undefined;
     const served = this.joined;
