@@ -1,9 +1,15 @@
 /**
  * What a hit of `@Cached` costs over the bare call, at a million cached entries: the promise of the issue is 1.5 µs. Awaited
- * one by one, keys by chance, in memory; `engine` is `get` of the store with the same key.
- * Needs a build (`npm run build`). Run: node bench/micro/cached.mjs [entries] [decoded]
+ * one by one, keys by chance, in memory; `engine` is `get` of the store with the same key. Beside it what others have for
+ * the same: `wrap` of cache-manager and `getOrSet` of bentocache, each with nothing but its tier in memory, where it keeps
+ * objects, and those of all who asked are the same.
+ * Needs a build and the peers (`npm run build`, `npm run bench:install`).
+ * Run: node bench/micro/cached.mjs [entries] [decoded]
  */
 import 'reflect-metadata';
+import { BentoCache, bentostore } from 'bentocache';
+import { memoryDriver } from 'bentocache/drivers/memory';
+import { createCache } from 'cache-manager';
 import { Cached, KvStoreService } from '../../dist/esm/index.js';
 import { KvStore } from '../../dist/esm/store/index.js';
 import { getKvStoreToken } from '../../dist/esm/index.js';
@@ -66,9 +72,17 @@ async function nanoseconds(name) {
   return Number(process.hrtime.bigint() - start) / CALLS;
 }
 
-users.engine = (id) => space.get(`user:${id}`);
 const space = store.namespace('@Cached');
-const NAMES = ['bare', 'engine', 'byKey', 'tagged', 'byArguments'];
+users.engine = (id) => space.get(`user:${id}`);
+const manager = createCache();
+users.wrap = (id) => manager.wrap(`user:${id}`, () => users.bare(id), 3_600_000);
+const bento = new BentoCache({
+  default: 'memory',
+  stores: { memory: bentostore().useL1Layer(memoryDriver({ maxItems: ENTRIES, serialize: false })) },
+});
+users.bento = (id) => bento.getOrSet({ key: `user:${id}`, ttl: '1h', factory: () => users.bare(id) });
+for (const name of ['wrap', 'bento']) for (let i = 0; i < ENTRIES; i++) await users[name](i);
+const NAMES = ['bare', 'engine', 'byKey', 'tagged', 'byArguments', 'wrap', 'bento'];
 const times = {};
 for (let round = 0; round < ROUNDS; round++)
   for (const name of NAMES) (times[name] ??= []).push(await nanoseconds(name));
@@ -78,3 +92,4 @@ console.log(`${ENTRIES} entries; bare call ${bare.toFixed(0)} ns; over it:`);
 for (const name of NAMES.slice(1)) console.log(`  ${name}: ${(median(times[name]) - bare).toFixed(0)} ns`);
 if (sink === 42) console.log(sink);
 await store.close();
+await bento.disconnectAll();
