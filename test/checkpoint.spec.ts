@@ -433,6 +433,19 @@ it('a checkpoint that cannot be read is as good as none', async () => {
   await store.close();
   disk.failAt({ operation: 'read', path: '.dat', nth: 1, code: 'EIO' });
   store = await KvStore.open(tieredOptions(disk));
+  const errors: Error[] = [];
+  store.on('error', (error) => errors.push(error));
   expect(store.opened).toMatchObject({ clean: true, checkpoint: undefined });
   await history.stateOf(store);
+  // It is the disk that has to be looked at.
+  expect(errors.map(String)).toEqual([
+    expect.stringMatching(
+      /^KvCorruptionError: The checkpoint, .* built from the logs \(file checkpoint-0+1\.dat/,
+    ),
+  ]);
+  expect(store.stats().errors.count).toBe(1);
+  await store.close();
+  store = await KvStore.open(tieredOptions(disk));
+  await turns(2);
+  expect(store.stats().errors.count).toBe(0);
 });

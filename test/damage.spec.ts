@@ -177,6 +177,19 @@ describe('a file cut short', () => {
   });
 });
 
+it('a new store that was killed before its first commit says that it was not closed', async () => {
+  const disk = new SimulatedDisk();
+  const store = await KvStore.open(optionsOn(disk));
+  await store.set('a', 1);
+  disk.kill();
+  const again = await KvStore.open(optionsOn(disk));
+  expect(again.opened).toMatchObject({ created: false, clean: false, droppedBytes: 0 });
+  await again.close();
+  const closed = await KvStore.open(optionsOn(disk));
+  expect(closed.opened).toMatchObject({ created: false, clean: true });
+  await closed.close();
+});
+
 describe('a torn tail', () => {
   it('is dropped and reported, once, and the store goes on', async () => {
     const disk = await smallStore('killed');

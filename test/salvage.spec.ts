@@ -27,7 +27,7 @@ import {
   type SmallStore,
 } from './support/damaged-store.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
-import { watched } from './support/watched-fs.js';
+import { CHANGES, watched } from './support/watched-fs.js';
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const RUNS = Number(process.env.RUNS ?? 0.1);
@@ -340,19 +340,32 @@ describe('a larger store', () => {
     });
   });
 
-  it('that was killed in the middle leaves a directory that does not open', async () => {
-    const disk = await largerStore();
-    let cut: SimulatedDisk | undefined;
-    let writes = 0;
+  it('that was killed leaves nothing, a directory that does not open, or all of it', async () => {
+    const { disk } = await smallStore('killed');
+    const states: SimulatedDisk[] = [];
+    let isDone = false;
     const env = watched(disk.env(), (operation) => {
-      if (operation === 'write' && ++writes === 12) cut ??= disk.fork();
+      if (CHANGES.includes(operation) && !isDone) states.push(disk.fork());
     });
     await KvStore.salvage(PATH, SALVAGED, { env, ...SMALL });
-    const killed = cut as SimulatedDisk;
-    await expect(KvStore.open({ ...optionsOn(killed), path: SALVAGED })).rejects.toThrow(/salvage/);
-    await expect(KvStore.salvage(PATH, SALVAGED, { env: killed.env(), ...SMALL })).rejects.toThrow(
-      KvFormatError,
-    );
+    isDone = true;
+    const outcomes: string[] = [];
+    for (const killed of states) {
+      const hasManifest = killed.paths().includes(`${SALVAGED}/MANIFEST`);
+      const store = await KvStore.open({ ...optionsOn(killed), path: SALVAGED }).catch((e: unknown) => e);
+      if (store instanceof KvStore) {
+        outcomes.push(hasManifest ? `opened with ${store.stats().keys} keys` : 'new');
+        continue;
+      }
+      expect(String(store)).toMatch(/is what a salvage left that did not end/);
+      outcomes.push('refused');
+      await expect(KvStore.salvage(PATH, SALVAGED, { env: killed.env(), ...SMALL })).rejects.toThrow(
+        /is what a salvage left that did not end/,
+      );
+    }
+    // In this order, and at the end it is whole.
+    const order = outcomes.filter((outcome, i) => outcome !== outcomes[i - 1]);
+    expect(order).toEqual(['new', 'refused', 'opened with 10 keys']);
   });
 });
 
@@ -426,6 +439,7 @@ describe('KvStore.salvage()', () => {
     await expect(salvaging(PATH, SALVAGED)).rejects.toThrow(KvLockedError);
     await store.close();
     disk.put(`${PATH}/MANIFEST`, Buffer.from('{}\n00000000\n'));
+    await expect(salvaging(PATH, SALVAGED)).rejects.toThrow(/Put a copy of this file back/);
     await expect(salvaging(PATH, SALVAGED)).rejects.toThrow(KvCorruptionError);
     const json = JSON.stringify({ format: 99 });
     disk.put(`${PATH}/MANIFEST`, Buffer.from(`${json}\n${crc32(json).toString(16).padStart(8, '0')}\n`));

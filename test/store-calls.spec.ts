@@ -1,5 +1,5 @@
 /** Every call on keys, wherever the records are: in memory, on disk because memory was short, or read back. */
-import { KvEncodingError, KvStore } from 'nestjs-hotcold/store';
+import { KvEncodingError, KvOptionsError, KvStore } from 'nestjs-hotcold/store';
 import { inEveryPlace, PlacedStore } from './support/places.js';
 
 describe('calls on keys', () => {
@@ -237,4 +237,25 @@ describe('stats().keys', () => {
     expect(placed.store.stats().keys).toBe(1);
     await placed.close();
   });
+});
+
+it('refuses what is no list, no pair and no function by name, and writes nothing', async () => {
+  const store = await KvStore.open({ device: 'memory' });
+  const calls: [string, (argument: never) => Promise<unknown>, unknown[]][] = [
+    ['entries', (entries) => store.setMany(entries), [undefined, { a: 1 }, 7, 'text', [7], ['ab'], [null]]],
+    ['keys', (keys) => store.getMany(keys), [undefined, 5, 'text', {}]],
+    ['keys', (keys) => store.deleteMany(keys), [undefined, 5, 'text', {}]],
+    ['change', (change) => store.update('a', change), [undefined, 5]],
+    ['factory', (factory) => store.getOrSet('a', factory), [undefined, 5]],
+  ];
+  for (const [name, call, wrong] of calls) {
+    for (const argument of wrong) {
+      const error: unknown = await call(argument as never).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(KvOptionsError);
+      expect((error as Error).message).toContain(name);
+    }
+  }
+  expect(() => store.on('error', 5 as never)).toThrow(KvOptionsError);
+  expect(store.stats().keys).toBe(0);
+  await store.close();
 });

@@ -15,6 +15,7 @@ import { CachePlan, type KvCacheFailure, type KvGetOrSetOptions } from './cache-
 import type { LookUp } from './look-up.js';
 import { FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import type { Run } from './runs.js';
+import { checkFunction } from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -44,6 +45,7 @@ export class CachedEntries {
    */
   call(key: KvKey, factory: Factory, options: KvGetOrSetOptions | undefined): Promise<unknown> {
     try {
+      checkFunction('factory', factory);
       let found: CachedEntry | typeof NOTHING | typeof WAIT;
       try {
         found = this.look(key, options?.version ?? 0, true);

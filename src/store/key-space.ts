@@ -17,6 +17,9 @@ import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from '
 import { valueEnd, valueStart } from '../log/record-key.js';
 import {
   checkDeleteOptions,
+  checkFunction,
+  checkIterable,
+  checkPair,
   checkSetOptions,
   isConditional,
   isOtherVersion,
@@ -115,6 +118,7 @@ export class KeySpace<V = unknown> {
    */
   async getMany<T extends V = V>(keys: Iterable<KvKey>): Promise<(T | undefined)[]> {
     this.core.assertOpen();
+    checkIterable('keys', keys);
     return Promise.all([...keys].map((key) => this.get<T>(key)));
   }
 
@@ -224,10 +228,13 @@ export class KeySpace<V = unknown> {
    * await store.setMany(new Map([['a', 1], ['b', 2]]));
    */
   async setMany(entries: Iterable<readonly [KvKey, V, KvSetOptions?]>): Promise<void> {
+    checkIterable('entries', entries);
     const { clock } = this.core.parts;
     let count = 0;
     try {
-      for (const [key, value, options] of entries) {
+      for (const entry of entries) {
+        checkPair(entry);
+        const [key, value, options] = entry;
         this.core.assertWritable();
         if (options) checkSetOptions(options);
         if (options && isConditional(options)) await this.setIf(key, value, options);
@@ -264,6 +271,7 @@ export class KeySpace<V = unknown> {
    */
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
     this.core.assertWritable();
+    checkIterable('keys', keys);
     const removals = await Promise.allSettled([...keys].map((key) => this.remove(key, undefined)));
     const deleted = removals.filter((removal) => removal.status === 'fulfilled' && removal.value).length;
     // Also if one of them failed: the others are deleted.
@@ -288,6 +296,7 @@ export class KeySpace<V = unknown> {
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined> {
     this.core.assertWritable();
+    checkFunction('change', change);
     const { sampler } = this.core;
     if (sampler?.isDue('update')) return sampler.time('update', () => this.update<T>(key, change));
     for (;;) {

@@ -5,7 +5,7 @@
 import { KeySpace } from './key-space.js';
 import type { KvDiskSpace } from '../device/device.js';
 import { KvOptionsError, KvReadOnlyError } from '../errors.js';
-import { checkNames, type KvTtlOptions } from './set-options.js';
+import { checkFunction, checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore } from './open-store.js';
@@ -101,8 +101,9 @@ export class KvStore extends KeySpace {
    * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
    */
   static salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
-    return salvage(from, to, options, async (storeOptions) => {
-      const store = await KvStore.open(storeOptions);
+    return salvage(from, to, options, async (storeOptions, more) => {
+      const store = new KvStore(await openStore(storeOptions, more));
+      store.startCompaction();
       return { core: store.core, close: () => store.close() };
     });
   }
@@ -256,6 +257,7 @@ export class KvStore extends KeySpace {
     const { activity, clock } = this.core.parts;
     if (!Object.hasOwn(activity.listeners, event))
       throw new KvOptionsError([{ path: event, problem: 'is not an event of a store' }]);
+    checkFunction('listener', listener);
     const listeners = activity.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
     listeners.add(listener);
     if (event === 'latency')

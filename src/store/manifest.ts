@@ -94,12 +94,16 @@ export function readManifest(device: Device, name = MANIFEST_NAME): Manifest | u
   const manifest = parseManifest(readWholeFile(device, name));
   if (!manifest) throw new KvCorruptionError('The manifest is damaged', name, 0);
   requireReadable(manifest, device.location);
-  if (manifest.unfinished) {
-    throw new KvFormatError(
-      `${device.location} is what a salvage left that did not end. Remove the directory, and salvage again.`,
-    );
-  }
+  requireFinished(manifest, device.location);
   return manifest;
+}
+
+/** @throws KvFormatError */
+export function requireFinished({ unfinished }: Manifest, location: string): void {
+  if (!unfinished) return;
+  throw new KvFormatError(
+    `${location} is what a salvage left that did not end. Remove the directory, and salvage again.`,
+  );
 }
 
 /** The manifest that a file holds; `undefined` when it is damaged. */

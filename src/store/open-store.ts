@@ -21,7 +21,7 @@ import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { Activity } from './activity.js';
-import { isCheckpointName } from './checkpoint-file.js';
+import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
@@ -37,6 +37,7 @@ import {
   readManifest,
   withFeatures,
   writeManifest,
+  type Manifest,
 } from './manifest.js';
 import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
@@ -59,7 +60,8 @@ const LEAST_LOG_SHARE = 3 / 8;
 /** Of a log that is only looked at. */
 const NO_SINK: RecoverySink = { stage: () => undefined, apply: () => Promise.resolve() };
 
-export async function openStore(options: KvStoreOptions): Promise<StoreCore> {
+/** @param more what the manifest of a store says that is created here, beside the usual */
+export async function openStore(options: KvStoreOptions, more: Partial<Manifest> = {}): Promise<StoreCore> {
   const resolved = resolveOptions(options);
   const env = options.env ?? nodeEnv;
   const device = deviceFor(resolved, env);
@@ -74,12 +76,12 @@ export async function openStore(options: KvStoreOptions): Promise<StoreCore> {
     const { hot, cold } = resolved;
     const current = existing
       ? withFeatures(existing)
-      : newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize);
+      : { ...newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize), ...more };
     // A process that was killed may have put it there without making that durable: before files are removed that only
     // an older one needs, it has to be the one that stays.
     if (existing === current) await device.syncDirectory();
     else await writeManifest(device, current);
-    dictionary = new Dictionary(device, current.hot.closed === undefined);
+    dictionary = new Dictionary(device, !current.hot.synced && !current.hot.closed);
     segments = new SegmentFiles(
       device,
       HOT_LOG_NAME,
@@ -91,12 +93,13 @@ export async function openStore(options: KvStoreOptions): Promise<StoreCore> {
     const activity = new Activity(env.clock);
     const opening = { options: resolved, env, device, manifest, dictionary, segments, activity };
     const core = await recoverOrRebuild(opening);
-    const closed = await core.parts.commits.open();
+    const { commit: synced } = await core.parts.commits.open();
     if (!existing) {
       core.parts.opened.created = true;
       // From here on a log that is missing altogether is noticed.
-      await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, closed } }));
+      await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, synced } }));
     }
+    tellOfCheckpoint(core, current);
     core.parts.loader?.start(core.parts.index, env.clock);
     return core;
   } catch (error) {
@@ -105,6 +108,19 @@ export async function openStore(options: KvStoreOptions): Promise<StoreCore> {
     device.close();
     throw error;
   }
+}
+
+/** A checkpoint that could not be used may be the first that is seen of a disk that fails. Told when there are listeners. */
+function tellOfCheckpoint({ parts }: StoreCore, { checkpoint }: Manifest): void {
+  const { activity, clock, opened } = parts;
+  if (checkpoint === undefined || opened.checkpoint !== undefined) return;
+  const error = new KvCorruptionError(
+    'The checkpoint, or a part of the cold index that it needs, is damaged or missing; both indexes were built from the logs',
+    checkpointName(checkpoint),
+    0,
+    { remedy: 'Nothing is lost. Look at the disk.' },
+  );
+  void clock.turn().then(() => activity.failed(error));
 }
 
 function deviceFor(options: ResolvedOptions, env: Env): Device {

@@ -75,6 +75,27 @@ export function checkNames(options: object, names: readonly string[]): void {
   if (problems.length > 0) throw new KvOptionsError(problems);
 }
 
+/** @throws KvOptionsError */
+export function checkIterable(path: string, argument: unknown): void {
+  const isIterable =
+    typeof (argument as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === 'function';
+  if (!isIterable || typeof argument === 'string')
+    throw new KvOptionsError([
+      { path, problem: 'must be an array, a Map, or something else to iterate over' },
+    ]);
+}
+
+/** @throws KvOptionsError */
+export function checkFunction(path: string, argument: unknown): void {
+  if (typeof argument !== 'function') throw new KvOptionsError([{ path, problem: 'must be a function' }]);
+}
+
+/** @throws KvOptionsError */
+export function checkPair(entry: unknown): void {
+  if (!Array.isArray(entry))
+    throw new KvOptionsError([{ path: 'entries', problem: 'must consist of pairs of key and value' }]);
+}
+
 /** Whether a set has to look at the entry before. */
 export function isConditional({ ifVersion, ifPresent, keepTtl }: KvSetOptions): boolean {
   return ifVersion !== undefined || ifPresent === true || keepTtl === true;

@@ -74,6 +74,7 @@ export function findManifest(device: Device, damages: DamageList): Manifest {
       `The manifest is ${how}, and nothing can be read without the salts of the checksums that are in it`,
       MANIFEST_NAME,
       0,
+      { remedy: 'Put a copy of this file back, an older one will do, or restore a backup of the directory.' },
     );
   }
   requireReadable(manifest, device.location);

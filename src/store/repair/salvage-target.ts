@@ -8,7 +8,6 @@ import { encodedKeyOf } from '../../log/record-key.js';
 import { FLAG_EXPIRY, KIND_VALUE, recordBytes, sequenceOf } from '../../log/record.js';
 import { namedKey, type KvNamedKey } from './damage.js';
 import { namesUpTo, type FoundDictionary } from './mend.js';
-import type { KvStoreOptions } from '../options.js';
 import { ABSENT, IN_MEMORY, type RecordRef } from '../read-path.js';
 import type { StoreCore } from '../store-core.js';
 import { isOwnName } from '../own-files.js';
@@ -29,25 +28,10 @@ export class SalvageTarget {
   /** Namespaces whose names are lost, by the names that they have here. */
   readonly renamed: string[] = [];
 
-  private constructor(private readonly opened: OpenedTarget) {
+  /** @param opened a new store, whose manifest says that it is unfinished */
+  constructor(private readonly opened: OpenedTarget) {
     this.core = opened.core;
     this.hash = this.core.parts.hash.copy();
-  }
-
-  /** @param tagKey of the damaged store: the hashes of tags are copied as they are */
-  static async open(
-    open: (options: KvStoreOptions) => Promise<OpenedTarget>,
-    tagKey: string,
-    options: KvStoreOptions,
-  ): Promise<SalvageTarget> {
-    const target = new SalvageTarget(await open(options));
-    try {
-      await target.core.parts.manifest.replace((current) => ({ ...current, tagKey, unfinished: true }));
-      return target;
-    } catch (error) {
-      await target.abandon();
-      throw error;
-    }
   }
 
   /** Enters what is left of the dictionary, each entry with the number that it had. */

@@ -40,7 +40,13 @@ import {
 } from '../../log/record.js';
 import { SegmentFiles } from '../../log/segment-files.js';
 import { Slices } from '../../log/slices.js';
-import type { LogManifest } from '../manifest.js';
+import {
+  MANIFEST_NAME,
+  parseManifest,
+  requireFinished,
+  type LogManifest,
+  type Manifest,
+} from '../manifest.js';
 import { COLD_LOG_NAME } from '../open-cold.js';
 import { HOT_LOG_NAME } from '../open-store.js';
 import { DamageList, type KvDamage, type KvNamedKey } from './damage.js';
@@ -53,6 +59,7 @@ import { findDictionary, findManifest, LogSurvey } from './salvage-source.js';
 import { SalvageTarget, type OpenedTarget } from './salvage-target.js';
 import { checkNames } from '../set-options.js';
 import { Spaces } from '../spaces.js';
+import { readWholeFile } from '../whole-file.js';
 
 export interface KvSalvageOptions extends Pick<KvStoreOptions, 'hot' | 'cold' | 'env'> {
   /** Ends the run: it rejects with the signal's reason, and leaves nothing. */
@@ -88,6 +95,9 @@ export interface KvSalvageReport {
   tookMs: number;
 }
 
+/** Opens the new store, whose manifest says `more` than usual. */
+type OpenTarget = (options: KvStoreOptions, more: Partial<Manifest>) => Promise<OpenedTarget>;
+
 /** Milliseconds of work until the event loop turns. */
 const SLICE_MS = 10;
 
@@ -99,7 +109,7 @@ export async function salvage(
   from: string,
   to: string,
   options: KvSalvageOptions,
-  open: (options: KvStoreOptions) => Promise<OpenedTarget>,
+  open: OpenTarget,
 ): Promise<KvSalvageReport> {
   checkNames(options, ['hot', 'cold', 'env', 'signal']);
   const env = options.env ?? nodeEnv;
@@ -136,6 +146,8 @@ function requireEmpty(env: Env, to: string): void {
   const device = new FileDevice(env, to);
   const names = device.list().filter((name) => !name.startsWith('.') && name !== 'lost+found');
   if (names.length === 0) return;
+  const manifest = names.includes(MANIFEST_NAME) && parseManifest(readWholeFile(device, MANIFEST_NAME));
+  if (manifest) requireFinished(manifest, device.location);
   throw new KvFormatError(
     `${device.location} is not empty (it holds "${names[0]}"). Salvage into an empty or missing directory.`,
   );
@@ -180,10 +192,7 @@ class Salvage {
     return segments;
   }
 
-  async run(
-    to: string,
-    open: (options: KvStoreOptions) => Promise<OpenedTarget>,
-  ): Promise<Omit<KvSalvageReport, 'tookMs'>> {
+  async run(to: string, open: OpenTarget): Promise<Omit<KvSalvageReport, 'tookMs'>> {
     const { dictionary, env, logs, options } = this;
     try {
       for (const log of logs) {
@@ -194,13 +203,14 @@ class Salvage {
       this.checkDictionary();
       const evidence = await this.evidence();
       const { hashKey, tagKey = hashKey } = this.manifest;
-      const target = await SalvageTarget.open(open, tagKey, {
-        path: to,
-        env,
-        hot: options.hot ?? {},
-        cold: options.cold ?? {},
-        durability: { level: 'checkpoint' },
-      });
+      const { hot = {}, cold = {} } = options;
+      const target = new SalvageTarget(
+        // The hashes of tags are copied as they are.
+        await open(
+          { path: to, env, hot, cold, durability: { level: 'checkpoint' } },
+          { tagKey, unfinished: true },
+        ),
+      );
       try {
         target.enterDictionary(dictionary);
         const losses = new SalvageLosses(logs, this.hash, this.damages, target);
