@@ -124,6 +124,8 @@ describe('within one process', () => {
   const broken: readonly LockHelper[] = [
     () => ['hotcold-no-such-command'],
     () => ['node', '-e', 'process.exit(5)'],
+    // What `spawn` throws at once.
+    () => ['hotcold\0nul'],
   ];
 
   it.each([

@@ -19,6 +19,7 @@
  * Two opens in one process, worker threads and cluster workers are told apart like processes are.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -62,10 +63,8 @@ export async function lockDescriptor(
   shared = false,
   helpers: readonly LockHelper[] = LOCK_HELPERS,
 ): Promise<(() => void) | undefined> {
-  const taking = tryFlock(fd, shared, helpers);
-  // `listen` loads it, which can as well be done while the helper runs.
-  await import('node:cluster');
-  const flock = await taking;
+  // `listen` loads the second, which can as well be done while the helper runs.
+  const [flock] = await Promise.all([tryFlock(fd, shared, helpers), import('node:cluster')]);
   if (flock === 'held') return undefined;
   if (flock === 'ours' && process.platform !== 'linux') return () => undefined;
   if (flock === 'ours' && shared) return (await someoneListens(fd)) ? undefined : () => undefined;
@@ -99,17 +98,19 @@ async function tryFlock(
 }
 
 /** Resolves to `null` when the program cannot be run, or is given up. */
-function exitCode(fd: number, [command, ...args]: ReturnType<LockHelper>): Promise<number | null> {
-  return new Promise((resolve) => {
+async function exitCode(fd: number, [command, ...args]: ReturnType<LockHelper>): Promise<number | null> {
+  try {
     const child = spawn(command, args, {
       stdio: ['ignore', 'ignore', 'ignore', fd],
       timeout: HELPER_TIMEOUT_MS,
       // Without a language it reads no files of translations.
-      env: { PATH: process.env.PATH, LC_ALL: 'C' },
+      env: { ...process.env, LC_ALL: 'C' },
     });
-    child.once('error', () => resolve(null));
-    child.once('exit', resolve);
-  });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code;
+  } catch {
+    return null;
+  }
 }
 
 /** Whether a process without the helper holds the lock. Its socket may outlive it by a moment. */
