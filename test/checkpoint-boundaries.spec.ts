@@ -4,6 +4,7 @@
  * state is one that the store had. `RUNS=…` in the environment takes so many more subsets; `SEED=…` another script.
  */
 import { KvStore } from 'nestjs-hotcold/store';
+import { Activity } from '../src/store/activity.js';
 import { Checkpointer } from '../src/store/checkpointer.js';
 import { checkMoment, Moments, type Cut, type Moment } from './support/crash-states.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
@@ -118,7 +119,11 @@ describe.each([
     await store.close();
     expect(reports.length).toBe(length + 1);
     expect(checkpoints(disk).length).toBeGreaterThan(0);
+    const told = jest.spyOn(Activity.prototype, 'failed');
     await phases.checkAll(history, found.all, ['none', 'all', 'kill', 'random']);
+    // No crash leaves what looks like a damaged checkpoint.
+    expect(told).not.toHaveBeenCalled();
+    told.mockRestore();
     phases.expectAll(
       'write index',
       'sync index',
