@@ -50,7 +50,15 @@ export class ChunkDirectory {
   /** Which blocks have changed since a checkpoint wrote them. */
   private changed: boolean[] = [];
 
-  constructor() {
+  /** @param image that it is to be; without one it is empty */
+  constructor(image?: DirectoryShape & { blocks: Uint32Array[] }) {
+    if (image) {
+      this.slots = image.slots;
+      this.level = image.level;
+      this.split = image.split;
+      this.blocks = image.blocks;
+      this.changed = image.blocks.map(() => false);
+    }
     while (this.slots < 1 << PARTITION_BITS) this.add();
   }
 
@@ -64,8 +72,7 @@ export class ChunkDirectory {
   static from({ slots, level, split }: DirectoryShape, blocks: Uint32Array[]): ChunkDirectory | undefined {
     if (slots !== 2 ** level + split || blocks.length !== Math.ceil(slots / BLOCK_SLOTS)) return undefined;
     if (level < PARTITION_BITS) return undefined;
-    const directory = new ChunkDirectory();
-    return Object.assign(directory, { slots, level, split, blocks, changed: blocks.map(() => false) });
+    return new ChunkDirectory({ slots, level, split, blocks });
   }
 
   get shape(): DirectoryShape {

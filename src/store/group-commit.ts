@@ -16,6 +16,9 @@ import type { Versions } from './versions.js';
 /** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
 const FULL_RETRY_MS = 250;
 
+/** Memory that is touched ahead while a sync is under way, in bytes. */
+const MOST_TOUCHED = 64 * 1024;
+
 /** Writes between two looks at the clock. */
 const LOOK_EVERY = 64;
 
@@ -207,7 +210,10 @@ export class GroupCommit {
       }
       await log.flushTo(lastEnd);
       health.written();
-      await this.sync(segments);
+      const synced = this.sync(segments);
+      // The next range is about as long.
+      if (this.waits) log.touchAhead(Math.min(lastEnd - this.syncedEnd, MOST_TOUCHED));
+      await synced;
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;

@@ -38,7 +38,8 @@ export interface StagedRecord {
   expiresAt: number;
 }
 
-const FIRST_ROWS = 4096;
+/** Room for so few, because a store that was closed has none; it doubles. */
+const FIRST_ROWS = 64;
 
 /** Records whose buckets are fetched from memory at once: more than the processor keeps under way at a time. */
 const TOUCHED_AHEAD = 32;

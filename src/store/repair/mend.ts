@@ -2,7 +2,6 @@
  * Small text files after damage, for `salvage`. A CRC-32 tells every single wrong bit of a short text from every other, so
  * one such bit can be turned back: the most frequent damage of all, and a small file is all there is of what it says.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { MAX_NAMESPACES } from '../../limits.js';
 import { entryOf, Numbering, type DictionaryEntry } from '../dictionary.js';
 
@@ -51,7 +50,7 @@ export function readDictionary(bytes: Buffer): FoundDictionary {
     end = start;
     const { entry } = found;
     const name = `${'namespace' in entry ? 'namespace' : 'structure'} ${entry.number}`;
-    const isOther = entries.has(name) && !isDeepStrictEqual(entries.get(name), entry);
+    const isOther = entries.has(name) && JSON.stringify(entries.get(name)) !== JSON.stringify(entry);
     entries.set(name, isOther ? undefined : entry);
   }
   const left = [...entries.values()].filter((entry) => entry !== undefined);
