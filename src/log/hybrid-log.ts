@@ -31,9 +31,6 @@ import { LARGEST_SIZE_CLASS, readBytesOf } from './size-class.js';
 const SEAL_LAG = 512 * 1024;
 const SEAL_SLICE = 64 * 1024;
 
-/** What an operating system gives out at a time, or less. */
-const OS_PAGE_BYTES = 4096;
-
 /** Longest read that is made synchronously. */
 const SYNC_READ_BYTES = 64 * 1024;
 
@@ -270,18 +267,6 @@ export class HybridLog {
     this.sealed = this.readOnly = this.rangeFrom = this.tail;
     this.rangeSum = 0;
     return this.tail;
-  }
-
-  /**
-   * Touches the memory that the next `bytes` will be appended to, as far as the page of the tail goes. The operating system
-   * gives memory when it is first used, which takes it up to 18 µs for 4 KiB (a virtual machine without hardware support
-   * for nested pages): better while nobody waits for anything but the disk.
-   */
-  touchAhead(bytes: number): void {
-    const end = Math.min(this.tail + bytes, this.pageEnd);
-    const words = this.ring.wordsAt(this.tail);
-    for (let address = this.tail; address < end; address = (address + OS_PAGE_BYTES) as LogAddress)
-      words[this.ring.wordOffset(address)] = 0;
   }
 
   /** Whether anything was appended or changed since the last commit. */

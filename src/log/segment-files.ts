@@ -5,12 +5,11 @@
  *
  * A log whose commits somebody waits for has its file lengthened with zeros ahead of what is written: a sync that finds
  * the length of the file unchanged need not wait for the journal of the file system (decision 15). Zeros behind the last
- * byte that was written are no part of the log. Its short writes are synchronous, as long as they are quick.
+ * byte that was written are no part of the log.
  */
 import type { Device, DeviceFile } from '../device/device.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import type { LogAddress } from './address.js';
-import type { WritePacer } from './write-pacer.js';
 
 const NAME_DIGITS = 8;
 const HARDEN_BYTES = 1024 * 1024;
@@ -35,14 +34,14 @@ export class SegmentFiles {
    * @param log name of the log, the first part of each file's name
    * @param segmentSize bytes of one file, a multiple of the page size
    * @param salt goes into every checksum, so that a value cannot pass for a record, nor a record of another store
-   * @param pacer of a log whose commits somebody waits for
+   * @param lengthens whether files are lengthened ahead of what is written
    */
   constructor(
     private readonly device: Device,
     private readonly log: string,
     readonly segmentSize: number,
     readonly salt = 0,
-    private readonly pacer?: WritePacer,
+    private readonly lengthens = false,
   ) {
     const pattern = new RegExp(`^${log}-([0-9a-f]{${NAME_DIGITS}})\\.log$`);
     for (const name of device.list()) {
@@ -126,9 +125,7 @@ export class SegmentFiles {
   async write(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> {
     const file = this.fileFor(address);
     this.lengthen(file, (address % this.segmentSize) + to - from);
-    const position = address % this.segmentSize;
-    if (!this.pacer?.trySync(to - from, () => file.writeSync(bytes, from, to - from, position)))
-      await file.write(bytes, from, to - from, position);
+    await file.write(bytes, from, to - from, address % this.segmentSize);
     // Only now: a sync that began while the write was under way does not cover it.
     if (this.files.get(this.segmentOf(address)) === file) this.unsynced.add(file);
   }
@@ -174,7 +171,7 @@ export class SegmentFiles {
   trim(tail: LogAddress): void {
     const file = this.files.get(this.segmentOf(tail));
     const position = tail % this.segmentSize;
-    if (this.pacer && file && file.size() > position) file.truncate(position);
+    if (this.lengthens && file && file.size() > position) file.truncate(position);
   }
 
   /** Cuts a segment's file at `address`, durably. */
@@ -231,7 +228,7 @@ export class SegmentFiles {
 
   /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes meanwhile. */
   private lengthen(file: DeviceFile, end: number): void {
-    if (!this.pacer) return;
+    if (!this.lengthens) return;
     if (file !== this.lengthened) {
       this.lengthened = file;
       this.length = file.size();

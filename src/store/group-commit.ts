@@ -16,9 +16,6 @@ import type { Versions } from './versions.js';
 /** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
 const FULL_RETRY_MS = 250;
 
-/** Memory that is touched ahead while a sync is under way, in bytes. */
-const MOST_TOUCHED = 64 * 1024;
-
 /** Writes between two looks at the clock. */
 const LOOK_EVERY = 64;
 
@@ -210,10 +207,7 @@ export class GroupCommit {
       }
       await log.flushTo(lastEnd);
       health.written();
-      const synced = this.sync(segments);
-      // The next range is about as long.
-      if (this.waits) log.touchAhead(Math.min(lastEnd - this.syncedEnd, MOST_TOUCHED));
-      await synced;
+      await this.sync(segments);
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;

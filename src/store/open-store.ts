@@ -20,7 +20,6 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
-import { WritePacer } from '../log/write-pacer.js';
 import { Activity } from './activity.js';
 import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
@@ -88,7 +87,7 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
       HOT_LOG_NAME,
       current.hot.segmentSize,
       current.hot.salt,
-      resolved.durability.level === 'always' && !device.volatile ? new WritePacer(env.clock) : undefined,
+      resolved.durability.level === 'always' && !device.volatile,
     );
     const manifest = new ManifestFile(device, current);
     const activity = new Activity(env.clock);
