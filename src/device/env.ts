@@ -72,7 +72,17 @@ export interface EnvProcess {
   identity(): { pid: number; hostname: string };
 }
 
+export interface EnvMemory {
+  /**
+   * Fills a buffer with zeros, off the event loop. The system gives memory when it is first used, a small page at a time:
+   * whoever gets the buffer then need not wait for that. Rejects when it cannot.
+   */
+  zero(buffer: Uint8Array): Promise<void>;
+}
+
 export interface Env {
+  /** Missing where there is no such way. */
+  readonly memory?: EnvMemory | undefined;
   readonly fs: EnvFs;
   readonly clock: EnvClock;
   readonly random: EnvRandom;

@@ -8,7 +8,7 @@
 import * as fs from 'node:fs';
 import { hostname } from 'node:os';
 import { lockDescriptor } from './file-lock.js';
-import type { Env, EnvClock, EnvFs, EnvProcess, EnvRandom } from './env.js';
+import type { Env, EnvClock, EnvFs, EnvMemory, EnvProcess, EnvRandom } from './env.js';
 
 const { O_CREAT, O_RDONLY, O_RDWR } = fs.constants;
 
@@ -94,15 +94,15 @@ const nodeFs: EnvFs = {
   // One trip to the thread pool: opening and closing a directory take less than another.
   syncDirectory: (path) =>
     new Promise((resolve, reject) => {
-      const end = (error: unknown) => {
-        if (error && !directoriesCannotSync(error)) reject(error as Error);
+      const end = (error: Error | null) => {
+        if (error && !directoriesCannotSync(error)) reject(error);
         else resolve();
       };
       let fd: number;
       try {
         fd = fs.openSync(path, O_RDONLY);
       } catch (error) {
-        end(error);
+        end(error as Error);
         return;
       }
       fs.fsync(fd, (error) => {
@@ -161,4 +161,23 @@ const nodeRandom: EnvRandom = { bytes: (length) => crypto.getRandomValues(new Ui
 
 const nodeProcess: EnvProcess = { identity: () => ({ pid: process.pid, hostname: hostname() }) };
 
-export const nodeEnv: Env = { fs: nodeFs, clock: nodeClock, random: nodeRandom, process: nodeProcess };
+/** A read of zeros by the thread pool. */
+const nodeMemory: EnvMemory = {
+  async zero(buffer) {
+    const fd = fs.openSync('/dev/zero', O_RDONLY);
+    try {
+      const count = await nodeFs.read(fd, buffer, 0, buffer.length, 0);
+      if (count < buffer.length) buffer.fill(0, count);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+};
+
+export const nodeEnv: Env = {
+  memory: process.platform === 'win32' ? undefined : nodeMemory,
+  fs: nodeFs,
+  clock: nodeClock,
+  random: nodeRandom,
+  process: nodeProcess,
+};

@@ -632,3 +632,53 @@ describe('the commit record', () => {
     await bench.expectOnDisk();
   });
 });
+
+describe('memory of the next page', () => {
+  const PAGES = 5;
+
+  /** A log whose pages are made ready by `zero`, and what it asked for. */
+  function preparing(zero: (page: Uint8Array) => Promise<void>): { bench: Bench; asked: Uint8Array[] } {
+    const asked: Uint8Array[] = [];
+    const options = {
+      zero: (page: Uint8Array) => {
+        asked.push(page);
+        return zero(page);
+      },
+      maxMemory: (PAGES + 1) * PAGE,
+    };
+    return { bench: new Bench(new MemoryDevice(2 ** 24), options), asked };
+  }
+
+  async function fillPages(bench: Bench, pages: number): Promise<Uint8Array[]> {
+    const used: Uint8Array[] = [];
+    for (let i = 0; i < pages; i++) {
+      used.push(bench.log.ring.bytesAt(bench.append(PAGE).address));
+      await new Promise(setImmediate);
+    }
+    return used;
+  }
+
+  it('is made ready while the page before is filled, as far as the budget goes', async () => {
+    const { bench, asked } = preparing(async (page) => void page.fill(0));
+    const used = await fillPages(bench, 12);
+    // Not for a log of one page; then for each further one, until pages are used again.
+    expect(asked).toHaveLength(PAGES - 2);
+    expect(used.slice(1, PAGES - 1).every((page, i) => page === asked[i])).toBe(true);
+    expect(bench.log.usedMemory).toBeLessThanOrEqual((PAGES + 1) * PAGE);
+    await bench.commitAndFlush();
+    await bench.expectOnDisk();
+  });
+
+  it('is taken as it comes where it is not ready in time, or cannot be', async () => {
+    const never = preparing(() => new Promise(() => undefined));
+    await fillPages(never.bench, 12);
+    expect(never.asked).toHaveLength(1);
+    await never.bench.commitAndFlush();
+    await never.bench.expectOnDisk();
+    const failing = preparing(() => Promise.reject(new Error('EMFILE')));
+    await fillPages(failing.bench, 12);
+    expect(failing.asked).toHaveLength(PAGES - 2);
+    await failing.bench.commitAndFlush();
+    await failing.bench.expectOnDisk();
+  });
+});

@@ -44,6 +44,8 @@ export interface HybridLogOptions {
   mutableFraction: number;
   /** Whether the device can be read back; if not, what leaves memory is gone. */
   retains: boolean;
+  /** Fills a new page with zeros before it is needed (`EnvMemory.zero`); without it, the memory of a page is new when it is used. */
+  zero?: ((page: Uint8Array) => Promise<void>) | undefined;
   /** Gets the memory of a page that the budget has no room for any more. */
   giveAway: (page: Buffer) => void;
   /** Says when a read may be synchronous; without it, none is. */
@@ -91,6 +93,8 @@ export class HybridLog {
   /** The page that an asynchronous write is reading, and its buffer once it had to leave the ring. */
   private writing: LogAddress | undefined;
   private detached: Buffer | undefined;
+  /** Whether the memory of the next page is being made ready. */
+  private preparing = false;
   /** Pages that may still be added without pushing out old ones, because room was made for them. */
   private pagesMade = 0;
   /** What the last synchronous read brought. */
@@ -157,7 +161,8 @@ export class HybridLog {
   }
 
   get usedMemory(): number {
-    return this.ring.memoryBytes + (this.detached ? this.pageSize : 0);
+    const beside = (this.detached ? 1 : 0) + (this.preparing ? 1 : 0);
+    return this.ring.memoryBytes + beside * this.pageSize;
   }
 
   /** Bytes of the log in memory, in all regions. */
@@ -381,11 +386,26 @@ export class HybridLog {
     while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
+    this.prepareNext(pages);
     const mutable = Math.floor(pages * this.options.mutableFraction) * this.pageSize;
     this.seal((this.tail - mutable) as LogAddress);
     // Written ahead of need, so that pages are on disk by the time they have to go. A failure shows there again.
     const immutable = this.pageStartOf(this.readOnly);
     if (immutable > this.flushed) void this.flushTo(immutable).catch(() => undefined);
+  }
+
+  /** Has memory made ready for the page after this one, as long as the log grows; not for one that is short. */
+  private prepareNext(pages: number): void {
+    const { options, ring } = this;
+    if (!options.zero || this.preparing || ring.spareCount > 0) return;
+    if (ring.count < 2 || ring.count >= pages) return;
+    const page = Buffer.allocUnsafeSlow(this.pageSize);
+    this.preparing = true;
+    options
+      .zero(page)
+      .then(() => ring.giveBack(page))
+      .catch(() => undefined)
+      .finally(() => (this.preparing = false));
   }
 
   private pagesOfBudget(): number {

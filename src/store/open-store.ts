@@ -223,6 +223,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   const { options, env, device, manifest, dictionary, segments, activity } = parts;
   const health = new Health((error) => activity.failed(error), options.readOnly);
   const { current } = manifest;
+  const { memory } = env;
   const spaces = new Spaces();
   const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
   const pacer = new ReadPacer(env.clock);
@@ -268,6 +269,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       maxMemory: options.hot.memoryBytes,
       mutableFraction: options.hot.mutableFraction,
       retains: device.retains,
+      zero: memory && ((page) => memory.zero(page)),
       giveAway: (page) => index.adopt(page),
       pacer,
       onWriteError: (error) => health.writeFailed(error),
