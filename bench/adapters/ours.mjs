@@ -1,6 +1,6 @@
 /**
- * This package. `memoryBytes` is its hot tier and `cacheBytes` its read cache; it commits every 100 ms (its default), or
- * before it acknowledges.
+ * This package. `memoryBytes` is its hot tier and `cacheBytes` are for its caches: the read cache, and that of the cold
+ * index where `indexBytes` of it are for that. It commits every 100 ms (its default), or before it acknowledges.
  */
 import { KvStore } from '../../dist/esm/store/index.js';
 
@@ -9,6 +9,7 @@ export async function open(
   {
     memoryBytes,
     cacheBytes,
+    indexBytes = 0,
     decodedEntries,
     durable = false,
     level = durable ? 'always' : 'interval',
@@ -20,9 +21,10 @@ export async function open(
     path,
     hot: { ...(memoryBytes && { memory: memoryBytes }), ...(diskBudget && { diskBudget }) },
     readCache: {
-      ...(cacheBytes !== undefined && { memory: cacheBytes }),
+      ...(cacheBytes !== undefined && { memory: cacheBytes - indexBytes }),
       ...(decodedEntries && { decodedEntries }),
     },
+    ...(indexBytes > 0 && { cold: { indexCache: indexBytes } }),
     durability: { level },
     ...(compaction === false && { compaction }),
   });

@@ -9,12 +9,19 @@ import { STORES } from './peers.mjs';
 const MIB = 1 << 20;
 const CACHES_BYTES = 128 * MIB;
 /** How it is shared is up to the store: a tree from the page cache takes little for itself. */
-const OWN_CACHE_BYTES = 64 * MIB;
+const OWN_CACHE_BYTES = 48 * MIB;
+/** Of that, where what is on disk has an index of its own: most of it, so that a read is mostly one read. */
+const OWN_INDEX_BYTES = 32 * MIB;
 const OWN_WRITE_BYTES = 16 * MIB;
 const WARM_UP_SHARE = 0.2;
 
 async function make(context) {
-  const store = await context.open({ cacheBytes: OWN_CACHE_BYTES, compression: false });
+  const store = await context.open({
+    memoryBytes: OWN_WRITE_BYTES,
+    largerThanMemory: true,
+    cacheBytes: OWN_CACHE_BYTES,
+    compression: false,
+  });
   await load(store, context.data, { keys: context.size.keys });
   await store.flush?.();
   await context.close();
@@ -33,6 +40,7 @@ function read(name, traceOf) {
       memoryBytes: OWN_WRITE_BYTES,
       largerThanMemory: true,
       cacheBytes: OWN_CACHE_BYTES,
+      indexBytes: OWN_INDEX_BYTES,
       compression: false,
       compaction: false,
     });
