@@ -66,14 +66,14 @@ for (const file of outputFiles) {
     compress: false,
     mangle: { toplevel: false, keep_classnames: true, keep_fnames: true },
   });
-  const { code: esm }= await transform(code, { ...shape, format: 'esm' });
-  write(file.path, esm);
+  const { code: esm } = await transform(code, { ...shape, format: 'esm' });
+  write(file.path, withClassNames(esm));
 }
 
 // The same files with `require` for `import`: esbuild shares between entry points only where it writes ES modules.
 for (const { path, text } of outputFiles) {
   const { code } = await transform(text, { ...shape, format: 'cjs' });
-  write(join('dist/cjs', relative('dist/esm', path)), code);
+  write(join('dist/cjs', relative('dist/esm', path)), withClassNames(code));
 }
 
 const declarations = declarationsFor(entries.map((entry) => `${modules}/${entry}.d.ts`));
@@ -86,6 +86,18 @@ for (const [folder, type] of [
 }
 
 write('dist/THIRD-PARTY-LICENSES.txt', licenses(Object.keys(metafile.inputs)));
+
+/**
+ * esbuild numbers the names of decorated classes (`let KvModule = class KvModule2 {`), and Nest prints them. Nothing within such
+ * a class uses the inner name: TypeScript has made another for that.
+ */
+function withClassNames(text) {
+  return text.replace(/\b(\w+)=((?:\w+=)?\s*class)\s+(\1\d+)\b/g, (_, name, assigns, numbered) => {
+    if (text.split(new RegExp(`\\b${numbered}\\b`)).length !== 2)
+      throw new Error(`${numbered} is used within its class`);
+    return `${name}=${assigns} ${name}`;
+  });
+}
 
 /** What the licenses of the packages within the bundles want to be passed on, with the versions that are in them. */
 function licenses(inputs) {

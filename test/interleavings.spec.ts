@@ -417,9 +417,10 @@ describe('callers and compactions side by side', () => {
   jest.setTimeout(60_000 * RUNS);
 
   it.each([
-    ['without scans', call, 80],
-    ['with scans', scanning, 4],
-  ])('answer as if one after the other, %s', async (_, calls, numRuns) => {
+    ['without scans', call, 80, 10],
+    // Of so few plans one may have little to rewrite.
+    ['with scans', scanning, 4, 2],
+  ])('answer as if one after the other, %s', async (_, calls, numRuns, each) => {
     const total: Counts = { moved: 0, rewritten: 0, overlapped: 0, scans: 0 };
     await fc.assert(
       fc.asyncProperty(plansOf(calls), async (plan) => {
@@ -431,8 +432,8 @@ describe('callers and compactions side by side', () => {
       { numRuns: numRuns * RUNS, timeout: 40_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     tally({ plans: numRuns * RUNS, 'overlapped calls': total.overlapped, scans: total.scans });
-    expect(total.moved).toBeGreaterThan(numRuns * 10);
-    expect(total.rewritten).toBeGreaterThan(numRuns * 10);
+    expect(total.moved).toBeGreaterThan(numRuns * each);
+    expect(total.rewritten).toBeGreaterThan(numRuns * each);
     if (calls === scanning) expect(total.scans).toBeGreaterThan(0);
     else expect(total.overlapped).toBeGreaterThan(numRuns * 5);
   });

@@ -5,6 +5,7 @@
  * All of an adapter's keys lie in one namespace of the store. Keyv puts its own namespace in front of each key, so several
  * Keyv instances can share an adapter; `clear` of one of them then has to look for its keys.
  */
+import { checkAdapter } from '../store/adapters.js';
 import type { KvNamespace } from '../store/index.js';
 
 /** What the adapter needs: a `KvStore`, or the `KvStoreService` that Nest injects. */
@@ -17,6 +18,8 @@ export interface KvKeyvOptions {
   /** Namespace of the store that holds the entries. Default `'keyv'`. */
   namespace?: string;
 }
+
+const OPTIONS = ['namespace'];
 
 /** An entry as Keyv's `setMany` gives it; `ttl` in milliseconds. */
 export interface KvKeyvEntry {
@@ -46,24 +49,26 @@ export class KvKeyvStore {
    */
   declare namespace?: string;
   private readonly entries: KvNamespace;
+  private readonly listeners = new Set<(error: Error) => void>();
 
   /**
    * @param store which stays open when Keyv disconnects
-   * @throws KvOptionsError when the namespace is not a name
+   * @throws KvOptionsError when the first argument is no store, an option is none, or the namespace is not a name
    */
   constructor(
     private readonly store: KvStoreForKeyv,
-    { namespace = 'keyv' }: KvKeyvOptions = {},
+    options: KvKeyvOptions = {},
   ) {
-    this.entries = store.namespace(namespace);
+    checkAdapter(store, options, OPTIONS);
+    this.entries = store.namespace(options.namespace ?? 'keyv');
   }
 
   get<T>(key: string): Promise<T | undefined> {
-    return this.entries.get<T>(key);
+    return this.told(this.entries.get<T>(key));
   }
 
   getMany<T>(keys: string[]): Promise<(T | undefined)[]> {
-    return this.entries.getMany<T>(keys);
+    return this.told(this.entries.getMany<T>(keys));
   }
 
   /** @param ttl milliseconds; without it, or with 0, the entry does not expire */
@@ -88,11 +93,11 @@ export class KvKeyvStore {
   }
 
   has(key: string): Promise<boolean> {
-    return this.entries.has(key);
+    return this.told(this.entries.has(key));
   }
 
   hasMany(keys: string[]): Promise<boolean[]> {
-    return Promise.all(keys.map((key) => this.entries.has(key)));
+    return this.told(Promise.all(keys.map((key) => this.entries.has(key))));
   }
 
   /** Deletes all entries, or those of Keyv's namespace: the first in one step, the second one by one. */
@@ -111,10 +116,29 @@ export class KvKeyvStore {
       if (typeof key === 'string' && isIn(namespace, key)) yield [key, value as T];
   }
 
-  /** Passes on what fails in the background of the store; there are no other events. */
+  /**
+   * Passes on reads that fail, and what fails in the background of the store; there are no other events. Keyv 5 and
+   * cache-manager answer a read that fails with `undefined`, and say nothing of it themselves.
+   */
   on(event: string, listener: (error: Error) => void): this {
-    if (event === 'error') this.store.on('error', listener);
+    if (event !== 'error') return this;
+    this.listeners.add(listener);
+    this.store.on('error', listener);
     return this;
+  }
+
+  /** Tells of a read that fails. */
+  private told<T>(reading: Promise<T>): Promise<T> {
+    reading.catch((error: unknown) => {
+      for (const listener of this.listeners) {
+        try {
+          listener(error as Error);
+        } catch {
+          // Who reads hears of the failure itself.
+        }
+      }
+    });
+    return reading;
   }
 
   async disconnect(): Promise<void> {

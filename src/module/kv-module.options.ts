@@ -143,7 +143,10 @@ export function checkFeatures(features: readonly KvFeature[]): void {
     } catch (error) {
       for (const { path, problem } of (error as KvOptionsError).problems) report(`.${path}`, problem);
     }
-    for (const other of Object.keys(rest)) report(`.${other}`, 'is not an option');
+    for (const other of Object.keys(rest)) {
+      const belongs = "belongs into the second argument: forFeature([…], { store: 'name' })";
+      report(`.${other}`, other === 'store' ? belongs : 'is not an option');
+    }
   });
   if (problems.length > 0) throw new KvOptionsError(problems);
 }

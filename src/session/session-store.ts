@@ -4,6 +4,7 @@
  */
 import { Store, type SessionData } from 'express-session';
 import { nodeEnv } from '../device/node-env.js';
+import { checkAdapter } from '../store/adapters.js';
 import type { KvDuration, KvNamespace } from '../store/index.js';
 import { parseTtl } from '../store/options.js';
 
@@ -24,6 +25,7 @@ export interface KvSessionOptions {
 type Done<T = void> = (error: unknown, result?: T) => void;
 
 const DEFAULT_TTL = '1d';
+const OPTIONS = ['namespace', 'ttl', 'disableTouch'];
 
 /**
  * Sessions of `express-session` in a store. Closing the store is up to whoever opened it.
@@ -36,9 +38,13 @@ export class KvSessionStore extends Store {
   private readonly ttlMs: number;
   private readonly disableTouch: boolean;
 
-  /** @throws KvOptionsError when `namespace` is not a name, or `ttl` not a duration */
+  /**
+   * @throws KvOptionsError when the first argument is no store, an option is none, `namespace` is not a name, or `ttl` not
+   *   a duration
+   */
   constructor(store: KvStoreForSessions, options: KvSessionOptions = {}) {
     super();
+    checkAdapter(store, options, OPTIONS);
     this.sessions = store.namespace(options.namespace ?? 'sessions');
     this.ttlMs = parseTtl(options.ttl ?? DEFAULT_TTL);
     this.disableTouch = options.disableTouch ?? false;

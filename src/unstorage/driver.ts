@@ -2,6 +2,7 @@
  * A driver for unstorage, so that `createStorage()` (Nitro, Nuxt and others stand on it) can keep its items in a store.
  * Items lie in one namespace; raw items (`setItemRaw`) are stored as the values they are. Unstorage's `ttl` is in seconds.
  */
+import { checkAdapter } from '../store/adapters.js';
 import type { KvNamespace } from '../store/index.js';
 
 /** What the driver needs: a `KvStore`, or the `KvStoreService` that Nest injects. */
@@ -15,6 +16,8 @@ export interface KvUnstorageOptions {
   /** Seconds that an item lives for which no `ttl` is given. Default: for ever. */
   ttl?: number;
 }
+
+const OPTIONS = ['namespace', 'ttl'];
 
 /** Options of a single call. */
 interface ItemOptions {
@@ -47,12 +50,13 @@ export interface KvUnstorageDriver {
 /**
  * Makes a driver. `storage.dispose()` does not close the store: whoever opened it does.
  *
- * @throws KvOptionsError when the namespace is not a name
+ * @throws KvOptionsError when the first argument is no store, an option is none, or the namespace is not a name
  * @example
  * const storage = createStorage({ driver: kvDriver(store) });
  * await storage.setItem('page:1', { title: 'Hello' });
  */
 export function kvDriver(store: KvStoreForUnstorage, options: KvUnstorageOptions = {}): KvUnstorageDriver {
+  checkAdapter(store, options, OPTIONS);
   const items = store.namespace(options.namespace ?? 'unstorage');
   const setItem = async (key: string, value: unknown, given?: ItemOptions): Promise<void> => {
     const seconds = given?.ttl ?? options.ttl;

@@ -124,6 +124,28 @@ it('tells Keyv of what fails in the background', () => {
   expect(seen).toEqual([failure]);
 });
 
+it('tells Keyv of a read that fails, which Keyv answers with nothing', async () => {
+  const closed = await KvStore.open({ device: 'memory' });
+  const adapter = new KvKeyvStore(closed);
+  const keyv = new Keyv({ store: adapter });
+  const seen: unknown[] = [];
+  keyv.on('error', (error) => seen.push(error));
+  await keyv.set('a', 1);
+  await closed.close();
+  expect(await keyv.get('a')).toBeUndefined();
+  expect(seen).toEqual([expect.objectContaining({ code: 'KV_CLOSED' })]);
+  await expect(adapter.get('a')).rejects.toMatchObject({ code: 'KV_CLOSED' });
+});
+
+it.each([
+  ['no store', () => new KvKeyvStore('./data' as never), 'the first argument must be a KvStore'],
+  ['no store, but options', () => new KvKeyvStore({ path: './data' } as never), 'the first argument'],
+  ['an unknown option', () => new KvKeyvStore(store, { namespce: 'x' } as never), 'namespce'],
+])('refuses %s', (_what, make, message) => {
+  expect(make).toThrow(expect.objectContaining({ code: 'KV_OPTIONS' }));
+  expect(make).toThrow(message);
+});
+
 describe("Nest's CacheModule on a directory", () => {
   const application = async (path: string) => {
     @Module({

@@ -135,3 +135,10 @@ describe('each call', () => {
     expect(() => new KvSessionStore(store, { ttl: 'soon' })).toThrow(KvOptionsError);
   });
 });
+
+it('refuses what is no store, and options that there are not', async () => {
+  const store = await KvStore.open({ device: 'memory' });
+  expect(() => new KvSessionStore('./data' as never)).toThrow('the first argument must be a KvStore');
+  expect(() => new KvSessionStore(store, { tl: '1d' } as never)).toThrow('tl: is not an option');
+  await store.close();
+});

@@ -107,3 +107,8 @@ it('has its items after a restart, and leaves the store to whoever opened it', a
   expect(await createStorage({ driver: kvDriver(second) }).getItem('kept')).toBe('yes');
   await second.close();
 });
+
+it('refuses what is no store, and options that there are not', () => {
+  expect(() => kvDriver('./data' as never)).toThrow('the first argument must be a KvStore');
+  expect(() => kvDriver(store, { bse: 'x' } as never)).toThrow('bse: is not an option');
+});
