@@ -669,6 +669,16 @@ describe('memory of the next page', () => {
     await bench.expectOnDisk();
   });
 
+  it('is within the budget also while nobody awaits and a write is reading a page', async () => {
+    const { bench } = preparing(() => new Promise(() => undefined));
+    for (let i = 0; i < 40; i++) {
+      bench.append(PAGE);
+      expect(bench.log.usedMemory).toBeLessThanOrEqual((PAGES + 1) * PAGE);
+    }
+    await bench.commitAndFlush();
+    await bench.expectOnDisk();
+  });
+
   it('is taken as it comes where it is not ready in time, or cannot be', async () => {
     const never = preparing(() => new Promise(() => undefined));
     await fillPages(never.bench, 12);

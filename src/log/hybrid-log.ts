@@ -380,7 +380,7 @@ export class HybridLog {
     this.fillPage();
     const pages = this.pagesOfBudget();
     if (this.pagesMade > 0) this.pagesMade--;
-    else while (this.ring.count >= pages) this.evictOldest();
+    else while (this.ring.count >= this.pagesInUse(pages)) this.evictOldest();
     // One is for the page that comes now, one for the next that is set aside (unless there is one already).
     const spares = (this.detached ? 1 : 2) + this.pagesMade;
     while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
@@ -398,7 +398,7 @@ export class HybridLog {
   private prepareNext(pages: number): void {
     const { options, ring } = this;
     if (!options.zero || this.preparing || ring.spareCount > 0) return;
-    if (ring.count < 2 || ring.count >= pages) return;
+    if (ring.count < 2 || ring.count >= pages || pages === MIN_RING_PAGES) return;
     const page = Buffer.allocUnsafeSlow(this.pageSize);
     this.preparing = true;
     options
@@ -406,6 +406,11 @@ export class HybridLog {
       .then(() => ring.giveBack(page))
       .catch(() => undefined)
       .finally(() => (this.preparing = false));
+  }
+
+  /** Pages of the ring, of so many in all: the one that is being made ready is memory, too. */
+  private pagesInUse(pages: number): number {
+    return this.preparing ? Math.max(MIN_RING_PAGES, pages - 1) : pages;
   }
 
   private pagesOfBudget(): number {
