@@ -137,6 +137,17 @@ it('tells Keyv of a read that fails, which Keyv answers with nothing', async () 
   await expect(adapter.get('a')).rejects.toMatchObject({ code: 'KV_CLOSED' });
 });
 
+it('has values as they were where Keyv does not make JSON of them', async () => {
+  const values = { date: new Date(0), map: new Map([[1, new Set(['a'])]]) };
+  const asJson = new Keyv({ store: new KvKeyvStore(store, { namespace: 'json' }) });
+  await asJson.set('values', values);
+  expect(await asJson.get('values')).toEqual({ date: '1970-01-01T00:00:00.000Z', map: {} });
+  const options = { serialize: undefined, deserialize: undefined };
+  const asItIs = new Keyv({ store: new KvKeyvStore(store, { namespace: 'raw' }), ...options } as never);
+  await asItIs.set('values', values);
+  expect(await asItIs.get('values')).toEqual(values);
+});
+
 it.each([
   ['no store', () => new KvKeyvStore('./data' as never), 'the first argument must be a KvStore'],
   ['no store, but options', () => new KvKeyvStore({ path: './data' } as never), 'the first argument'],
