@@ -30,15 +30,15 @@ describe('ChunkCache', () => {
     const random = new SeededRandom(1);
     let hits = 0;
     for (let i = 0; i < 20_000; i++) {
-      const address = 8 * (1 + random.below(1000)) + 2 ** 40;
+      const address = 8 * (1 + random.below(2000)) + 2 ** 40;
       if (check(cache, address, countAt(address))) hits++;
       else cache.put(address as LogAddress, chunkAt(address, countAt(address)));
     }
     expect(cache.memoryBytes).toBeGreaterThan(99_000);
     expect(cache.memoryBytes).toBeLessThanOrEqual(100_000);
-    // 600 lines for 1,000 chunks.
-    expect(hits).toBeGreaterThan(8000);
-    expect(hits).toBeLessThan(13_000);
+    // Some 1,100 lines of 22 words for 2,000 chunks.
+    expect(hits).toBeGreaterThan(9000);
+    expect(hits).toBeLessThan(12_000);
   });
 
   it('keeps what is used rather than what is not', () => {
@@ -54,15 +54,43 @@ describe('ChunkCache', () => {
     expect(used.filter((address) => check(cache, address, 5)).length).toBeGreaterThan(25);
   });
 
+  it('takes 12 bytes for an entry of usual chunks', () => {
+    const cache = new ChunkCache(120_000);
+    const addresses = Array.from({ length: 1666 }, (_, i) => 8 * (i + 1));
+    for (const address of addresses) cache.put(address as LogAddress, chunkAt(address, 6));
+    // Blocks are not filled evenly: what overflows some is room left in others.
+    expect(addresses.filter((address) => check(cache, address, 6)).length).toBeGreaterThan(1500);
+  });
+
   it('keeps one copy of what is put twice, and none of what is too long', () => {
-    // Two lines in all.
-    const cache = new ChunkCache(400);
-    for (const address of [64, 72, 64, 64]) cache.put(address as LogAddress, chunkAt(address, 15));
-    cache.put(80 as LogAddress, chunkAt(80, 16));
-    expect([64, 72, 80].map((address) => check(cache, address, 15))).toEqual([true, true, false]);
-    cache.put(88 as LogAddress, chunkAt(88, 1));
-    // 72 was used last.
-    expect([check(cache, 64, 15), check(cache, 72, 15), check(cache, 88, 1)]).toEqual([false, true, true]);
+    // One block of 255 words: four lines of 53.
+    const cache = new ChunkCache(1024);
+    const view = new ChunkView();
+    const put = (address: number, count: number): void =>
+      cache.put(address as LogAddress, chunkAt(address, count));
+    for (const address of [64, 72, 80, 64, 72, 80, 64, 88]) put(address, 20);
+    put(96, 51);
+    expect([64, 72, 80, 88, 96].map((address) => cache.get(address as LogAddress, view))).toEqual([
+      true,
+      true,
+      true,
+      true,
+      false,
+    ]);
+    put(96, 50);
+    // All had been used: the two oldest are gone.
+    expect([64, 72].map((address) => check(cache, address, 20))).toEqual([false, false]);
+    expect([80, 88].map((address) => check(cache, address, 20))).toEqual([true, true]);
+    expect(check(cache, 96, 50)).toBe(true);
+  });
+
+  it('tells addresses apart that only their high bits tell', () => {
+    const cache = new ChunkCache(1024);
+    const [low, high] = [64, 64 + 2 ** 35];
+    cache.put(low as LogAddress, chunkAt(low, 3));
+    expect(check(cache, high, 4)).toBe(false);
+    cache.put(high as LogAddress, chunkAt(high, 4));
+    expect([check(cache, low, 3), check(cache, high, 4)]).toEqual([true, true]);
   });
 
   it('is off without memory', () => {

@@ -241,28 +241,45 @@ describe('ColdIndex', () => {
   });
 
   it('takes one read for a key that is there, one per slot for a partition, none for what it read lately', async () => {
-    const checked = new CheckedColdIndex({ cacheBytes: MIB, pendingEntries: 16_384 });
+    const checked = new CheckedColdIndex({ cacheBytes: 32 * KIB, pendingEntries: 16_384 });
     const { index, keys } = checked;
     await checked.fill(40_000);
     await checked.flush();
-    const asked = keys.filter((_, i) => i % 97 === 0);
+    const asked = keys.filter((_, i) => i % 151 === 0);
     const reads = async (): Promise<number> => {
       const before = index.stats.chunkReads;
       for (const { low, high } of asked) await index.find(low, high);
       return index.stats.chunkReads - before;
     };
+    // Until there is no room for what nobody has asked for.
+    for (const { low, high } of keys.slice(0, 2000)) await index.find(low, high);
     const first = await reads();
     expect(first).toBeGreaterThan(asked.length / 4);
     expect(first).toBeLessThanOrEqual(asked.length);
-    // Some chunks are longer than a line of the cache, some pushed each other out.
+    // Some pushed each other out.
     expect(await reads()).toBeLessThan(first / 5);
     expect(index.stats.cacheHits).toBeGreaterThan(0);
-    expect(index.stats.cacheBytes).toBeLessThanOrEqual(MIB);
+    expect(index.stats.cacheBytes).toBeLessThanOrEqual(32 * KIB);
 
     const before = index.stats.chunkReads;
     for (let partition = 0; partition < 100; partition++) await index.partition(partition);
     expect(index.stats.chunkReads - before).toBeLessThanOrEqual(100 * Math.ceil(index.stats.slots / 8192));
   });
+
+  it.each(['all', 'none'] as const)(
+    'fills a cache that has room with what one read brings (synchronous reads: %s)',
+    async (sync) => {
+      const checked = new CheckedColdIndex({ cacheBytes: 2 * MIB, pendingEntries: 16_384, sync });
+      const { index } = checked;
+      await checked.fill(60_000);
+      await checked.flush();
+      const { chunkReads, cacheHits } = index.stats;
+      expect(await checked.wrong()).toEqual([]);
+      const reads = index.stats.chunkReads - chunkReads;
+      expect(reads).toBeLessThan(index.stats.slots / 10);
+      expect(index.stats.cacheHits - cacheHits).toBeGreaterThan(20_000);
+    },
+  );
 
   it('answers rightly to many at once, while entries are put, merged and collected, and the cold log is truncated', async () => {
     const device = new LateDevice(new SeededRandom(8));

@@ -140,7 +140,11 @@ export class ColdIndex {
     this.pending = new PendingEntries(this.leastPending);
     const { image } = options;
     this.directory = image?.directory ?? new ChunkDirectory();
-    this.chunks = new ChunkLog({ ...options, kept: image?.shape.chunks });
+    this.chunks = new ChunkLog({
+      ...options,
+      kept: image?.shape.chunks,
+      isCurrent: (slot, place) => slot < this.directory.slots && this.directory.placeOf(slot) === place,
+    });
     this.merger = new IndexMerge({
       directory: this.directory,
       pending: this.pending,
@@ -251,7 +255,7 @@ export class ColdIndex {
           if (!(this.told(error) instanceof KvCorruptionError)) throw error;
         }
         if (!chunk) return undefined;
-        chunks.cache.put(address, chunk);
+        chunks.keep(address, chunk);
       }
       this.addFrom(slot, tag, chunk);
     }
@@ -276,7 +280,7 @@ export class ColdIndex {
         if (!chunk) {
           chunk = await this.readPlace(hashLow, place);
           if (!chunk) continue;
-          chunks.cache.put(address, chunk);
+          chunks.keep(address, chunk);
         }
       }
       list.clear();
