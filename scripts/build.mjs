@@ -48,19 +48,17 @@ const shape = {
   lineLimit: 120,
   logLevel: 'warning',
 };
+const bundle = { ...shape, bundle: true, external: Object.keys(peerDependencies), format: 'esm', write: false };
 const { outputFiles, metafile } = await build({
-  ...shape,
-  bundle: true,
+  ...bundle,
   entryPoints: Object.fromEntries(entries.map((entry) => [entry, `${modules}/${entry}.js`])),
-  external: Object.keys(peerDependencies),
   outdir: 'dist/esm',
   splitting: true,
   chunkNames: 'shared-[hash]',
-  format: 'esm',
   metafile: true,
-  write: false,
 });
-for (const file of outputFiles) {
+const files = await withOneCore(outputFiles, metafile.outputs);
+for (const file of files) {
   const { code } = await minify(file.text, {
     module: true,
     compress: false,
@@ -71,7 +69,7 @@ for (const file of outputFiles) {
 }
 
 // The same files with `require` for `import`: esbuild shares between entry points only where it writes ES modules.
-for (const { path, text } of outputFiles) {
+for (const { path, text } of files) {
   const { code } = await transform(text, { ...shape, format: 'cjs' });
   write(join('dist/cjs', relative('dist/esm', path)), withClassNames(code));
 }
@@ -86,6 +84,38 @@ for (const [folder, type] of [
 }
 
 write('dist/THIRD-PARTY-LICENSES.txt', licenses(Object.keys(metafile.inputs)));
+
+/**
+ * What the store consists of, in one file: esbuild makes one for each set of entry points that have something in common, and
+ * each takes Node a millisecond (docs/decisions/0014-bundled-esm.md).
+ */
+async function withOneCore(files, outputs) {
+  const nameOf = (path) => relative('dist/esm', path);
+  const chunks = outputs['dist/esm/store/index.js'].imports
+    .filter(({ external }) => !external)
+    .map(({ path }) => path);
+  const names = chunks.flatMap((chunk) => outputs[chunk].exports);
+  if (new Set(names).size < names.length) throw new Error('two chunks export the same name');
+  const textOf = new Map(files.map(({ path, text }) => [relative(root, path), text]));
+  const inMemory = {
+    name: 'in-memory',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /shared-/ }, ({ path }) => ({ path: join('dist/esm', path), namespace: 'chunk' }));
+      onLoad({ filter: /./, namespace: 'chunk' }, ({ path }) => ({ contents: textOf.get(path) }));
+    },
+  };
+  const contents = chunks.map((chunk) => `export * from './${nameOf(chunk)}';`).join('\n');
+  const {
+    outputFiles: [core],
+  } = await build({ ...bundle, stdin: { contents }, plugins: [inMemory] });
+  const isChunk = new RegExp(`(${chunks.map(nameOf).join('|')})`, 'g');
+  return [
+    { path: join(root, 'dist/esm/shared.js'), text: core.text },
+    ...files
+      .filter(({ path }) => !chunks.includes(relative(root, path)))
+      .map(({ path, text }) => ({ path, text: text.replace(isChunk, 'shared.js') })),
+  ];
+}
 
 /**
  * esbuild numbers the names of decorated classes (`let KvModule = class KvModule2 {`), and Nest prints them. Nothing within such
