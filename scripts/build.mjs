@@ -48,7 +48,13 @@ const shape = {
   lineLimit: 120,
   logLevel: 'warning',
 };
-const bundle = { ...shape, bundle: true, external: Object.keys(peerDependencies), format: 'esm', write: false };
+const bundle = {
+  ...shape,
+  bundle: true,
+  external: Object.keys(peerDependencies),
+  format: 'esm',
+  write: false,
+};
 const { outputFiles, metafile } = await build({
   ...bundle,
   entryPoints: Object.fromEntries(entries.map((entry) => [entry, `${modules}/${entry}.js`])),
