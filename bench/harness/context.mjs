@@ -147,11 +147,23 @@ export class Context {
   /** From here on the memory of this process is limited as the step says; resolves once that is in force. */
   async capMemory() {
     if (!process.send) return;
+    growYoungGeneration();
     await this.settle();
     const limited = new Promise((resolve) => process.once('message', resolve));
     process.send({ capMemory: true });
     await limited;
   }
+}
+
+/**
+ * To the size that it has after some seconds of anybody's load, 32 MiB: garbage of callers is no cache of the store's, and
+ * must not take the room of one.
+ */
+function growYoungGeneration() {
+  const GARBAGE = 400;
+  let kept;
+  for (let i = 0; i < GARBAGE; i++) kept = Array.from({ length: 10_000 }, (_, j) => ({ j, k: [j] }));
+  return kept.length;
 }
 
 function quantiles(latency) {

@@ -92,7 +92,7 @@ class PauseAfterSlow extends BudgetOnly {
 }
 
 const always = (answer) => ({ maySync: () => answer, began() {}, ended() {}, turned() {} });
-const pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, aloneMs: 0.2, busyMs: 0.05 };
+const pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, detourMs: 0.03, aloneMs: 0.2, busyMs: 0.05 };
 const POLICIES = {
   sync: () => always(true),
   pool: () => always(false),
@@ -104,6 +104,7 @@ const POLICIES = {
   'pacer-2': () => new ReadPacer(clock, { ...pace, windowMs: 2 }),
   'pool-0.006': () => new ReadPacer(clock, { ...pace, poolMs: 0.006 }),
   'pool-0.012': () => new ReadPacer(clock, { ...pace, poolMs: 0.012 }),
+  'detour-0.008': () => new ReadPacer(clock, { ...pace, detourMs: 0.008 }),
   'busy-0.1': () => new ReadPacer(clock, { ...pace, busyMs: 0.1 }),
   'never-alone': () => new ReadPacer(clock, { ...pace, aloneMs: 0 }),
   'never-busy': () => new ReadPacer(clock, { ...pace, busyMs: Infinity }),

@@ -23,13 +23,15 @@ export interface Pace {
   probeMs: number;
   /** What a synchronous read saves: about as long as one through the pool keeps the event loop busy. */
   poolMs: number;
+  /** The same for a reader alone: so much longer would he have waited for the pool. */
+  detourMs: number;
   /** What of each read does not count for a reader alone. Beyond it, the detour through the pool is small change. */
   aloneMs: number;
   /** The event loop has other work when it takes longer than this to turn. */
   busyMs: number;
 }
 
-const PACE: Pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, aloneMs: 0.2, busyMs: 0.05 };
+const PACE: Pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, detourMs: 0.03, aloneMs: 0.2, busyMs: 0.05 };
 
 /** Enough for a read during which another process had the processor for a time slice. */
 const CREDIT_MS = 5;
@@ -120,10 +122,10 @@ export class ReadPacer {
   }
 
   private judge(nowMs: number): void {
-    const { windowMs, probeMs, poolMs, busyMs } = this.pace;
+    const { windowMs, probeMs, poolMs, detourMs, busyMs } = this.pace;
     // A single chain of awaited reads is refused once, then it waits.
     const shared = this.refused > 1 || nowMs - this.turningSinceMs > busyMs;
-    const savedMs = this.reads * poolMs - (shared ? this.spentMs : this.excessMs);
+    const savedMs = shared ? this.reads * poolMs - this.spentMs : this.reads * detourMs - this.excessMs;
     this.creditMs = Math.min(this.creditMs + savedMs, CREDIT_MS);
     if (this.creditMs >= 0) {
       // A probe is too short to prove much.

@@ -101,7 +101,7 @@ export class CompactionScheduler {
     const ahead = log.tail - this.limit;
     if (ahead <= 0) return undefined;
     const { sliceMs } = options.compaction;
-    this.compactor.leastMs = ahead > options.hot.diskBudget / 2 ? sliceMs * HURRY : 0;
+    this.compactor.leastMs = ahead > this.budget / 2 ? sliceMs * HURRY : 0;
     if (this.waiters === MAX_WAITING) return undefined;
     this.waiters++;
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
@@ -115,13 +115,19 @@ export class CompactionScheduler {
     return Math.min(log.begin + diskBudget, log.tail + entries);
   }
 
+  /** Bytes that the hot log may have: with short records, the index sets the limit. */
+  private get budget(): number {
+    const { log, options } = this.parts;
+    const { hotShare } = this.compactor;
+    return hotShare > 0 ? (log.tail - log.begin) / hotShare : options.hot.diskBudget;
+  }
+
   private launch(): void {
     void this.compactor.run('budget').catch((error: unknown) => this.failed(error));
   }
 
   private began(): void {
-    const { log, options } = this.parts;
-    if (this.started) this.limit = log.tail + options.hot.diskBudget * CREDIT_SHARE;
+    if (this.started) this.limit = this.parts.log.tail + this.budget * CREDIT_SHARE;
   }
 
   private progressed(log: 'hot' | 'cold', bytes: number): void {
