@@ -1,5 +1,6 @@
 /** What somebody found who used the store from its README alone; each was wrong once. */
-import { KvEncodingError, KvOptionsError, KvStore } from 'nestjs-hotcold/store';
+import { KvSessionStore } from 'nestjs-hotcold/session';
+import { KvEncodingError, KvOptionsError, KvStore, kvTestingOptions } from 'nestjs-hotcold/store';
 import { SimulatedDisk } from './support/simulated-disk.js';
 
 const open = (disk: SimulatedDisk, level: 'always' | 'interval' = 'always') =>
@@ -62,7 +63,9 @@ it('a misspelt option of set is told', async () => {
   const store = await KvStore.open({});
   await expect(store.set('k', 1, { tll: 5000 } as never)).rejects.toThrow(KvOptionsError);
   await expect(store.set('k', 1, 5000 as never)).rejects.toThrow(KvOptionsError);
-  await expect(store.setMany([['k', 1, { tll: 5000 } as never]])).rejects.toThrow(/tll: is not an option/);
+  await expect(store.setMany([['k', 1, { tll: 5000 } as never]])).rejects.toThrow(
+    /tll: is not an option; did you mean 'ttl'\?/,
+  );
   await expect(store.touch('k', undefined as never)).rejects.toThrow(KvOptionsError);
   expect(await store.has('k')).toBe(false);
   await store.close();
@@ -78,5 +81,44 @@ it('a store in memory takes updates of one key without end', async () => {
   }
   expect(await store.get('k')).toBe(`${value}19999`);
   expect(store.stats().hot.diskBytes).toBeLessThan(100_000);
+  await store.close();
+});
+
+it('options that are none are told with an example of what is right', async () => {
+  const store = await KvStore.open({});
+  const told = async (call: () => unknown) => {
+    const error = await Promise.resolve()
+      .then(call)
+      .catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(KvOptionsError);
+    return (error as KvOptionsError).problems;
+  };
+  const not = (example: string, kind: string) => [
+    { path: 'options', problem: `must be an object, such as ${example}, not ${kind}` },
+  ];
+  const calls: [() => unknown, string, string][] = [
+    [() => KvStore.open('./data' as never), "KvStore.open({ path: './data' })", 'a string'],
+    [() => store.set('k', 1, '5m' as never), "{ ttl: '5m' }", 'a string'],
+    [() => store.set('k', 1, ['5m'] as never), "{ ttl: '5m' }", 'an array'],
+    [() => store.setIfAbsent('k', 1, 5000 as never), "{ ttl: '5m' }", 'a number'],
+    [() => store.delete('k', 7 as never), '{ ifVersion: 7 }', 'a number'],
+    [() => store.getOrSet('k', () => 1, '5m' as never), "{ ttl: '5m' }", 'a string'],
+    [() => store.namespace('n', '10m' as never), "{ ttl: '10m' }", 'a string'],
+    [() => store.compact(true as never), '{ full: true }', 'a boolean'],
+    [() => store.verify(null as never), '{ signal }', 'null'],
+    [() => store.scan(10 as never).next(), '{ limit: 100 }', 'a number'],
+    [() => store.batch((b) => b.set('k', 1, '5m' as never)), "{ ttl: '5m' }", 'a string'],
+    [() => KvStore.salvage('./a', './b', 'x' as never), '{ signal }', 'a string'],
+    [() => kvTestingOptions('x' as never), '{ clock }', 'a string'],
+    [() => new KvSessionStore(store, 'x' as never), "{ namespace: 'cache' }", 'a string'],
+  ];
+  for (const [call, example, kind] of calls) expect(await told(call)).toEqual(not(example, kind));
+  expect(await told(() => store.getOrSet('k', () => 1, { tags: [], staleIfEror: 1 } as never))).toEqual([
+    { path: 'staleIfEror', problem: "is not an option; did you mean 'staleIfError'?" },
+  ]);
+  expect(await told(() => store.scan({ limits: 1 } as never).next())).toEqual([
+    { path: 'limits', problem: "is not an option of scan(); did you mean 'limit'?" },
+  ]);
+  expect(await store.has('k')).toBe(false);
   await store.close();
 });

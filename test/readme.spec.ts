@@ -3,7 +3,7 @@
  * `expression; // → value` in it becomes an expectation. What an example of a Nest module shows is then used as its
  * text says.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { REQUEST } from '@nestjs/core';
@@ -60,6 +60,7 @@ describe('README.md', () => {
 
   afterEach(() => {
     process.chdir(home);
+    delete process.env.DATA_DIR;
     rmSync(directory, { recursive: true, force: true });
   });
 
@@ -89,6 +90,7 @@ describe('README.md', () => {
   });
 
   it('starts the module that is configured asynchronously, with a namespace', async () => {
+    process.env.DATA_DIR = './data';
     const { AppModule, UserService } = await run(blockWith('class UserService'));
     const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
     await app.init();
@@ -96,6 +98,7 @@ describe('README.md', () => {
     expect(await users.rename(1, 'Ada')).toBeUndefined();
     await app.get(KvStoreService).namespace('users').set(1, { name: 'Augusta' });
     expect(await users.rename(1, 'Ada')).toEqual({ name: 'Ada' });
+    expect(existsSync('./data')).toBe(true);
     await app.close();
   });
 

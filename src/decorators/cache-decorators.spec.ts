@@ -361,7 +361,8 @@ describe('@CacheEvict', () => {
     const app = await start(Users);
     const users = app.get(Users);
     expect(await users.bad()).toBe('done');
-    expect(warn.mock.calls[0][0]).toContain('Users.bad');
+    expect(warn.mock.calls[0][0]).toMatch(/^@CacheEvict on Users\.bad failed: /);
+    expect(warn.mock.contexts[0].context).toBe('CacheEvict');
     await app.get(KvStoreService).store.close();
     expect(await users.rename('a')).toBe('done');
     expect(await new Users().rename('a')).toBe('done');

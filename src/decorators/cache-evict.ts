@@ -32,7 +32,7 @@ const OPTIONS = ['key', 'resultKey', 'tags', 'all', 'namespace', 'store', 'condi
  * A method of `@Cached` that runs meanwhile does not keep its result. The method never fails for the store: trouble is
  * counted (`getCachedStats`), and logged once a minute at the most. May stand several times on one method.
  *
- * @throws KvOptionsError when the class is defined with options that are not usable, with every problem
+ * @throws KvOptionsError when the class is defined: where the decorator cannot stand, or with every problem of the options
  * @example
  * ```ts
  * class UsersService {

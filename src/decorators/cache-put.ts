@@ -28,7 +28,7 @@ const OPTIONS = ['key', 'resultKey', 'namespace', 'store', 'condition', ...RESUL
  * of the method that reads the entry. The method never fails for the store: trouble is counted (`getCachedStats`), and
  * logged once a minute at the most.
  *
- * @throws KvOptionsError when the class is defined with options that are not usable, with every problem
+ * @throws KvOptionsError when the class is defined: where the decorator cannot stand, or with every problem of the options
  * @example
  * ```ts
  * class UsersService {

@@ -61,7 +61,17 @@ export function getCachedStats(store?: object): KvCachedStats {
   return { ...(store ? (ofStore.get(store) ?? none()) : total) };
 }
 
-const logger = new Logger('Cached');
+/** A decorated method, as messages name it. */
+export interface NamedMethod {
+  /** With its `@`: whose name the log has the message under. */
+  decorator: string;
+  label: string;
+}
+
+function warn({ decorator }: NamedMethod, message: string): void {
+  new Logger(decorator.slice(1)).warn(message);
+}
+
 const logs = new WeakMap<object, { lastMs: number; suppressed: number }>();
 
 /**
@@ -72,7 +82,7 @@ const logs = new WeakMap<object, { lastMs: number; suppressed: number }>();
 export function reportFailure(
   store: object | undefined,
   owner: object,
-  method: string,
+  method: NamedMethod,
   error: unknown,
 ): void {
   count(store, 'failures');
@@ -86,14 +96,16 @@ export function reportFailure(
   const more = log?.suppressed ? ` (${log.suppressed} more since the last message)` : '';
   logs.set(owner, { lastMs: nowMs, suppressed: 0 });
   const reason = error instanceof Error ? error.message : String(error);
-  logger.warn(`${method} runs uncached: ${reason}${more}`);
+  const { decorator, label } = method;
+  const what = decorator === '@Cached' ? `${label} runs uncached` : `${decorator} on ${label} failed`;
+  warn(method, `${what}: ${reason}${more}`);
 }
 
 const warned = new WeakSet<object>();
 
 /** Logs something about a method that is worth one line in its life. */
-export function warnOnce(owner: object, message: string): void {
-  if (warned.has(owner)) return;
-  warned.add(owner);
-  logger.warn(message);
+export function warnOnce(method: NamedMethod, message: string): void {
+  if (warned.has(method)) return;
+  warned.add(method);
+  warn(method, message);
 }

@@ -20,7 +20,9 @@ import { tempDirectory } from '../../test/support/temp-directory.js';
 import { nodeEnv } from '../device/node-env.js';
 import { KvModule } from '../module/kv.module.js';
 import { KvStoreService } from '../module/kv-store.service.js';
-import { KvStore, type KvOptionsError } from '../store/index.js';
+import { KvOptionsError, KvStore } from '../store/index.js';
+import { CacheEvict } from './cache-evict.js';
+import { CachePut } from './cache-put.js';
 import { Cached } from './cached.js';
 import { getCachedStats } from './cached-stats.js';
 import { CACHED_NAMESPACE } from './decorated-method.js';
@@ -570,7 +572,10 @@ describe('@Cached without a store that works', () => {
     for (let i = 0; i < 50; i++) await testing.get(Users).find('a');
     expect(calls).toHaveLength(50);
     expect(warn).toHaveBeenCalledTimes(1);
-    expect(warn.mock.calls[0][0]).toContain('no store "default" is provided');
+    expect(warn).toHaveBeenCalledWith(
+      'Users.find runs uncached: no store "default" is provided. Import KvModule.forRoot() in the application, and let Nest ' +
+        'make the instance of Users.',
+    );
     expect(getCachedStats().failures - before).toBe(50);
   });
 
@@ -656,19 +661,64 @@ describe('the options of @Cached', () => {
     const options = ['nonsense', 'ttl', 'tags[0]', 'cacheUndefined', 'type', 'key', 'namespace', 'condition'];
     expect(problems.map(({ path }) => path)).toEqual(options.map((o) => `@Cached on Victim.find: ${o}`));
     expect(decorate({ ttl: 0 })).toThrow('@Cached on Victim.find: ttl: must be a duration above 0');
-    expect(decorate(null)).toThrow('must be an object');
-  });
-
-  it('and so is where it stands', () => {
-    const descriptor = { value: 1 };
-    expect(() => Cached()(class {}.prototype, 'field', descriptor as any)).toThrow('is for methods');
-    class Static {
-      static make() {}
-    }
-    const made = Object.getOwnPropertyDescriptor(Static, 'make') as PropertyDescriptor;
-    expect(() => Cached()(Static, 'make', made)).toThrow('static method make');
-    expect(() => (Cached() as any)(() => {}, { kind: 'method', name: 'x' })).toThrow(
-      'experimentalDecorators',
+    expect(decorate({ tll: '5m' })).toThrow("Victim.find: tll: is not an option; did you mean 'ttl'?");
+    expect(decorate(null)).toThrow("must be an object, such as @Cached({ ttl: '5m' }), not null");
+    expect(decorate('5m')).toThrow(
+      "@Cached on Victim.find: options: must be an object, such as @Cached({ ttl: '5m' }), not a string",
     );
+  });
+});
+
+describe.each<[string, (...where: any[]) => unknown]>([
+  ['@Cached', Cached() as any],
+  ['@CacheEvict', CacheEvict({ key: 'a' }) as any],
+  ['@CachePut', CachePut({ key: 'a' }) as any],
+])('%s where it cannot stand', (name, decorator) => {
+  class Victim {
+    static make() {}
+    get accessor() {
+      return 1;
+    }
+    find() {}
+  }
+  const descriptorOf = (target: object, property: string) =>
+    Object.getOwnPropertyDescriptor(target, property);
+
+  it.each<[string, unknown[], string]>([
+    [
+      'a static method',
+      [Victim, 'make', descriptorOf(Victim, 'make')],
+      'Victim.make: cannot be on a static method, because Nest injects the store into instances: make it a method of the ' +
+        'instance, or call the store in it (getOrSet, set, delete)',
+    ],
+    [
+      'a property',
+      [Victim.prototype, 'field', undefined],
+      'Victim.field: is for methods, and this is a property (also if it holds a function): write it as a method, async ' +
+        'field() { … }',
+    ],
+    [
+      'an accessor',
+      [Victim.prototype, 'accessor', descriptorOf(Victim.prototype, 'accessor')],
+      'Victim.accessor: is for methods, and this is an accessor: make a method of it',
+    ],
+    [
+      'a class',
+      [Victim],
+      'Victim: is for methods, not for a class: put it on each method that it is meant for',
+    ],
+    [
+      'a parameter',
+      [Victim.prototype, 'find', 0],
+      'Victim.find: is for methods, not for their parameters: put it above the method',
+    ],
+    [
+      'a method, by the later standard',
+      [Victim.prototype.find, { kind: 'method', name: 'find' }],
+      'find: needs legacy decorators: set experimentalDecorators in tsconfig.json',
+    ],
+  ])('tells so, with the remedy: on %s', (_, where, message) => {
+    expect(() => decorator(...where)).toThrow(KvOptionsError);
+    expect(() => decorator(...where)).toThrow(`${name} on ${message}`);
   });
 });

@@ -32,7 +32,7 @@ const OPTIONS = ['key', 'namespace', 'store', 'condition', ...RESULT_OPTIONS];
  * - **Trouble** in the store, one that is slow (`timeout`), or no store at all, never fails the method: it runs uncached.
  *   Failures are counted (`getCachedStats`), and logged once a minute at the most.
  *
- * @throws KvOptionsError when the class is defined with options that are not usable, with every problem
+ * @throws KvOptionsError when the class is defined: where the decorator cannot stand, or with every problem of the options
  * @example
  * ```ts
  * class UsersService {

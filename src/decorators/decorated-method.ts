@@ -8,9 +8,10 @@ import { Inject, Optional } from '@nestjs/common';
 import type { KvKey } from '../codec/key-codec.js';
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import type { KvNamespace } from '../store/kv-store.js';
+import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
 import { reportFailure } from './cached-stats.js';
 import { rememberMethod, type DecoratedMethodInfo } from './decorated-methods.js';
-import { DEFAULT_STORE, getKvStoreToken } from './inject-kv.js';
+import { DEFAULT_STORE, forRootCall, getKvStoreToken } from './inject-kv.js';
 import type { AnyMethod } from './result-kind.js';
 
 /** Where results are kept without the option `namespace`: apart from what the application stores itself. */
@@ -34,6 +35,15 @@ export interface KvMethodOptions {
   /** A function of the arguments: `false` runs the method as if it were not decorated. */
   condition?: OfArguments<boolean>;
 }
+
+/** Each decorator with options that are right, for whoever gave something else. */
+const EXAMPLES = {
+  '@Cached': "{ ttl: '5m' }",
+  '@CacheEvict': '{ key: (id: string) => `user:${id}` }',
+  '@CachePut': "{ ttl: '5m', key: (user: User) => `user:${user.id}` }",
+};
+
+export type DecoratorName = keyof typeof EXAMPLES;
 
 /** What this needs of an injected store. */
 export interface InjectedStore {
@@ -59,10 +69,10 @@ export class DecoratedMethod {
   /**
    * @param decorator its name, for messages
    * @param check reports what is wrong with the options beyond those of all decorators
-   * @throws TypeError where the decorator cannot stand, KvOptionsError with every problem
+   * @throws KvOptionsError where the decorator cannot stand, and with every problem of the options
    */
   constructor(
-    private readonly decorator: string,
+    readonly decorator: DecoratorName,
     target: object,
     property: string | symbol,
     descriptor: PropertyDescriptor | undefined,
@@ -77,8 +87,8 @@ export class DecoratedMethod {
     const report = (option: string, problem: string) => {
       problems.push({ path: `${decorator} on ${this.label}: ${option}`, problem });
     };
-    if (typeof options !== 'object' || (options as object | null) === null) {
-      report('options', 'must be an object');
+    if (!isObject(options)) {
+      report('options', notAnObject(options, `${decorator}(${EXAMPLES[decorator]})`));
       throw new KvOptionsError(problems);
     }
     check(report);
@@ -123,9 +133,11 @@ export class DecoratedMethod {
   storeOf(instance: unknown): InjectedStore | undefined {
     const store = (instance as Record<symbol, InjectedStore | undefined> | undefined)?.[this.storeProperty];
     if (store) return store;
-    const hint = `Import KvModule, and let Nest make the instance.`;
-    const error = `no store "${this.storeName}" is provided. ${hint}`;
-    reportFailure(undefined, ownerOf(instance) ?? this, this.label, error);
+    const owner = ownerOf(instance);
+    const error =
+      `no store "${this.storeName}" is provided. Import ${forRootCall(this.storeName)} in the application, and let Nest make ` +
+      `the instance of ${owner?.name ?? this.declaringClass}.`;
+    reportFailure(undefined, owner ?? this, this, error);
     return undefined;
   }
 
@@ -136,7 +148,7 @@ export class DecoratedMethod {
 
   /** Counts and logs a failure that the method does not hear of. */
   failed(store: object, error: unknown): void {
-    reportFailure(store, store, this.label, error);
+    reportFailure(store, store, this, error);
   }
 }
 
@@ -151,7 +163,8 @@ export function checkNames(
   names: readonly string[],
   report: (option: string, problem: string) => void,
 ): void {
-  for (const name of Object.keys(options)) if (!names.includes(name)) report(name, 'is not an option');
+  for (const name of Object.keys(options))
+    if (!names.includes(name)) report(name, unknownOption(name, names));
 }
 
 /** What a key function returned, if it is one that can be used. @throws TypeError */
@@ -160,23 +173,38 @@ export function madeKey(made: unknown): KvKey {
   return made as KvKey;
 }
 
+/** @throws KvOptionsError where the decorator cannot stand */
 function methodOf(
-  decorator: string,
+  decorator: DecoratorName,
   target: object,
-  property: string | symbol,
-  descriptor: PropertyDescriptor | undefined,
+  property: string | symbol | { name: string | symbol } | undefined,
+  descriptor: PropertyDescriptor | number | undefined,
 ): AnyMethod {
-  if (typeof (property as unknown) === 'object') {
-    throw new TypeError(`${decorator} needs legacy decorators: set experimentalDecorators in tsconfig.json.`);
-  }
+  const misplaced = (where: string | symbol, problem: string) =>
+    new KvOptionsError([{ path: `${decorator} on ${String(where)}`, problem }]);
+  // By the later standard, which hands over a context.
+  if (typeof property === 'object')
+    throw misplaced(property.name, 'needs legacy decorators: set experimentalDecorators in tsconfig.json');
+  const isStatic = typeof target === 'function';
+  const className = isStatic ? target.name : target.constructor.name;
+  if (property === undefined)
+    throw misplaced(className, 'is for methods, not for a class: put it on each method that it is meant for');
   const name = String(property);
-  if (typeof target === 'function') {
-    throw new TypeError(
-      `${decorator} cannot be on the static method ${name}: Nest injects into instances only.`,
-    );
-  }
+  const label = `${className}.${name}`;
+  if (typeof descriptor === 'number')
+    throw misplaced(label, 'is for methods, not for their parameters: put it above the method');
+  if (descriptor && ('get' in descriptor || 'set' in descriptor))
+    throw misplaced(label, 'is for methods, and this is an accessor: make a method of it');
   if (typeof descriptor?.value !== 'function') {
-    throw new TypeError(`${decorator} is for methods; ${name} is none.`);
+    const remedy = `write it as a method, async ${name}() { … }`;
+    throw misplaced(label, `is for methods, and this is a property (also if it holds a function): ${remedy}`);
+  }
+  if (isStatic) {
+    const remedy = 'make it a method of the instance, or call the store in it (getOrSet, set, delete)';
+    throw misplaced(
+      label,
+      `cannot be on a static method, because Nest injects the store into instances: ${remedy}`,
+    );
   }
   return descriptor.value as AnyMethod;
 }

@@ -4,6 +4,7 @@
  * Nest reports one it cannot resolve.
  */
 import { Inject } from '@nestjs/common';
+import { checkNames } from '../store/set-options.js';
 
 /** Name of the store that `KvModule.forRoot()` opens when it is given none. */
 export const DEFAULT_STORE = 'default';
@@ -27,14 +28,25 @@ export function getKvStoreToken(name: string = DEFAULT_STORE): string {
   return name === DEFAULT_STORE ? 'KvStore' : `KvStore(${JSON.stringify(name)})`;
 }
 
+/** How a store is brought into an application, for messages that miss it. */
+export function forRootCall(name: string): string {
+  return name === DEFAULT_STORE
+    ? 'KvModule.forRoot()'
+    : `KvModule.forRoot({ name: ${JSON.stringify(name)} })`;
+}
+
 /**
  * Token of a namespace: what `@InjectKv(namespace)` injects.
  *
  * @param namespace name of the namespace, as in `KvModule.forFeature`
+ * @throws KvOptionsError when the options are none
  * @example
  * Test.createTestingModule({ providers: [UsersService, { provide: getKvToken('users'), useValue: fake }] });
  */
-export function getKvToken(namespace: string, { store = DEFAULT_STORE }: KvTokenOptions = {}): string {
+export function getKvToken(namespace: string, options: KvTokenOptions = {}): string {
+  // Not the default store: the namespace would be another one than was meant.
+  checkNames(options, ['store'], "{ store: 'archive' }");
+  const { store = DEFAULT_STORE } = options;
   const where = store === DEFAULT_STORE ? '' : `, store ${JSON.stringify(store)}`;
   return `KvNamespace(${JSON.stringify(namespace)}${where})`;
 }

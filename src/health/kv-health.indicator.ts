@@ -12,6 +12,7 @@ import { DEFAULT_STORE, getKvStoreToken } from '../decorators/inject-kv.js';
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import { KvStoreService } from '../module/kv-store.service.js';
 import type { KvDiskSpace, KvSize, KvStats } from '../store/index.js';
+import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
 import { parseSize } from '../store/options.js';
 
 export interface KvHealthOptions {
@@ -138,7 +139,10 @@ function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function checked({ minFree = 0, maxBacklog = Infinity, ...rest }: KvHealthOptions) {
+function checked(options: KvHealthOptions) {
+  if (!isObject(options))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(options, "{ minFree: '500mb' }") }]);
+  const { minFree = 0, maxBacklog = Infinity, ...rest } = options;
   const problems: KvOptionProblem[] = [];
   const minFreeBytes = parseSize(minFree);
   if (minFreeBytes === undefined)
@@ -146,7 +150,8 @@ function checked({ minFree = 0, maxBacklog = Infinity, ...rest }: KvHealthOption
   if (typeof maxBacklog !== 'number' || !(maxBacklog >= 0))
     problems.push({ path: 'maxBacklog', problem: 'must be a number from 0' });
   for (const name of Object.keys(rest))
-    if (name !== 'store') problems.push({ path: name, problem: 'is not an option' });
+    if (name !== 'store')
+      problems.push({ path: name, problem: unknownOption(name, ['store', 'minFree', 'maxBacklog']) });
   if (problems.length > 0) throw new KvOptionsError(problems);
   return { ...rest, maxBacklog, minFreeBytes: minFreeBytes ?? 0 };
 }

@@ -3,6 +3,7 @@ import {
   Controller,
   Get,
   Inject,
+  Logger,
   Module,
   Res,
   type DynamicModule,
@@ -11,8 +12,11 @@ import {
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { KvOptionsError } from '../errors.js';
-import { storesOf } from '../module/kv-stores.js';
+import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
+import { hasStores, storesOf } from '../module/kv-stores.js';
 import { KvMetrics, type KvMetricsOptions } from './kv-metrics.js';
+
+const logger = new Logger('KvMetricsModule');
 
 export interface KvMetricsModuleOptions extends KvMetricsOptions {
   /**
@@ -55,6 +59,11 @@ class KvMetricsLifecycle implements OnApplicationBootstrap, OnApplicationShutdow
   ) {}
 
   onApplicationBootstrap(): void {
+    if (!hasStores(this.modules))
+      logger.warn(
+        'There is no store to tell metrics of: import KvModule.forRoot() as well, or hand KvMetrics.watch() the stores that ' +
+          'you have opened yourself.',
+      );
     const taken = new Set<string>();
     for (const store of storesOf(this.modules)) {
       // Stores of modules that are not global may share a name.
@@ -87,8 +96,15 @@ export class KvMetricsModule {
    * @throws KvOptionsError with every problem
    */
   static forRoot(options: KvMetricsModuleOptions = {}): DynamicModule {
+    if (!isObject(options)) {
+      const problem = notAnObject(options, "KvMetricsModule.forRoot({ path: 'metrics' })");
+      throw new KvOptionsError([{ path: 'options', problem }]);
+    }
     const { path, registry, ...rest } = options;
-    const problems = Object.keys(rest).map((name) => ({ path: name, problem: 'is not an option' }));
+    const problems = Object.keys(rest).map((name) => ({
+      path: name,
+      problem: unknownOption(name, ['path', 'registry']),
+    }));
     if (path !== undefined && (typeof path !== 'string' || path === ''))
       problems.push({ path: 'path', problem: "must be text, such as 'metrics'" });
     if (problems.length > 0) throw new KvOptionsError(problems);

@@ -1,11 +1,19 @@
 import 'reflect-metadata';
-import { Controller, Injectable, UseGuards, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import {
+  Controller,
+  Injectable,
+  Logger,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import { Counter, register as globalRegistry, Registry } from 'prom-client';
 import request from 'supertest';
 import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { Cached } from '../decorators/cached.js';
+import { KvOptionsError } from '../errors.js';
 import { KvModule } from '../module/kv.module.js';
 import { KvStoreService } from '../module/kv-store.service.js';
 import { KvStore } from '../store/index.js';
@@ -164,12 +172,36 @@ describe('KvMetrics', () => {
     expect(metrics.registry).toBe(registry);
     expect(await registry.metrics()).toContain('theirs_total');
     expect(await registry.metrics()).toContain('hotcold_up');
-    expect(() => new KvMetrics({ registry })).toThrow('already been registered');
     metrics.close();
     expect(registry.getMetricsAsArray().map((metric: any) => metric.name)).toEqual(['theirs_total']);
     new KvMetrics({ registry }).close();
     new KvMetrics();
     expect(globalRegistry.getMetricsAsArray()).toEqual([]);
+  });
+});
+
+describe('a registry', () => {
+  it('has room for one: the next is told which metric is there, and what to do', async () => {
+    const registry = new Registry();
+    const first = new KvMetrics({ registry });
+    const metrics = () => registry.getMetricsAsArray().length;
+    const before = metrics();
+    const refused =
+      /registry: has the metric hotcold_up already, .* another KvMetricsModule .* registry of its own/;
+    expect(() => new KvMetrics({ registry })).toThrow(KvOptionsError);
+    expect(() => new KvMetrics({ registry })).toThrow(refused);
+    await expect(start([KvModule.forRoot(), KvMetricsModule.forRoot({ registry })])).rejects.toThrow(refused);
+    expect(metrics()).toBe(before);
+    first.close();
+    // Of somebody else, and nothing is registered beside it.
+    new Counter({ name: 'hotcold_commits_total', help: 'x', registers: [registry] });
+    expect(() => new KvMetrics({ registry })).toThrow('has the metric hotcold_commits_total already');
+    expect(metrics()).toBe(1);
+  });
+
+  it('has to be one', () => {
+    for (const registry of ['metrics', {}, null])
+      expect(() => new KvMetrics({ registry } as any)).toThrow('must be a Registry of prom-client');
   });
 });
 
@@ -211,6 +243,28 @@ describe('KvMetricsModule', () => {
     expect(() => KvMetricsModule.forRoot({ path: '', route: 1 } as any)).toThrow(
       /route: is not an option[^]*path: must be text/,
     );
+    expect(() => KvMetricsModule.forRoot('metrics' as any)).toThrow(
+      "must be an object, such as KvMetricsModule.forRoot({ path: 'metrics' }), not a string",
+    );
+  });
+
+  it('warns at the start of an application that has no store', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
+    try {
+      const app = await start([KvModule.forRoot({ name: 'sessions' }), KvMetricsModule.forRoot()]);
+      await app.close();
+      // In a test: something else in the place of the store.
+      const testing = Test.createTestingModule({ imports: [KvModule.forRoot(), KvMetricsModule.forRoot()] });
+      await (await testing.overrideProvider(KvStoreService).useValue({}).compile()).init();
+      expect(warn).not.toHaveBeenCalled();
+      await start([KvMetricsModule.forRoot()]);
+      expect(warn.mock.calls).toEqual([
+        [expect.stringMatching(/^There is no store .*: import KvModule\.forRoot\(\).* KvMetrics\.watch\(\)/)],
+      ]);
+      expect(warn.mock.contexts[0].context).toBe('KvMetricsModule');
+    } finally {
+      warn.mockRestore();
+    }
   });
 
   it('leaves a controller to be derived, with guards', async () => {

@@ -16,6 +16,10 @@ const LATENCY_BUCKETS = [
 
 const OPERATIONS: readonly KvOperation[] = ['get', 'set', 'delete', 'update', 'batch'];
 
+const UP = 'hotcold_up';
+const DURATION = 'hotcold_operation_duration_seconds';
+const NAMES: readonly string[] = [UP, DURATION, ...DEFINITIONS.map(({ name }) => name)];
+
 export interface KvMetricsOptions {
   /** Where the metrics are registered, beside others that are there. Default: a registry of their own. */
   registry?: Registry;
@@ -51,16 +55,16 @@ export class KvMetrics {
   readonly registry: Registry;
   private readonly watched = new Map<string, Watched>();
   private readonly latency: Histogram;
-  private readonly names: string[];
   /** What this turn of the microtask queue has read already. */
   private observed: Promise<Map<string, Observed>> | undefined;
 
-  /** @throws Error when the registry has metrics of these names, such as those of another `KvMetrics` */
+  /** @throws KvOptionsError when the registry has metrics of these names, such as those of another `KvMetrics` */
   constructor({ registry = new Registry() }: KvMetricsOptions = {}) {
+    requireRoom(registry);
     this.registry = registry;
     const registers = [registry];
     const up = new Gauge({
-      name: 'hotcold_up',
+      name: UP,
       help: '1 while the store is open.',
       labelNames: ['store'],
       registers,
@@ -70,14 +74,13 @@ export class KvMetrics {
       },
     });
     this.latency = new Histogram({
-      name: 'hotcold_operation_duration_seconds',
+      name: DURATION,
       help: 'How long calls take until their promise is settled, of one call in 127.',
       labelNames: ['store', 'operation'],
       buckets: LATENCY_BUCKETS,
       registers,
     });
     for (const definition of DEFINITIONS) this.register(definition);
-    this.names = ['hotcold_up', 'hotcold_operation_duration_seconds', ...DEFINITIONS.map(({ name }) => name)];
   }
 
   /**
@@ -118,7 +121,7 @@ export class KvMetrics {
   /** Leaves all stores out, and takes the metrics out of the registry. */
   close(): void {
     for (const { end } of [...this.watched.values()]) end();
-    for (const name of this.names) this.registry.removeSingleMetric(name);
+    for (const name of NAMES) this.registry.removeSingleMetric(name);
   }
 
   private register(definition: Definition): void {
@@ -177,4 +180,17 @@ export class KvMetrics {
     });
     return observed;
   }
+}
+
+/** Before anything is registered: half of the metrics would stay. @throws KvOptionsError */
+function requireRoom(registry: Registry): void {
+  if (typeof (registry as Partial<Registry> | null)?.getSingleMetric !== 'function')
+    throw new KvOptionsError([{ path: 'registry', problem: 'must be a Registry of prom-client' }]);
+  const taken = NAMES.find((name) => registry.getSingleMetric(name));
+  if (taken === undefined) return;
+  const problem =
+    `has the metric ${taken} already, such as of another KvMetricsModule or KvMetrics that joined it: let one of them have it ` +
+    '(it watches all stores of its application, and KvMetrics.watch() adds others), give this one a registry of its own, or ' +
+    'close() the other first';
+  throw new KvOptionsError([{ path: 'registry', problem }]);
 }

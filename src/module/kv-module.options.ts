@@ -7,6 +7,7 @@ import { DEFAULT_STORE } from '../decorators/inject-kv.js';
 import { KvClosedError, KvOptionsError, type KvOptionProblem } from '../errors.js';
 import { MAX_NAMESPACE_NAME_BYTES } from '../limits.js';
 import type { KvStore } from '../store/kv-store.js';
+import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
 import { parseTtl, resolveOptions, type KvDuration, type KvStoreOptions } from '../store/options.js';
 
 /** A store that was opened by hand takes the place of all options. */
@@ -59,9 +60,9 @@ export interface KvFeatureOptions {
  * @throws KvOptionsError with every problem; KvClosedError when the given store is closed
  */
 export function checkModuleOptions(input: unknown, name: string): KvModuleOptions {
-  if (typeof input !== 'object' || input === null) {
+  if (!isObject(input)) {
     // Not the defaults: those would be a store in memory, and nobody would notice until the data is missed.
-    const problem = `must be an object; the factory returned ${input === null ? 'null' : typeof input}`;
+    const problem = `${notAnObject(input, "{ path: './data' }")}: that is what the factory returned`;
     throw new KvOptionsError([{ path: 'options', problem }]);
   }
   const options = { name, ...input } as Record<string, unknown>;
@@ -109,8 +110,13 @@ function isStore(value: unknown): value is KvStore {
   return [get, namespace, close].every((method) => typeof method === 'function');
 }
 
-/** @throws KvOptionsError with every problem */
-export function checkExtras(extras: { name?: unknown; isGlobal?: unknown }): void {
+/**
+ * @param example a call that is right, for whoever gave something else
+ * @throws KvOptionsError with every problem
+ */
+export function checkExtras(extras: { name?: unknown; isGlobal?: unknown }, example: string): void {
+  if (!isObject(extras))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(extras, example) }]);
   const problems: KvOptionProblem[] = [];
   const { name = DEFAULT_STORE, isGlobal = true } = extras;
   if (typeof name !== 'string' || name === '')
@@ -130,8 +136,8 @@ export function checkFeatures(features: readonly KvFeature[]): void {
   features.forEach((feature: unknown, index) => {
     const report = (path: string, problem: string) =>
       problems.push({ path: `forFeature[${index}]${path}`, problem });
-    if (typeof feature !== 'object' || feature === null) {
-      report('', "must be an object, such as { name: 'users' }");
+    if (!isObject(feature)) {
+      report('', notAnObject(feature, "{ name: 'users' }"));
       return;
     }
     const { name, ttl, ...rest } = feature as Record<string, unknown>;
@@ -145,8 +151,24 @@ export function checkFeatures(features: readonly KvFeature[]): void {
     }
     for (const other of Object.keys(rest)) {
       const belongs = "belongs into the second argument: forFeature([…], { store: 'name' })";
-      report(`.${other}`, other === 'store' ? belongs : 'is not an option');
+      report(`.${other}`, other === 'store' ? belongs : unknownOption(other, ['name', 'ttl']));
     }
   });
+  if (problems.length > 0) throw new KvOptionsError(problems);
+}
+
+/** @throws KvOptionsError with every problem */
+export function checkFeatureOptions(options: KvFeatureOptions): void {
+  if (!isObject(options)) {
+    // Not the default store: the namespace would be another one than was meant.
+    const problem = notAnObject(options, "{ store: 'archive' }");
+    throw new KvOptionsError([{ path: 'forFeature, second argument', problem }]);
+  }
+  const problems = Object.keys(options)
+    .filter((name) => !['store', 'imports'].includes(name))
+    .map((name) => ({
+      path: `forFeature, second argument: ${name}`,
+      problem: unknownOption(name, ['store', 'imports']),
+    }));
   if (problems.length > 0) throw new KvOptionsError(problems);
 }

@@ -5,6 +5,7 @@
  */
 import { KeyCodec, type KvKey } from '../codec/key-codec.js';
 import type { DecoratedMethodInfo } from '../decorators/decorated-methods.js';
+import { forRootCall } from '../decorators/inject-kv.js';
 
 /** A decorated method as an application has it. */
 export interface FoundMethod {
@@ -31,9 +32,7 @@ function withoutStore(methods: readonly FoundMethod[], stores: ReadonlySet<strin
     const { decorator, store } = found.info;
     if (found.hasStore ?? stores.has(store)) continue;
     const known = [...stores].map((name) => JSON.stringify(name)).join(', ');
-    const forRoot =
-      store === 'default' ? 'KvModule.forRoot()' : `KvModule.forRoot({ name: ${JSON.stringify(store)} })`;
-    let remedy = `No module provides it (there is ${known || 'none'}): import ${forRoot}`;
+    let remedy = `No module provides it (there is ${known || 'none'}): import ${forRootCall(store)}`;
     if (!found.injected)
       remedy = 'Nest did not make the instance (useFactory, useValue): let it, with useClass';
     else if (stores.has(store)) remedy = `It is not global, and ${found.module} does not import it`;

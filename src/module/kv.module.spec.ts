@@ -116,6 +116,10 @@ describe('KvModule.forRoot', () => {
     expect(() => KvModule.forRoot({ isGlobal: 'yes', name: '' } as any)).toThrow(
       /name: must be[^]*isGlobal: must be/,
     );
+    for (const call of ['forRoot', 'forRootAsync', 'forTesting'] as const)
+      expect(() => KvModule[call]('./data' as any)).toThrow(
+        new RegExp(`options: must be an object, such as KvModule\\.${call}\\(\\{.*, not a string`),
+      );
   });
 
   it('fails to start on a directory that is open elsewhere, and leaves that one alone', async () => {
@@ -254,8 +258,10 @@ describe('KvModule.forRootAsync', () => {
       /name: must be beside useFactory[^]*isGlobal: must be beside/,
     );
     await expect(factory(undefined)).rejects.toThrow(
-      'options: must be an object; the factory returned undefined',
+      "options: must be an object, such as { path: './data' }, not undefined: that is what the factory returned",
     );
+    // What `config.get('KV_PATH')` of a variable makes that nobody has set.
+    await expect(factory({ path: undefined })).rejects.toThrow(/path: is undefined .*: give a directory/);
     await expect(factory({ hot: { memory: 1 }, nonsense: 1 })).rejects.toThrow(/hot\.memory[^]*nonsense/);
     expect(() => KvModule.forRootAsync({})).toThrow('needs one of useFactory, useClass and useExisting');
   });
@@ -281,6 +287,18 @@ describe('KvModule.forFeature', () => {
       /\[0\]\.name[^]*\[1\]\.ttl[^]*\[2\]: must be an object[^]*\[3\]\.colour: is not an option/,
     );
     expect(() => KvModule.forFeature('users' as any)).toThrow('must get a list');
+    expect(() => KvModule.forFeature([{ name: 'users', tll: 1 } as any])).toThrow("did you mean 'ttl'?");
+  });
+
+  it('does not take the default store where another one was meant', () => {
+    const example = "must be an object, such as { store: 'archive' }, not a string";
+    const users = [{ name: 'users' }];
+    expect(() => KvModule.forFeature(users, 'archive' as any)).toThrow(`second argument: ${example}`);
+    expect(() => KvModule.forFeature(users, { stor: 'archive' } as any)).toThrow(
+      "second argument: stor: is not an option; did you mean 'store'?",
+    );
+    expect(() => InjectKv('users', 'archive' as any)).toThrow(example);
+    expect(() => getKvToken('users', { name: 'archive' } as any)).toThrow('name: is not an option');
   });
 
   it('gives a namespace one default ttl for the whole application', async () => {

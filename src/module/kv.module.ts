@@ -19,6 +19,7 @@ import { KvOptionsError } from '../errors.js';
 import { KvTestClock, kvTestingOptions, type KvTestingOptions } from '../store/test-store.js';
 import {
   checkExtras,
+  checkFeatureOptions,
   checkFeatures,
   type KvFeature,
   type KvFeatureOptions,
@@ -81,7 +82,7 @@ export class KvModule extends ConfigurableModuleClass {
    * KvModule.forRoot({ path: './data', hot: { memory: '256mb' } })
    */
   static override forRoot(options: KvModuleOptions & KvModuleExtras = {}): DynamicModule {
-    checkExtras(options);
+    checkExtras(options, "KvModule.forRoot({ path: './data' })");
     return super.forRoot(options);
   }
 
@@ -98,7 +99,7 @@ export class KvModule extends ConfigurableModuleClass {
    * })
    */
   static override forRootAsync(options: KvModuleAsyncOptions): DynamicModule {
-    checkExtras(options);
+    checkExtras(options, "KvModule.forRootAsync({ useFactory: () => ({ path: './data' }) })");
     if (!options.useFactory && !options.useClass && !options.useExisting) {
       const problem = 'needs one of useFactory, useClass and useExisting';
       throw new KvOptionsError([{ path: 'forRootAsync', problem }]);
@@ -117,6 +118,7 @@ export class KvModule extends ConfigurableModuleClass {
    * app.get(KvTestClock).advance('10m');
    */
   static forTesting(options: KvTestingOptions & KvModuleExtras = {}): DynamicModule {
+    checkExtras(options, 'KvModule.forTesting({ clock })');
     const { name, isGlobal, extraProviders, clock = new KvTestClock(), ...engine } = options;
     const extras = Object.entries({ name, isGlobal, extraProviders }).filter(
       ([, value]) => value !== undefined,
@@ -145,6 +147,7 @@ export class KvModule extends ConfigurableModuleClass {
    */
   static forFeature(features: readonly KvFeature[], options: KvFeatureOptions = {}): DynamicModule {
     checkFeatures(features);
+    checkFeatureOptions(options);
     const { store = DEFAULT_STORE, imports = [] } = options;
     const providers = features.map(({ name, ttl }): FactoryProvider => ({
       provide: getKvToken(name, { store }),

@@ -9,5 +9,5 @@ export function checkAdapter(store: unknown, options: object, names: readonly st
       'the first argument must be a KvStore (await KvStore.open({ path })) or the KvStoreService that Nest injects';
     throw new KvOptionsError([{ path: 'store', problem }]);
   }
-  checkNames(options, names);
+  checkNames(options, names, "{ namespace: 'cache' }");
 }

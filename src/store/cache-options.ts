@@ -1,6 +1,7 @@
 /** The options of `getOrSet`, their check, and what they come to. */
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import { MAX_STALE_MS } from '../log/attributes.js';
+import { isObject, notAnObject, unknownOption } from './option-problems.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { checkTags } from './tags.js';
 
@@ -148,9 +149,10 @@ export function checkCacheOptions(options: KvGetOrSetOptions): void {
       problems.push(...error.problems);
     }
   };
-  if (typeof options !== 'object' || (options as object | null) === null)
-    throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
-  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) report(name, 'is not an option');
+  if (!isObject(options))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(options, "{ ttl: '5m' }") }]);
+  for (const name of Object.keys(options))
+    if (!OPTIONS.includes(name)) report(name, unknownOption(name, OPTIONS));
   const { ttl, tags, jitter, cacheUndefined, version, timeout, onError } = options;
   if (ttl !== undefined && typeof ttl !== 'function') collect(() => parseTtl(ttl));
   if (tags !== undefined && typeof tags !== 'function') collect(() => checkTags(tags));

@@ -144,7 +144,7 @@ export class KvStore extends KeySpace {
    * const users = store.namespace<User>('users', { ttl: '10m' });
    */
   namespace<V = unknown>(name: string, options: KvTtlOptions = {}): KvNamespace<V> {
-    checkNames(options, NAMESPACE_OPTIONS);
+    checkNames(options, NAMESPACE_OPTIONS, "{ ttl: '10m' }");
     const ttlMs = options.ttl === undefined ? Infinity : parseTtl(options.ttl);
     return new KvNamespace<V>(this.core, name, ttlMs);
   }
@@ -183,7 +183,7 @@ export class KvStore extends KeySpace {
    */
   async compact(options: KvCompactOptions = {}): Promise<KvCompactionReport> {
     this.core.assertWritable();
-    checkNames(options, COMPACT_OPTIONS);
+    checkNames(options, COMPACT_OPTIONS, '{ full: true }');
     const { compactor } = this.core;
     if (!compactor)
       throw new KvReadOnlyError("There is nothing to compact on the 'null' device: it forgets.");
@@ -229,7 +229,7 @@ export class KvStore extends KeySpace {
    */
   async verify(options: KvVerifyOptions = {}): Promise<KvVerifyReport> {
     this.core.assertOpen();
-    checkNames(options, VERIFY_OPTIONS);
+    checkNames(options, VERIFY_OPTIONS, '{ signal }');
     return verify(this.core, options);
   }
 

@@ -22,6 +22,16 @@ function problemsOf(options: unknown): readonly KvOptionProblem[] {
   return [];
 }
 
+/** The examples of messages. */
+const OBJECTS = [
+  { path: './data' },
+  { hot: { memory: '64mb' } },
+  { readCache: { memory: '16mb' } },
+  { cold: { indexCache: '8mb' } },
+  { compaction: { every: '60s' } },
+  { durability: { level: 'always' } },
+];
+
 const pathsOf = (options: unknown): string[] => problemsOf(options).map(({ path }) => path);
 
 describe('defaults', () => {
@@ -63,7 +73,6 @@ describe('defaults', () => {
 
   it('stand in for what is undefined', () => {
     const undefineds = {
-      path: undefined,
       device: undefined,
       name: undefined,
       hot: undefined,
@@ -262,8 +271,27 @@ describe('device and path', () => {
     ['a path for a device of its own', { device: new MemoryDevice(MIB), path: 'x' }],
     ['an empty path', { path: '' }],
     ['a path that is no text', { path: 7 }],
+    ['a path that is undefined', { path: undefined }],
+    ['a path that is undefined, for files', { path: undefined, device: 'file' }],
   ])('refuses %s', (_name, options) => {
     expect(pathsOf(options)).toEqual(['path']);
+  });
+});
+
+describe('a path that is undefined', () => {
+  it('is told what it may come from, and what to do', () => {
+    expect(problemsOf({ path: undefined })).toEqual([
+      {
+        path: 'path',
+        problem:
+          'is undefined (an environment variable that is not set?): give a directory, or leave the option out for a store in memory',
+      },
+    ]);
+  });
+
+  it('is none where a device says that the store is elsewhere', () => {
+    for (const device of ['memory', 'null', new MemoryDevice(MIB)])
+      expect(pathsOf({ path: undefined, device })).toEqual([]);
   });
 });
 
@@ -317,21 +345,69 @@ describe('problems', () => {
     const unknown = ['durability.every', 'durability.lvl', 'hot.memroy', 'hot.pagesize', 'hots', 'pth'];
     expect(pathsOf(options).sort()).toEqual([...unknown, 'maxBacklog'].sort());
     for (const { path, problem } of problemsOf(options)) {
-      if (path !== 'maxBacklog') expect(problem).toBe('is not an option');
+      if (path !== 'maxBacklog') expect(problem).toMatch(/^is not an option(; did you mean '[.\w]+'\?)?$/);
     }
   });
 
   it.each([
-    ['text', 'x'],
+    [{ pth: 'x' }, 'path'],
+    [{ Path: 'x' }, 'path'],
+    [{ hot: { memroy: 1 } }, 'hot.memory'],
+    [{ hot: { memoryBytes: 1 } }, 'hot.memory'],
+    [{ durability: { every: 1 } }, 'durability.everyMs'],
+    // In the wrong place.
+    [{ memory: '64mb' }, 'hot.memory'],
+    [{ hot: { indexCache: '2mb' } }, 'cold.indexCache'],
+    [{ level: 'always' }, 'durability.level'],
+  ])('of an unknown name tell what was probably meant: %j', (options, meant) => {
+    expect(problemsOf(options)[0].problem).toBe(`is not an option; did you mean '${meant}'?`);
+  });
+
+  it('of an unknown name tell nothing more where nothing is near', () => {
+    for (const name of ['nonsense', 'xy', 'toString', 'hot'.repeat(100)])
+      expect(problemsOf({ [name]: 1 })).toEqual([{ path: name, problem: 'is not an option' }]);
+  });
+
+  it('of an unknown word tell what was probably meant', () => {
+    const level = (given: unknown) => problemsOf({ durability: { level: given } })[0].problem;
+    const words = "must be 'always', 'interval' or 'checkpoint'";
+    expect(level('allways')).toBe(`${words}; did you mean 'always'?`);
+    expect(level('Checkpoint')).toBe(`${words}; did you mean 'checkpoint'?`);
+    expect([level('secret'), level(5)]).toEqual([words, words]);
+    expect(problemsOf({ device: 'files' })).toEqual([
+      { path: 'device', problem: "must be 'file', 'memory', 'null' or a device; did you mean 'file'?" },
+    ]);
+  });
+
+  it.each([
+    ['a string', 'x'],
     ['null', null],
     ['a number', 1],
+    ['a boolean', true],
     ['an array', []],
-  ])('include options that are %s', (_name, options) => {
-    expect(problemsOf(options)).toEqual([{ path: 'options', problem: 'must be an object' }]);
-    expect(problemsOf({ hot: options })).toEqual([{ path: 'hot', problem: 'must be an object' }]);
-    expect(problemsOf({ durability: options })).toEqual([
-      { path: 'durability', problem: 'must be an object' },
+  ])('include options that are %s, with an example of what is right', (kind, options) => {
+    const problem = (example: string) => `must be an object, such as ${example}, not ${kind}`;
+    expect(problemsOf(options)).toEqual([
+      { path: 'options', problem: problem("KvStore.open({ path: './data' })") },
     ]);
+    const groups = {
+      hot: "{ memory: '64mb' }",
+      readCache: "{ memory: '16mb' }",
+      cold: "{ indexCache: '8mb' }",
+      compaction: "{ every: '60s' } (or false)",
+      durability: "{ level: 'always' }",
+    };
+    for (const [path, example] of Object.entries(groups))
+      expect(problemsOf({ [path]: options })).toEqual([{ path, problem: problem(example) }]);
+  });
+
+  it.each(OBJECTS)('have examples that are right: %j', (options) => {
+    expect(problemsOf(options)).toEqual([]);
+  });
+
+  it('leave what was given out', () => {
+    const given = { path: 5, name: 7, device: 'secret', hot: 'secret', compaction: 'secret', env: 'secret' };
+    expect(JSON.stringify(problemsOf(given))).not.toContain('secret');
   });
 
   it('are in the message, a line each', () => {

@@ -16,6 +16,7 @@ import {
   MIN_PAGE_SIZE,
   MIN_SEGMENT_SIZE,
 } from '../limits.js';
+import { didYouMean, isObject, notAnObject, unknownOption } from './option-problems.js';
 
 /** Bytes as a number, or as text with a unit of 1024: `'64mb'`, `'1.5gb'`. */
 export type KvSize = number | string;
@@ -33,8 +34,11 @@ export type KvDuration = number | string;
 export type KvDurabilityLevel = 'always' | 'interval' | 'checkpoint';
 
 export interface KvStoreOptions {
-  /** Directory of the store, created when missing. Without it the store lives on a memory device and is lost at close. */
-  path?: string | undefined;
+  /**
+   * Directory of the store, created when missing. Without it the store lives on a memory device and is lost at close; that
+   * is asked for by leaving it out: `undefined` is refused, because it may be a variable that nobody has set.
+   */
+  path?: string;
   /**
    * `'file'` (default with a `path`), `'memory'` (default without), `'null'` (keeps only what fits in `hot.memory`,
    * and forgets the oldest), or an own implementation of the device interface.
@@ -259,13 +263,21 @@ function isDevice(input: unknown): boolean {
   return deviceMethods.every((name) => typeof (input as Record<string, unknown>)[name] === 'function');
 }
 
-const notAnObject = 'must be an object';
-
 /** Unknown names are found by `unknownNames`, because valibot's strict objects tell only the first one. */
-function object<T extends v.ObjectEntries>(entries: T) {
-  const isObject = (input: unknown) => typeof input === 'object' && input !== null && !Array.isArray(input);
-  return v.pipe(v.custom<object>(isObject, notAnObject), v.object(entries, notAnObject));
+function object<T extends v.ObjectEntries>(entries: T, example: string) {
+  return v.pipe(
+    v.custom<object>(isObject, ({ input }) => notAnObject(input, example)),
+    v.object(entries),
+  );
 }
+
+/** What is wrong with a word that is none of those that there are. */
+function notOneOf(words: readonly string[], problem: string) {
+  return ({ input }: { input: unknown }) => problem + didYouMean(input, words);
+}
+
+const DEVICES = ['file', 'memory', 'null'] as const;
+const LEVELS = ['always', 'interval', 'checkpoint'] as const;
 
 const hotOptions = {
   memory: v.optional(size(MIN_HOT_MEMORY, 2 ** 34), 64 * MIB),
@@ -294,7 +306,7 @@ const compactionOptions = {
 
 const durabilityOptions = {
   level: v.optional(
-    v.picklist(['always', 'interval', 'checkpoint'], "must be 'always', 'interval' or 'checkpoint'"),
+    v.picklist(LEVELS, notOneOf(LEVELS, "must be 'always', 'interval' or 'checkpoint'")),
     'interval',
   ),
   everyMs: v.optional(duration(1, 3_600_000), 100),
@@ -304,30 +316,52 @@ const storeOptions = {
   path: v.optional(v.pipe(v.string('must be the path of a directory'), v.nonEmpty('must not be empty'))),
   device: v.optional(
     v.union(
-      [v.picklist(['file', 'memory', 'null']), v.custom<Device>(isDevice)],
-      "must be 'file', 'memory', 'null' or a device",
+      [v.picklist(DEVICES), v.custom<Device>(isDevice)],
+      notOneOf(DEVICES, "must be 'file', 'memory', 'null' or a device"),
     ),
   ),
   memoryLimit: v.optional(size(MIB, 2 ** 40), 256 * MIB),
   name: v.optional(v.pipe(v.string('must be text'), v.nonEmpty('must not be empty')), 'default'),
   readOnly: flag,
   deleteOnClose: flag,
-  hot: v.optional(object(hotOptions), {}),
-  readCache: v.optional(object(readCacheOptions), {}),
-  cold: v.optional(object(coldOptions), {}),
-  compaction: v.optional(object(compactionOptions), {}),
-  durability: v.optional(object(durabilityOptions), {}),
+  hot: v.optional(object(hotOptions, "{ memory: '64mb' }"), {}),
+  readCache: v.optional(object(readCacheOptions, "{ memory: '16mb' }"), {}),
+  cold: v.optional(object(coldOptions, "{ indexCache: '8mb' }"), {}),
+  compaction: v.optional(object(compactionOptions, "{ every: '60s' } (or false)"), {}),
+  durability: v.optional(object(durabilityOptions, "{ level: 'always' }"), {}),
   maxBacklog: v.optional(number(1, 10_000_000, true), 65_536),
-  env: v.optional(v.custom<Env>((input) => typeof input === 'object' && input !== null)),
+  env: v.optional(v.custom<Env>(isObject, 'must be an Env, such as kvTestingOptions() has')),
 };
 
-const schema = object(storeOptions);
+const schema = object(storeOptions, "KvStore.open({ path: './data' })");
+
+const groups = {
+  hot: hotOptions,
+  readCache: readCacheOptions,
+  cold: coldOptions,
+  compaction: compactionOptions,
+  durability: durabilityOptions,
+};
+
+/** Every option there is, so that one in the wrong place is recognized as well. */
+const paths = [
+  ...Object.keys(storeOptions),
+  ...Object.entries(groups).flatMap(([group, options]) => pathsIn(`${group}.`, options)),
+];
+
+function pathsIn(prefix: string, options: object): string[] {
+  return Object.keys(options).map((name) => prefix + name);
+}
 
 function unknownNames(input: unknown, known: object, prefix = ''): KvOptionProblem[] {
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) return [];
+  if (!isObject(input)) return [];
+  const beside = prefix === '' ? [] : pathsIn(prefix, known);
   return Object.keys(input)
     .filter((name) => !Object.hasOwn(known, name))
-    .map((name) => ({ path: prefix + name, problem: 'is not an option' }));
+    .map((name) => {
+      const candidates = didYouMean(name, beside) === '' ? paths : beside;
+      return { path: prefix + name, problem: unknownOption(name, candidates) };
+    });
 }
 
 /**
@@ -341,15 +375,10 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
     path: v.getDotPath(issue) ?? 'options',
     problem: issue.message,
   }));
-  problems.push(
-    ...unknownNames(options, storeOptions),
-    ...unknownNames(options?.hot, hotOptions, 'hot.'),
-    ...unknownNames(options?.readCache, readCacheOptions, 'readCache.'),
-    ...unknownNames(options?.cold, coldOptions, 'cold.'),
-    ...unknownNames(options?.compaction, compactionOptions, 'compaction.'),
-    ...unknownNames(options?.durability, durabilityOptions, 'durability.'),
-  );
-  problems.push(...placeProblems(options ?? {}), ...accessProblems(options ?? {}));
+  problems.push(...unknownNames(options, storeOptions));
+  for (const [group, known] of Object.entries(groups))
+    problems.push(...unknownNames(options?.[group as keyof typeof groups], known, `${group}.`));
+  if (isObject(options)) problems.push(...placeProblems(options), ...accessProblems(options));
   if (!result.success) throw new KvOptionsError(problems);
   const { path, device, memoryLimit, name, readOnly, deleteOnClose } = result.output;
   const { hot, readCache, cold, compaction, durability, maxBacklog } = result.output;
@@ -404,12 +433,16 @@ export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
 }
 
 /** Whether path and device go together. */
-function placeProblems({ path, device }: KvStoreOptions): KvOptionProblem[] {
-  if (device === 'file' && path === undefined)
-    return [{ path: 'path', problem: "is needed by device 'file'" }];
+function placeProblems(options: KvStoreOptions): KvOptionProblem[] {
+  const { path, device } = options;
   const isOther = device === 'memory' || device === 'null' || isDevice(device);
-  if (!isOther || path === undefined) return [];
-  return [{ path: 'path', problem: "is only for device 'file'" }];
+  if (isOther) return path === undefined ? [] : [{ path: 'path', problem: "is only for device 'file'" }];
+  if (path !== undefined) return [];
+  // Nobody would notice that the store is in memory until the data is missed.
+  const unset =
+    'is undefined (an environment variable that is not set?): give a directory, or leave the option out for a store in memory';
+  if ('path' in options) return [{ path: 'path', problem: unset }];
+  return device === 'file' ? [{ path: 'path', problem: "is needed by device 'file'" }] : [];
 }
 
 /** Whether there is something that can be opened to be read, and left as it is. */

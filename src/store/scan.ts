@@ -19,6 +19,7 @@ import { inMemory, type HybridLog } from '../log/hybrid-log.js';
 import { FLAG_EXTENTS, keyLengthOf, previousOf, totalBytes } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
+import { didYouMean, isObject, notAnObject } from './option-problems.js';
 import { ABSENT, copyOf, type RecordRef } from './read-path.js';
 import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
 import type { Space } from './spaces.js';
@@ -216,10 +217,12 @@ class Scan {
 
 /** @throws KvOptionsError */
 function limitOf(options: KvScanOptions): number {
+  if (!isObject(options))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(options, '{ limit: 100 }') }]);
   const { limit = Infinity } = options;
   const problems = Object.keys(options)
     .filter((name) => name !== 'limit')
-    .map((name) => ({ path: name, problem: 'is not an option of scan()' }));
+    .map((name) => ({ path: name, problem: `is not an option of scan()${didYouMean(name, ['limit'])}` }));
   if (typeof limit !== 'number' || !(limit >= 0))
     problems.push({ path: 'limit', problem: 'must be a number from 0 up' });
   if (problems.length > 0) throw new KvOptionsError(problems);

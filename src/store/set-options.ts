@@ -1,5 +1,6 @@
 /** The options of a single `set`, and their check. */
 import { KvOptionsError } from '../errors.js';
+import { isObject, notAnObject, unknownOption } from './option-problems.js';
 import type { KvDuration } from './options.js';
 import { checkTags } from './tags.js';
 
@@ -38,7 +39,7 @@ const DELETE_OPTIONS = ['ifVersion'];
 
 /** A misspelt `ttl` would be an entry that never expires. @throws KvOptionsError */
 export function checkSetOptions(options: KvSetOptions): void {
-  checkNames(options, SET_OPTIONS);
+  checkNames(options, SET_OPTIONS, "{ ttl: '5m' }");
   if (options.tags !== undefined) checkTags(options.tags);
   if ('ifVersion' in options && options.ifVersion !== null) checkVersion(options.ifVersion);
   for (const name of ['ifPresent', 'keepTtl'] as const) {
@@ -49,7 +50,7 @@ export function checkSetOptions(options: KvSetOptions): void {
 
 /** @throws KvOptionsError */
 export function checkDeleteOptions(options: KvDeleteOptions): void {
-  checkNames(options, DELETE_OPTIONS);
+  checkNames(options, DELETE_OPTIONS, '{ ifVersion: 7 }');
   if ('ifVersion' in options) checkVersion(options.ifVersion);
 }
 
@@ -65,13 +66,16 @@ export function isOtherVersion(expected: number | null | undefined, actual: numb
   return expected !== undefined && (actual ?? null) !== expected;
 }
 
-/** @throws KvOptionsError when there are options of other names */
-export function checkNames(options: object, names: readonly string[]): void {
-  if (typeof options !== 'object' || (options as object | null) === null)
-    throw new KvOptionsError([{ path: 'options', problem: 'must be an object' }]);
+/**
+ * @param example options that are right, for whoever gave something else
+ * @throws KvOptionsError when there are options of other names
+ */
+export function checkNames(options: object, names: readonly string[], example: string): void {
+  if (!isObject(options))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(options, example) }]);
   const problems = Object.keys(options)
     .filter((name) => !names.includes(name))
-    .map((path) => ({ path, problem: 'is not an option' }));
+    .map((path) => ({ path, problem: unknownOption(path, names) }));
   if (problems.length > 0) throw new KvOptionsError(problems);
 }
 

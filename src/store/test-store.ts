@@ -5,6 +5,7 @@
 import type { EnvClock } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
 import { KvOptionsError } from '../errors.js';
+import { isObject, notAnObject } from './option-problems.js';
 import { parseDuration, type KvDuration, type KvStoreOptions } from './options.js';
 
 /** 2026-01-01T00:00:00Z */
@@ -106,6 +107,8 @@ const NOT_FOR_TESTS = ['path', 'device', 'readOnly', 'deleteOnClose', 'env', 'st
  * @throws KvOptionsError for options that would put the store elsewhere
  */
 export function kvTestingOptions(options: KvTestingOptions = {}): KvStoreOptions {
+  if (!isObject(options))
+    throw new KvOptionsError([{ path: 'options', problem: notAnObject(options, '{ clock }') }]);
   const { clock = new KvTestClock(), ...rest } = options;
   const problems = NOT_FOR_TESTS.filter((name) => name in rest).map((path) => ({
     path,

@@ -111,7 +111,7 @@ export async function salvage(
   options: KvSalvageOptions,
   open: OpenTarget,
 ): Promise<KvSalvageReport> {
-  checkNames(options, ['hot', 'cold', 'env', 'signal']);
+  checkNames(options, ['hot', 'cold', 'env', 'signal'], '{ signal }');
   const env = options.env ?? nodeEnv;
   checkPaths(from, to);
   // Nothing is to be changed there, and there may be no right to.
