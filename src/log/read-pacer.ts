@@ -31,7 +31,14 @@ export interface Pace {
   busyMs: number;
 }
 
-const PACE: Pace = { windowMs: 0.5, probeMs: 0.06, poolMs: 0.008, detourMs: 0.03, aloneMs: 0.2, busyMs: 0.05 };
+const PACE: Pace = {
+  windowMs: 0.5,
+  probeMs: 0.06,
+  poolMs: 0.008,
+  detourMs: 0.03,
+  aloneMs: 0.2,
+  busyMs: 0.05,
+};
 
 /** Enough for a read during which another process had the processor for a time slice. */
 const CREDIT_MS = 5;
