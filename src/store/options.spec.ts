@@ -55,7 +55,7 @@ describe('defaults', () => {
       readCache: { memoryBytes: 16 * MIB, decodedEntries: 0 },
       cold: {
         segmentSize: 16 * MIB,
-        indexCacheBytes: 2 * MIB,
+        indexCacheBytes: 8 * MIB,
         garbageShare: 0.15,
         pageSize: 256 * 1024,
       },

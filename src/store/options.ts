@@ -105,7 +105,7 @@ export interface KvStoreOptions {
      * the hot tier.
      */
     segmentSize?: KvSize;
-    /** Bytes that the cache of the index may take. Default 2 MiB. */
+    /** Bytes that the cache of the index may take. Default 8 MiB. */
     indexCache?: KvSize;
     /**
      * Share of the cold log that may be garbage before it is rewritten, 0.05 to 0.9: less takes less disk, and writes
@@ -295,7 +295,7 @@ const readCacheOptions = {
 
 const coldOptions = {
   segmentSize: v.optional(size(MIN_SEGMENT_SIZE, MAX_SEGMENT_SIZE, true)),
-  indexCache: v.optional(size(0, 2 ** 32), 2 * MIB),
+  indexCache: v.optional(size(0, 2 ** 32), 8 * MIB),
   garbageShare: v.optional(number(0.05, 0.9, false), 0.15),
 };
 
