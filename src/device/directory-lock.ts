@@ -77,15 +77,20 @@ export class DirectoryLock {
 
   /** @returns `undefined` to start over */
   private async takeAlone(): Promise<Held | undefined> {
-    if (this.createDirectory()) this.created = true;
+    const { isMissing, lasting } = this.createDirectory();
+    if (isMissing) this.created = true;
     const guard = await this.keepReadersOut();
     let held: Held | undefined;
     try {
       const fd = this.openIfThere(this.path, { create: true });
       if (fd === undefined) return undefined;
-      held = await this.lockOpen(fd, false);
+      const locking = this.lockOpen(fd, false);
+      // A millisecond, as long as nobody has asked for the time: while we wait for the helper anyway.
+      const name = this.nameLine();
+      held = await locking;
+      await lasting;
       if (!this.isLasting(held)) return undefined;
-      this.writeName(held);
+      this.writeName(held, name);
       const taken = held;
       held = undefined;
       return taken;
@@ -166,17 +171,19 @@ export class DirectoryLock {
   /**
    * Makes the directory, and its name durable in its parents: a synced file in a directory that is lost is lost. The
    * direct parent is synced also when the directory exists, for its maker may have been killed before.
-   * @returns whether it was missing
+   * @returns whether it was missing, and what resolves once its name is durable
    */
-  private createDirectory(): boolean {
+  private createDirectory(): { isMissing: boolean; lasting: Promise<void> } {
     const parents = [dirname(this.directory)];
     for (let path = parents[0]; !this.exists(path) && dirname(path) !== path; path = dirname(path)) {
       parents.push(dirname(path));
     }
     const isMissing = !this.exists(this.directory);
     attempt('create', this.directory, () => this.fs.mkdir(this.directory));
-    for (const parent of parents) this.syncParent(parent);
-    return isMissing;
+    const lasting = Promise.all(parents.map((parent) => this.syncParent(parent))).then(() => undefined);
+    // Whoever does not get the lock does not wait for it.
+    lasting.catch(() => undefined);
+    return { isMissing, lasting };
   }
 
   private removeDirectory(): void {
@@ -189,9 +196,9 @@ export class DirectoryLock {
     }
   }
 
-  private syncParent(path: string): void {
+  private async syncParent(path: string): Promise<void> {
     try {
-      this.fs.syncDirectorySync(path);
+      await this.fs.syncDirectory(path);
     } catch (error) {
       // A parent that we may pass through but not read: there is nothing that we could do, and others synced it.
       if (!hasCode(error, 'EACCES') && !hasCode(error, 'EPERM')) throw diskError('sync', path, error);
@@ -218,13 +225,14 @@ export class DirectoryLock {
     }
   }
 
-  private writeName({ fd }: Held): void {
+  private nameLine(): Buffer {
+    const openedAt = new Date(this.env.clock.now()).toISOString();
+    const holder: Holder = { ...this.env.process.identity(), openedAt };
+    return Buffer.from(`${JSON.stringify(holder)}\n`);
+  }
+
+  private writeName({ fd }: Held, bytes: Buffer): void {
     if (fd === undefined) return;
-    const holder: Holder = {
-      ...this.env.process.identity(),
-      openedAt: new Date(this.env.clock.now()).toISOString(),
-    };
-    const bytes = Buffer.from(`${JSON.stringify(holder)}\n`);
     try {
       this.fs.truncate(fd, 0);
       this.fs.writeSync(fd, bytes, 0, bytes.length, 0);
