@@ -11,7 +11,7 @@ const CACHES_BYTES = 128 * MIB;
 /** How it is shared is up to the store: a tree from the page cache takes little for itself. */
 const OWN_CACHE_BYTES = 76 * MIB;
 /** Of that, where what is on disk has an index of its own: most of it, so that a read is mostly one read. */
-const OWN_INDEX_BYTES = 58 * MIB;
+const OWN_INDEX_BYTES = 50 * MIB;
 const OWN_WRITE_BYTES = 8 * MIB;
 const WARM_UP_SHARE = 0.2;
 
