@@ -63,8 +63,10 @@ export async function lockDescriptor(
   shared = false,
   helpers: readonly LockHelper[] = LOCK_HELPERS,
 ): Promise<(() => void) | undefined> {
-  // `listen` loads the second, which can as well be done while the helper runs.
-  const [flock] = await Promise.all([tryFlock(fd, shared, helpers), import('node:cluster')]);
+  const asked = tryFlock(fd, shared, helpers);
+  // `listen` loads it, which can as well be done while the helper runs. Not by `import`, which Jest has not.
+  process.getBuiltinModule?.('node:cluster');
+  const flock = await asked;
   if (flock === 'held') return undefined;
   if (flock === 'ours' && process.platform !== 'linux') return () => undefined;
   if (flock === 'ours' && shared) return (await someoneListens(fd)) ? undefined : () => undefined;
