@@ -98,17 +98,27 @@ write('dist/THIRD-PARTY-LICENSES.txt', licenses(Object.keys(metafile.inputs)));
  * each takes Node a millisecond (docs/decisions/0014-bundled-esm.md).
  */
 async function withOneCore(files, outputs) {
-  const nameOf = (path) => relative('dist/esm', path);
-  const chunks = outputs['dist/esm/store/index.js'].imports
-    .filter(({ external }) => !external)
-    .map(({ path }) => path);
+  const nameOf = (path) => path.slice('dist/esm/'.length);
+  const keyOf = (path) => relative(root, path).replaceAll('\\', '/');
+  const chunks = [];
+  const visit = ({ imports }) => {
+    for (const { external, path } of imports) {
+      if (external || chunks.includes(path)) continue;
+      chunks.push(path);
+      visit(outputs[path]);
+    }
+  };
+  visit(outputs['dist/esm/store/index.js']);
   const names = chunks.flatMap((chunk) => outputs[chunk].exports);
   if (new Set(names).size < names.length) throw new Error('two chunks export the same name');
-  const textOf = new Map(files.map(({ path, text }) => [relative(root, path), text]));
+  const textOf = new Map(files.map(({ path, text }) => [keyOf(path), text]));
   const inMemory = {
     name: 'in-memory',
     setup({ onResolve, onLoad }) {
-      onResolve({ filter: /shared-/ }, ({ path }) => ({ path: join('dist/esm', path), namespace: 'chunk' }));
+      onResolve({ filter: /^\.\/shared-/ }, ({ path }) => ({
+        path: `dist/esm/${path.slice(2)}`,
+        namespace: 'chunk',
+      }));
       onLoad({ filter: /./, namespace: 'chunk' }, ({ path }) => ({ contents: textOf.get(path) }));
     },
   };
@@ -120,7 +130,7 @@ async function withOneCore(files, outputs) {
   return [
     { path: join(root, 'dist/esm/shared.js'), text: core.text },
     ...files
-      .filter(({ path }) => !chunks.includes(relative(root, path)))
+      .filter(({ path }) => !chunks.includes(keyOf(path)))
       .map(({ path, text }) => ({ path, text: text.replace(isChunk, 'shared.js') })),
   ];
 }

@@ -12,7 +12,8 @@ import { tally } from './support/tally.js';
 import { History, PATH, tieredOptions } from './support/tiered-store.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
-const SEED = Number(process.env.SEED ?? 1);
+const USUAL_SEED = 1;
+const SEED = Number(process.env.SEED ?? USUAL_SEED);
 /** Every so many states the store that came out is compacted, opened and compared again. */
 const GOES_ON = 8;
 
@@ -188,7 +189,8 @@ describe('openings, cut off at every call', () => {
       await phases.checkAll(history, all, ['none', 'random']);
     }
     if (process.env.TALLY) console.log(JSON.stringify(openings));
-    expect(Math.min(openings.checkpoint, openings.logs)).toBeGreaterThan(2);
+    // Others may have few of one kind.
+    if (SEED === USUAL_SEED) expect(Math.min(openings.checkpoint, openings.logs)).toBeGreaterThan(2);
     phases.expectAll(
       'unlink checkpoint',
       'names, behind checkpoint',

@@ -5,6 +5,7 @@
 import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KvLockedError, KvStore } from 'nestjs-hotcold/store';
+import { nodeEnv } from '../src/device/node-env.js';
 import { startChild } from './support/built-store.js';
 import { SeededRandom } from './support/seeded-random.js';
 import { RUNS, SEED, tally } from './support/tally.js';
@@ -35,6 +36,20 @@ class Opener {
     expect(await this.child.ended).toBe(0);
   }
 }
+
+it('opens also where nobody can tell who we are, and gives the lock back', async () => {
+  const path = missingPath();
+  const identity = () => {
+    throw new Error('no host name');
+  };
+  for (let openings = 0; openings < 2; openings++) {
+    const store = await KvStore.open({
+      path,
+      env: { ...nodeEnv, process: { ...nodeEnv.process, identity } },
+    });
+    await store.close();
+  }
+});
 
 /** A process that has opened a directory with this outcome. */
 async function opener(request: object, outcome: string): Promise<Opener['child']> {

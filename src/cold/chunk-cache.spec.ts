@@ -84,6 +84,28 @@ describe('ChunkCache', () => {
     expect(check(cache, 96, 50)).toBe(true);
   });
 
+  it('has room until it is full, also where the chunks are long', () => {
+    for (const count of [6, 36]) {
+      const cache = new ChunkCache(10_240);
+      let address = 8;
+      while (cache.hasRoom && address < 8 * 2000) {
+        cache.put(address as LogAddress, chunkAt(address, count));
+        address += 8;
+      }
+      expect([count, cache.hasRoom]).toEqual([count, false]);
+      expect(address / 8).toBeGreaterThan(20);
+    }
+    expect(new ChunkCache(0).hasRoom).toBe(false);
+  });
+
+  it('puts what nobody asked for only where there is room', () => {
+    const cache = new ChunkCache(1024);
+    for (const address of [64, 72, 80, 88]) cache.putIfRoom(address as LogAddress, chunkAt(address, 20));
+    cache.putIfRoom(96 as LogAddress, chunkAt(96, 20));
+    expect([64, 72, 80, 88].every((address) => check(cache, address, 20))).toBe(true);
+    expect(check(cache, 96, 20)).toBe(false);
+  });
+
   it('tells addresses apart that only their high bits tell', () => {
     const cache = new ChunkCache(1024);
     const [low, high] = [64, 64 + 2 ** 35];

@@ -39,6 +39,8 @@ export class ChunkCache {
   private readonly blocks: number;
   private words = new Int32Array(0);
   private usedWords = 0;
+  /** How often room had to be made. */
+  private pushes = 0;
   /** Lines that get another chance, while room is made. */
   private readonly chances = new Int32Array(BLOCK_WORDS);
 
@@ -53,7 +55,8 @@ export class ChunkCache {
 
   /** Whether most blocks take a chunk without losing another. */
   get hasRoom(): boolean {
-    return this.usedWords < this.blocks * BLOCK_WORDS * FULL_SHARE;
+    // Of long chunks two fill a block well below its end.
+    return this.usedWords < this.blocks * BLOCK_WORDS * FULL_SHARE && this.pushes < this.blocks;
   }
 
   /** Points `view` to the chunk; valid until the next `put`. */
@@ -142,6 +145,7 @@ export class ChunkCache {
     words.set(chances.subarray(first, kept), begin + end - at);
     words[block] -= gone;
     this.usedWords -= gone;
+    this.pushes++;
   }
 
   private blockOf(address: LogAddress): number {

@@ -32,11 +32,14 @@ const UNWRITTEN_PAGES = 2;
 const CHUNK_SIZE_CLASS = 3;
 const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
 /**
- * The same while the cache has room for what lies behind: 16 KiB, of which a hundred chunks or more are no garbage. A disk
- * takes hardly longer for them, and one by one a cache of 48 MiB would take 700,000 reads to become warm.
+ * The same while the cache has room for what lies behind: 8 KiB, of which fifty chunks or more are no garbage. A disk
+ * takes hardly longer for them, and one by one a cache of 48 MiB would take 700,000 reads to become warm. Where the
+ * page cache answers, going through them would take longer than reading each when it is asked for.
  */
-const AHEAD_SIZE_CLASS = 8;
+const AHEAD_SIZE_CLASS = 7;
 const AHEAD_BYTES = readBytesOf(AHEAD_SIZE_CLASS);
+/** A synchronous read that took longer came from a disk. */
+const DISK_MS = 0.03;
 
 /** What to do about damage. */
 const REMEDY = 'It is made anew from the cold log, unless that is damaged as well.';
@@ -179,12 +182,14 @@ export class ChunkLog {
   /**
    * The chunk at `address` by a synchronous read, if `pacer` says that one may be made now; valid until anything else is
    * done here. Not for chunks that are longer than most.
+   * @param kept whether `keep` follows, so that it may pay to read more
    * @throws KvCorruptionError
    */
-  atOnce(address: LogAddress, pacer: ReadPacer | undefined): ChunkView | undefined {
+  atOnce(address: LogAddress, pacer: ReadPacer | undefined, kept = false): ChunkView | undefined {
     if (!pacer?.maySync()) return undefined;
+    const bytes = kept && pacer.lastMs > DISK_MS && this.cache.hasRoom ? AHEAD_BYTES : READ_BYTES;
     const available = this.readSync(address, pacer, () =>
-      this.segments.readSync(address, this.scratchBytes, this.cache.hasRoom ? AHEAD_BYTES : READ_BYTES),
+      this.segments.readSync(address, this.scratchBytes, bytes),
     );
     return this.wholeChunk(this.scratch, available, address);
   }
@@ -224,14 +229,15 @@ export class ChunkLog {
   /**
    * The chunk at `address`, read without blocking. By the time it comes the chunk may be garbage, or its file gone: the
    * caller looks whether the directory still says that it lies there, also after an error.
+   * @param kept as above
    * @throws KvCorruptionError
    */
-  async read(address: LogAddress): Promise<ChunkView> {
+  async read(address: LogAddress, kept = false): Promise<ChunkView> {
     this.chunkReads++;
     try {
       const record = await this.log.readRecord(
         address,
-        this.cache.hasRoom ? AHEAD_SIZE_CLASS : CHUNK_SIZE_CLASS,
+        kept && this.cache.hasRoom ? AHEAD_SIZE_CLASS : CHUNK_SIZE_CLASS,
       );
       return this.verified(new ChunkView(), record.words, record.at, address);
     } catch (error) {

@@ -250,7 +250,7 @@ export class ColdIndex {
       let chunk = chunks.inMemory(address);
       if (!chunk) {
         try {
-          chunk = chunks.atOnce(address, this.options.pacer);
+          chunk = chunks.atOnce(address, this.options.pacer, true);
         } catch (error) {
           if (!(this.told(error) instanceof KvCorruptionError)) throw error;
         }
@@ -278,7 +278,7 @@ export class ColdIndex {
         const address = chunks.addressOf(place);
         chunk = chunks.inMemory(address);
         if (!chunk) {
-          chunk = await this.readPlace(hashLow, place);
+          chunk = await this.readPlace(hashLow, place, true);
           if (!chunk) continue;
           chunks.keep(address, chunk);
         }
@@ -477,12 +477,12 @@ export class ColdIndex {
   }
 
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
-  private async readPlace(hashLow: number, place: number): Promise<ChunkView | undefined> {
+  private async readPlace(hashLow: number, place: number, kept = false): Promise<ChunkView | undefined> {
     const { directory, chunks } = this;
     let chunk: ChunkView | undefined;
     let failure: { error: unknown } | undefined;
     try {
-      chunk = await chunks.read(chunks.addressOf(place));
+      chunk = await chunks.read(chunks.addressOf(place), kept);
     } catch (error) {
       failure = { error };
     }

@@ -10,6 +10,7 @@ import {
   type KvMethodOptions,
   type OfArguments,
   type OfResult,
+  checkCalled,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 
@@ -42,6 +43,7 @@ const OPTIONS = ['key', 'resultKey', 'tags', 'all', 'namespace', 'store', 'condi
  * ```
  */
 export function CacheEvict(options: CacheEvictOptions): MethodDecorator {
+  checkCalled('@CacheEvict', options);
   return (target: object, property: string | symbol, descriptor: PropertyDescriptor) => {
     const method = new DecoratedMethod('@CacheEvict', target, property, descriptor, options, (report) => {
       checkNames(options, OPTIONS, report);

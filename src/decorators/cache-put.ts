@@ -9,6 +9,7 @@ import {
   type KvMethodOptions,
   type OfArguments,
   type OfResult,
+  checkCalled,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 
@@ -38,6 +39,7 @@ const OPTIONS = ['key', 'resultKey', 'namespace', 'store', 'condition', ...RESUL
  * ```
  */
 export function CachePut(options: CachePutOptions): MethodDecorator {
+  checkCalled('@CachePut', options);
   return (target: object, property: string | symbol, descriptor: PropertyDescriptor) => {
     const method = new DecoratedMethod('@CachePut', target, property, descriptor, options, (report) => {
       checkNames(options, OPTIONS, report);

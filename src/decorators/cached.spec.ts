@@ -669,6 +669,20 @@ describe('the options of @Cached', () => {
   });
 });
 
+it.each<[string, any]>([
+  ['@Cached', Cached],
+  ['@CacheEvict', CacheEvict],
+  ['@CachePut', CachePut],
+])('%s without its parentheses says so', (name, factory) => {
+  class Victim {
+    find() {}
+  }
+  const put = () =>
+    factory(Victim.prototype, 'find', Object.getOwnPropertyDescriptor(Victim.prototype, 'find')) as unknown;
+  expect(put).toThrow(KvOptionsError);
+  expect(put).toThrow(`${name} on a method of Victim: is missing its parentheses: ${name}(`);
+});
+
 describe.each<[string, (...where: any[]) => unknown]>([
   ['@Cached', Cached() as any],
   ['@CacheEvict', CacheEvict({ key: 'a' }) as any],

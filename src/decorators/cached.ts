@@ -4,7 +4,7 @@
  */
 import { checkResultOptions, RESULT_OPTIONS } from './cache-results.js';
 import { CachedMethod, type CachedOptions } from './cached-method.js';
-import { checkNames, DecoratedMethod } from './decorated-method.js';
+import { checkCalled, checkNames, DecoratedMethod } from './decorated-method.js';
 
 const OPTIONS = ['key', 'namespace', 'store', 'condition', ...RESULT_OPTIONS];
 
@@ -42,6 +42,7 @@ const OPTIONS = ['key', 'namespace', 'store', 'condition', ...RESULT_OPTIONS];
  * ```
  */
 export function Cached(options: CachedOptions = {}): MethodDecorator {
+  checkCalled('@Cached', options);
   return (target: object, property: string | symbol, descriptor: PropertyDescriptor) => {
     const method = new DecoratedMethod('@Cached', target, property, descriptor, options, (report) => {
       checkNames(options, OPTIONS, report);

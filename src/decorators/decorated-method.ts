@@ -173,6 +173,17 @@ export function madeKey(made: unknown): KvKey {
   return made as KvKey;
 }
 
+/**
+ * TypeScript refuses a decorator without its parentheses; what only strips types hands over the prototype as options, and
+ * would leave the method as it was.
+ * @throws KvOptionsError
+ */
+export function checkCalled(decorator: DecoratorName, options: object): void {
+  if (!isObject(options) || !Object.hasOwn(options, 'constructor')) return;
+  const problem = `is missing its parentheses: ${decorator}(${EXAMPLES[decorator]})`;
+  throw new KvOptionsError([{ path: `${decorator} on a method of ${options.constructor.name}`, problem }]);
+}
+
 /** @throws KvOptionsError where the decorator cannot stand */
 function methodOf(
   decorator: DecoratorName,

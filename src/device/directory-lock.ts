@@ -225,10 +225,15 @@ export class DirectoryLock {
     }
   }
 
+  /** Never fails, since the lock is being taken meanwhile: an empty line is the name of somebody who cannot tell it. */
   private nameLine(): Buffer {
-    const openedAt = new Date(this.env.clock.now()).toISOString();
-    const holder: Holder = { ...this.env.process.identity(), openedAt };
-    return Buffer.from(`${JSON.stringify(holder)}\n`);
+    try {
+      const openedAt = new Date(this.env.clock.now()).toISOString();
+      const holder: Holder = { ...this.env.process.identity(), openedAt };
+      return Buffer.from(`${JSON.stringify(holder)}\n`);
+    } catch {
+      return Buffer.alloc(0);
+    }
   }
 
   private writeName({ fd }: Held, bytes: Buffer): void {

@@ -105,10 +105,7 @@ const nodeFs: EnvFs = {
         end(error as Error);
         return;
       }
-      fs.fsync(fd, (error) => {
-        fs.closeSync(fd);
-        end(error);
-      });
+      fs.fsync(fd, (error) => fs.close(fd, (closeError) => end(error ?? closeError ?? null)));
     }),
 
   syncDirectorySync(path) {

@@ -51,6 +51,8 @@ const PAUSE_PER_DEBT = 100;
 export class ReadPacer {
   /** Milliseconds that synchronous reads have held the event loop since the start. */
   totalMs = 0;
+  /** And the last of them. */
+  lastMs = 0;
   private limitMs: number;
   private spentMs = 0;
   /** Of `spentMs`, what single reads took beyond `aloneMs`. */
@@ -93,6 +95,7 @@ export class ReadPacer {
   ended(): void {
     const nowMs = this.clock.tick();
     const tookMs = nowMs - this.startMs;
+    this.lastMs = tookMs;
     this.spentMs += tookMs;
     this.totalMs += tookMs;
     if (tookMs > this.pace.aloneMs) this.excessMs += tookMs - this.pace.aloneMs;

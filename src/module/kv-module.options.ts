@@ -8,7 +8,13 @@ import { KvClosedError, KvOptionsError, type KvOptionProblem } from '../errors.j
 import { MAX_NAMESPACE_NAME_BYTES } from '../limits.js';
 import type { KvStore } from '../store/kv-store.js';
 import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
-import { parseTtl, resolveOptions, type KvDuration, type KvStoreOptions } from '../store/options.js';
+import {
+  OPTION_NAMES,
+  parseTtl,
+  resolveOptions,
+  type KvDuration,
+  type KvStoreOptions,
+} from '../store/options.js';
 
 /** A store that was opened by hand takes the place of all options. */
 export interface KvOpenedStore {
@@ -65,7 +71,7 @@ export function checkModuleOptions(input: unknown, name: string): KvModuleOption
     const problem = `${notAnObject(input, "{ path: './data' }")}: that is what the factory returned`;
     throw new KvOptionsError([{ path: 'options', problem }]);
   }
-  const options = { name, ...input } as Record<string, unknown>;
+  const options = { name, ...ownAndInherited(input) } as Record<string, unknown>;
   const problems: KvOptionProblem[] = [];
   const report = (path: string, problem: string) => problems.push({ path, problem });
   if (options.name !== name) {
@@ -91,6 +97,14 @@ export function checkModuleOptions(input: unknown, name: string): KvModuleOption
   if (!isStore(store)) return engine;
   if (!store.isOpen) throw new KvClosedError(store.name);
   return { store };
+}
+
+/** Also what an object has from its class, as one with getters does. */
+function ownAndInherited(input: object): object {
+  const found: Record<string, unknown> = {};
+  for (const option of [...OPTION_NAMES, 'store'])
+    if (option in input) found[option] = (input as Record<string, unknown>)[option];
+  return { ...found, ...input };
 }
 
 function problemsOf(options: KvStoreOptions): readonly KvOptionProblem[] {

@@ -262,6 +262,12 @@ describe('KvModule.forRootAsync', () => {
     );
     // What `config.get('KV_PATH')` of a variable makes that nobody has set.
     await expect(factory({ path: undefined })).rejects.toThrow(/path: is undefined .*: give a directory/);
+    const ofClass = new (class {
+      get hot() {
+        return { memory: 1 };
+      }
+    })();
+    await expect(factory(ofClass)).rejects.toThrow(/hot\.memory/);
     await expect(factory({ hot: { memory: 1 }, nonsense: 1 })).rejects.toThrow(/hot\.memory[^]*nonsense/);
     expect(() => KvModule.forRootAsync({})).toThrow('needs one of useFactory, useClass and useExisting');
   });

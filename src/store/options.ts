@@ -343,6 +343,8 @@ const groups = {
   durability: durabilityOptions,
 };
 
+export const OPTION_NAMES: readonly string[] = Object.keys(storeOptions);
+
 /** Every option there is, so that one in the wrong place is recognized as well. */
 const paths = [
   ...Object.keys(storeOptions),
