@@ -331,17 +331,18 @@ async function transfer(
   const fill = 'x'.repeat(bytes);
   try {
     await store.batch((b) => {
+      // An account that is not there must still not be there: two may find one without money.
       if (source && source.value.balance === amount) b.delete(from, { ifVersion: source.version });
       else
         b.set(
           from,
           { balance: (source?.value.balance ?? 0) - amount, fill },
-          source && { ifVersion: source.version },
+          { ifVersion: source?.version ?? null },
         );
       b.set(
         to,
         { balance: (target?.value.balance ?? 0) + amount, fill },
-        target && { ifVersion: target.version },
+        { ifVersion: target?.version ?? null },
       );
     });
     return true;
