@@ -120,11 +120,16 @@ export class CompactionScheduler {
     return Math.min(log.begin + diskBudget, log.tail + entries);
   }
 
-  /** Bytes that the hot log may have: with short records, the index sets the limit. */
+  /**
+   * Bytes that the hot log may have: with short records, the index sets the limit. Not fewer than the shortest records fill
+   * it with: it may hold entries that a truncation has left.
+   */
   private currentBudget(): number {
     const { log, options } = this.parts;
+    const { diskBudget, maxIndexEntries } = options.hot;
     const { hotShare } = this.compactor;
-    return hotShare > 0 ? (log.tail - log.begin) / hotShare : options.hot.diskBudget;
+    const budget = hotShare > 0 ? (log.tail - log.begin) / hotShare : diskBudget;
+    return Math.max(budget, Math.min(diskBudget, maxIndexEntries * LEAST_BYTES_PER_ENTRY));
   }
 
   private launch(): void {
