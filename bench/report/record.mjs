@@ -47,7 +47,8 @@ export function recorded(files) {
 }
 
 /** Laid out as the check of the repository's format wants it. */
-async function write(name, text) {
+/** Writes a file of a result. */
+export async function write(name, text) {
   const file = fileURLToPath(new URL(name, folder));
   writeFileSync(file, await format(text, { ...(await resolveConfig(file)), filepath: file }));
 }

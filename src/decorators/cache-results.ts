@@ -55,6 +55,7 @@ const TIMEOUT_MS = 1000;
 
 export class ResultPlan {
   readonly type: KvResultType | undefined;
+  readonly version: number;
   private readonly plan: CachePlan;
   private readonly ttl: AnyMethod | undefined;
   private readonly tags: AnyMethod | undefined;
@@ -69,6 +70,7 @@ export class ResultPlan {
     this.ttl = typeof ttl === 'function' ? ttl : undefined;
     this.tags = typeof tags === 'function' ? tags : undefined;
     this.plan = CachePlan.from({ ...others, ttl, tags, timeout, onError } as KvGetOrSetOptions, hooks);
+    this.version = this.plan.version;
   }
 
   /** For one call: ttl and tags may be functions of its arguments. */

@@ -91,7 +91,7 @@ export class CachedMethod {
     this.kind = kindOfType(method.returnType, method.original);
   }
 
-  /** Hot path (`npm run bench`, decorators): a hit makes a key, a look-up, and the promise of the answer. */
+  /** Hot path (`npm run bench:cached`): a hit makes a key, a look-up, and the promise of the answer. */
   call(instance: unknown, args: unknown[]): unknown {
     const { method, original } = this;
     if (this.kind === 'many') return original.apply(instance, args);
@@ -102,6 +102,8 @@ export class CachedMethod {
       if (!method.applies(instance, args)) return original.apply(instance, args);
       const binding = this.bindingOf(store);
       const key = this.keyOf(binding, instance, args);
+      const hit = this.kind === 'promise' ? this.hit(binding, key) : undefined;
+      if (hit) return hit;
       call = { instance, args, key, binding, plan: binding.results.of(instance, args) };
     } catch (error) {
       method.failed(store, error);
@@ -147,6 +149,20 @@ export class CachedMethod {
     return [runtimeClass, declaringClass, name, ...canonicalKey(args)];
   }
 
+  /** What `answer` would come to for a fresh entry that nobody has to wait for, with less on the way. */
+  private hit({ count, results, space }: Binding, key: KvKey): Promise<unknown> | undefined {
+    let found: CachedEntry | undefined;
+    try {
+      found = space.cached.peek(key, results.version, true);
+    } catch {
+      // `answer` meets it again, and may mend it.
+      return undefined;
+    }
+    if (!found) return undefined;
+    count('hits');
+    return Promise.resolve(results.revived(found.value));
+  }
+
   /** From the store, or from the factory, once for all. */
   private answer({ binding, key, plan }: Call, factory: () => unknown): unknown {
     let answer: Promise<unknown>;
@@ -170,7 +186,7 @@ export class CachedMethod {
     const { cached } = binding.space;
     let run: Run | undefined;
     try {
-      const found = this.kind === 'plain' ? cached.peek(key, plan.version) : undefined;
+      const found = this.kind === 'plain' ? cached.peek(key, plan.version, false) : undefined;
       if (found) {
         binding.count('hits');
         return binding.results.revived(found.value);

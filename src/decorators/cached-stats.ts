@@ -40,10 +40,16 @@ export function count(store: object | undefined, event: keyof KvCachedStats): vo
   if (store) statsOf(store)[event]++;
 }
 
-/** Counts the events of one store's cached methods. Hot path (`bench/micro/cached.mjs`): the store is looked up once. */
+/** Counts the events of one store's cached methods. Hot path (`npm run bench:cached`): the store is looked up once. */
 export function counterOf(store: object): (event: keyof KvCachedStats) => void {
   const stats = statsOf(store);
   return (event) => {
+    // By name, which V8 makes two memory accesses of.
+    if (event === 'hits') {
+      total.hits++;
+      stats.hits++;
+      return;
+    }
     total[event]++;
     stats[event]++;
   };

@@ -64,8 +64,9 @@ export async function lockDescriptor(
   helpers: readonly LockHelper[] = LOCK_HELPERS,
 ): Promise<(() => void) | undefined> {
   const asked = tryFlock(fd, shared, helpers);
-  // `listen` loads it, which can as well be done while the helper runs. Not by `import`, which Jest has not.
-  process.getBuiltinModule?.('node:cluster');
+  // `listen` loads the first and checkpoints need the second, which can as well be done while the helper runs. Not by
+  // `import`, which Jest has not.
+  for (const name of ['node:cluster', 'node:zlib']) process.getBuiltinModule(name);
   const flock = await asked;
   if (flock === 'held') return undefined;
   if (flock === 'ours' && process.platform !== 'linux') return () => undefined;

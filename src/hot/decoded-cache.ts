@@ -13,6 +13,8 @@ export interface DecodedEntry {
   map: Map<unknown, DecodedEntry>;
   key: unknown;
   value: unknown;
+  /** Seconds since 1970 that it surely outlives. A small integer, which lies in the object itself and not beside it. */
+  sureSeconds: number;
   /** Milliseconds since 1970, `Infinity` for never. */
   expiresAt: number;
   /** Version and attributes of an entry that has some. */
@@ -20,6 +22,9 @@ export interface DecodedEntry {
   attributes: Int32Array | undefined;
   used: boolean;
 }
+
+/** What V8 keeps within an object, on 64 bits. */
+const MAX_SMALL_INTEGER = 2 ** 31 - 1;
 
 export type DecodedMap = Map<unknown, DecodedEntry>;
 
@@ -38,11 +43,13 @@ export class DecodedCache {
     if (!isPlain(value)) return;
     freeze(value);
     const place = this.freePlace();
+    const expiresAt = expiryOf(words, at);
     const entry: DecodedEntry = {
       map,
       key,
       value,
-      expiresAt: expiryOf(words, at),
+      sureSeconds: Math.min(Math.floor(expiresAt / 1000), MAX_SMALL_INTEGER),
+      expiresAt,
       version: sequenceOf(words, at),
       attributes: attributesOf(words, at),
       used: false,

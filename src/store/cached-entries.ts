@@ -71,9 +71,12 @@ export class CachedEntries {
     }
   }
 
-  /** The value of a fresh entry, as far as memory tells; `undefined` when there is none. For callers that cannot wait. */
-  peek(key: KvKey, version: number): CachedEntry | undefined {
-    const found = this.look(key, version, false);
+  /**
+   * A fresh entry that nobody has to wait for; `undefined` when there is none.
+   * @param further whether to look beyond memory
+   */
+  peek(key: KvKey, version: number, further: boolean): CachedEntry | undefined {
+    const found = this.look(key, version, further);
     return typeof found === 'object' && found.lateMs < 0 ? found : undefined;
   }
 
@@ -117,7 +120,7 @@ export class CachedEntries {
       const kept = space.decoded.get(key);
       const keptShape = kept?.attributes ? shapeOf(kept.attributes) : 0;
       if (kept && keptShape === shape && core.isKeptAlive(kept, space)) {
-        kept.used = true;
+        if (!kept.used) kept.used = true;
         reads.hits[FROM_DECODED]++;
         return { value: kept.value, lateMs: -1 };
       }

@@ -8,7 +8,7 @@
  * Every block and the table have a CRC-32. What cannot be read, or is not what it should be, is no checkpoint: the log
  * has it all.
  */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../codec/crc32.js';
 import type { Device, DeviceFile } from '../device/device.js';
 import { KvDiskError } from '../errors.js';
 

@@ -81,7 +81,7 @@ export class KeySpace<V = unknown> {
       if (decoded) {
         const kept = space.decoded.get(key);
         if (kept && core.isKeptAlive(kept, space)) {
-          kept.used = true;
+          if (!kept.used) kept.used = true;
           reads.hits[FROM_DECODED]++;
           return Promise.resolve(kept.value as T);
         }

@@ -187,9 +187,11 @@ export class StoreCore {
   }
 
   /** Whether a value that was kept decoded is still that of its key. Hot path (`npm run bench`, reads). */
-  isKeptAlive({ attributes, expiresAt, version }: DecodedEntry, space: Space): boolean {
-    if (expiresAt !== Infinity && expiresAt <= this.parts.versions.now()) return false;
-    return !attributes || !space.tags.areDead(attributes, 0, version, space.id);
+  isKeptAlive(kept: DecodedEntry, space: Space): boolean {
+    const now = this.parts.versions.now();
+    if (kept.sureSeconds * 1000 <= now && kept.expiresAt <= now) return false;
+    const { attributes } = kept;
+    return !attributes || !space.tags.areDead(attributes, 0, kept.version, space.id);
   }
 
   /** The key encoded last. */
