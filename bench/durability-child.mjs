@@ -2,7 +2,8 @@
  * One measurement of `durability.mjs` in a process of its own; prints one line of JSON. `--do`:
  *   write   so many writers, each with one write under way, at a durability level (W8: 64 of them, `always`)
  *   make    a closed store of so many keys
- *   read    the first read of it; the parent takes the time from the start of this process (W9)
+ *   read    the first read of it; the parent takes the time from the start of this process (W9). With `--close` it is closed
+ *           again, otherwise killed, and then it is not what `make` left to the next one
  *   crash   so many bytes of values written, all on stable storage, and no close
  */
 import { parseArgs } from 'node:util';
@@ -20,6 +21,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '3' },
     level: { type: 'string', default: 'always' },
     writers: { type: 'string', default: '64' },
+    close: { type: 'boolean' },
   },
 });
 const keys = Number(options.keys);
@@ -67,7 +69,7 @@ async function read() {
   const store = await openPeer();
   const value = await store.get(keyOf(keys >> 1));
   if (value === undefined) throw new Error('The key is not there.');
-  return { opened: store.opened };
+  return { opened: store.opened, end: options.close ? () => store.close?.() : undefined };
 }
 
 async function crash() {
@@ -76,5 +78,8 @@ async function crash() {
   return {};
 }
 
-const result = await { write, make, read, crash }[options.do]();
-process.stdout.write(`${JSON.stringify(result)}\n`, () => process.kill(process.pid, 'SIGKILL'));
+const { end, ...result } = await { write, make, read, crash }[options.do]();
+process.stdout.write(`${JSON.stringify(result)}\n`, async () => {
+  await end?.();
+  process.kill(process.pid, 'SIGKILL');
+});

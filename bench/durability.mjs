@@ -34,7 +34,9 @@ const directory = mkdtempSync(join(tmpdir(), 'hotcold-durability-'));
 /** Resolves to what the child printed, and how long that took from its start. */
 function run(what, peer, name, more = {}) {
   const args = { do: what, peer, path: join(directory, name), seconds: options.seconds, ...more };
-  const flags = Object.entries(args).flatMap(([key, value]) => [`--${key}`, String(value)]);
+  const flags = Object.entries(args).flatMap(([key, value]) =>
+    value === true ? [`--${key}`] : [`--${key}`, String(value)],
+  );
   const from = performance.now();
   const started = spawn(process.execPath, [child, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] });
   return new Promise((resolve, reject) => {
@@ -85,11 +87,11 @@ async function measureAll() {
   }
   for (const peer of ['ours', 'lmdb']) await run('make', peer, `few-${peer}`, { keys: few });
   const first = await inTurn(`first read of ${few} keys, ms`, ['empty', 'ours', 'lmdb'], async (peer) => {
-    return (await run('read', peer, `few-${peer}`, { keys: few })).ms;
+    return (await run('read', peer, `few-${peer}`, { keys: few, close: true })).ms;
   });
   const { closeMs } = await run('make', 'ours', 'many-ours', { keys: many });
   const firstOfMany = await inTurn(`first read of ${many} keys, ms`, ['empty', 'ours'], async (peer) => {
-    return (await run('read', peer, 'many-ours', { keys: many })).ms;
+    return (await run('read', peer, 'many-ours', { keys: many, close: true })).ms;
   });
   rmSync(join(directory, 'many-ours'), { recursive: true, force: true });
   const replays = [];

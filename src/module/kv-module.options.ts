@@ -60,6 +60,9 @@ export interface KvFeatureOptions {
   imports?: NonNullable<DynamicModule['imports']>;
 }
 
+/** What stands beside the options of the store, and is not one of them. */
+const EXTRAS = ['isGlobal', 'extraProviders'];
+
 /**
  * The options of the module with its name in them, checked as a whole.
  *
@@ -78,7 +81,7 @@ export function checkModuleOptions(input: unknown, name: string): KvModuleOption
     report('name', `must be beside useFactory, not in what it returns: injection tokens are made of it`);
     options.name = name;
   }
-  for (const extra of ['isGlobal', 'extraProviders']) {
+  for (const extra of EXTRAS) {
     if (!(extra in options)) continue;
     report(extra, 'must be beside useFactory, not in what it returns');
     delete options[extra];
@@ -109,7 +112,7 @@ function ownAndInherited(input: object): object {
 
 function problemsOf(options: KvStoreOptions): readonly KvOptionProblem[] {
   try {
-    resolveOptions(options);
+    resolveOptions(options, [...EXTRAS, 'store']);
     return [];
   } catch (error) {
     if (error instanceof KvOptionsError) return error.problems;

@@ -76,7 +76,8 @@ function logOpened(
     return;
   }
   const access = readOnly ? ', to be read only' : '';
-  logger.log(`${store}: recovered ${records} records in ${Math.round(tookMs)} ms${access}`);
+  const opened = clean ? 'opened' : `recovered ${records} records`;
+  logger.log(`${store}: ${opened} in ${Math.round(tookMs)} ms${access}`);
   if (clean) return;
   const dropped =
     droppedBytes > 0

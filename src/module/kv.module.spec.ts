@@ -122,6 +122,17 @@ describe('KvModule.forRoot', () => {
       );
   });
 
+  it('tells which option of the module was probably meant', async () => {
+    for (const [given, meant] of [
+      ['isglobal', 'isGlobal'],
+      ['extraProvider', 'extraProviders'],
+      ['durabilty', 'durability'],
+    ])
+      await expect(start([KvModule.forRoot({ [given]: true } as any)])).rejects.toThrow(
+        `${given}: is not an option; did you mean '${meant}'?`,
+      );
+  });
+
   it('fails to start on a directory that is open elsewhere, and leaves that one alone', async () => {
     const path = tempDirectory();
     const other = await KvStore.open({ path });
@@ -436,9 +447,10 @@ describe('the life of a store', () => {
     const killed = copyOf(path);
     await first.close();
     await start([KvModule.forRoot({ path })]);
-    expect(log).toHaveBeenCalledWith(expect.stringMatching(/: recovered 1 records in \d+ ms$/));
+    expect(log).toHaveBeenCalledWith(expect.stringMatching(/: opened in \d+ ms$/));
     expect(warn).not.toHaveBeenCalled();
     await start([KvModule.forRoot({ path: killed })]);
+    expect(log).toHaveBeenCalledWith(expect.stringMatching(/: recovered 1 records in \d+ ms$/));
     expect(warn).toHaveBeenCalledWith(expect.stringContaining('had not been closed'));
   });
 

@@ -295,6 +295,16 @@ describe('a path that is undefined', () => {
   });
 });
 
+it('tells of a path that is a URL how to make it a path', () => {
+  expect(problemsOf({ path: new URL('file:///data') })).toEqual([
+    {
+      path: 'path',
+      problem: 'must be the path of a directory: make one of the URL by fileURLToPath(url)',
+    },
+  ]);
+  expect(problemsOf({ path: 7 })).toEqual([{ path: 'path', problem: 'must be the path of a directory' }]);
+});
+
 describe('what goes together', () => {
   it('needs sixteen pages in memory, and a page in a segment', () => {
     expect(pathsOf({ hot: { memory: '16mb', pageSize: '1mb' } })).toEqual([]);

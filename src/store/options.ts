@@ -276,6 +276,10 @@ function notOneOf(words: readonly string[], problem: string) {
   return ({ input }: { input: unknown }) => problem + didYouMean(input, words);
 }
 
+function notAPath({ input }: { input: unknown }): string {
+  return `must be the path of a directory${input instanceof URL ? ': make one of the URL by fileURLToPath(url)' : ''}`;
+}
+
 const DEVICES = ['file', 'memory', 'null'] as const;
 const LEVELS = ['always', 'interval', 'checkpoint'] as const;
 
@@ -313,7 +317,7 @@ const durabilityOptions = {
 };
 
 const storeOptions = {
-  path: v.optional(v.pipe(v.string('must be the path of a directory'), v.nonEmpty('must not be empty'))),
+  path: v.optional(v.pipe(v.string(notAPath), v.nonEmpty('must not be empty'))),
   device: v.optional(
     v.union(
       [v.picklist(DEVICES), v.custom<Device>(isDevice)],
@@ -355,9 +359,14 @@ function pathsIn(prefix: string, options: object): string[] {
   return Object.keys(options).map((name) => prefix + name);
 }
 
-function unknownNames(input: unknown, known: object, prefix = ''): KvOptionProblem[] {
+function unknownNames(
+  input: unknown,
+  known: object,
+  prefix = '',
+  others: readonly string[] = [],
+): KvOptionProblem[] {
   if (!isObject(input)) return [];
-  const beside = prefix === '' ? [] : pathsIn(prefix, known);
+  const beside = prefix === '' ? others : pathsIn(prefix, known);
   return Object.keys(input)
     .filter((name) => !Object.hasOwn(known, name))
     .map((name) => {
@@ -368,16 +377,17 @@ function unknownNames(input: unknown, known: object, prefix = ''): KvOptionProbl
 
 /**
  * Checks options and fills in the defaults.
+ * @param others names of options that callers have beside these, and may have misspelt
  * @throws KvOptionsError with every problem, by path
  */
-export function resolveOptions(options: KvStoreOptions): ResolvedOptions {
+export function resolveOptions(options: KvStoreOptions, others: readonly string[] = []): ResolvedOptions {
   const scheduled = options?.compaction !== false;
   const result = v.safeParse(schema, scheduled ? options : { ...options, compaction: {} });
   const problems: KvOptionProblem[] = (result.issues ?? []).map((issue) => ({
     path: v.getDotPath(issue) ?? 'options',
     problem: issue.message,
   }));
-  problems.push(...unknownNames(options, storeOptions));
+  problems.push(...unknownNames(options, storeOptions, '', others));
   for (const [group, known] of Object.entries(groups))
     problems.push(...unknownNames(options?.[group as keyof typeof groups], known, `${group}.`));
   if (isObject(options)) problems.push(...placeProblems(options), ...accessProblems(options));
