@@ -50,6 +50,31 @@ describe('values that are kept decoded', () => {
     await store.close();
   });
 
+  it.each([1, 100, 999, 1000, 1001, 3_599_999])('expire to the millisecond: a ttl of %i ms', async (ttl) => {
+    const clock = new SimulatedClock();
+    clock.advance(123);
+    const store = await open(10, clock);
+    await store.set('k', { a: 1 }, { ttl });
+    const kept = await store.get('k');
+    clock.advance(ttl - 1);
+    // The same object: it was not decoded anew.
+    expect(await store.get('k')).toBe(kept);
+    clock.advance(1);
+    expect(await store.get('k')).toBeUndefined();
+    await store.close();
+  });
+
+  it('stay where they never expire, however late it is', async () => {
+    const clock = new SimulatedClock();
+    const store = await open(10, clock);
+    await store.set('k', { a: 1 });
+    const kept = await store.get('k');
+    // Beyond 2038, where seconds no longer are a small integer.
+    clock.advance(40 * 365 * 86_400_000);
+    expect(await store.get('k')).toBe(kept);
+    await store.close();
+  });
+
   it('follow every kind of write, in every namespace, however few there are', async () => {
     const write = fc.record({
       do: fc.constantFrom(

@@ -1,0 +1,35 @@
+/** What writers may have beyond the budget; what the schedule does with real compaction is in `test/compaction-schedule.spec.ts`. */
+import { nodeEnv } from '../device/node-env.js';
+import { CompactionScheduler } from './compaction-scheduler.js';
+import { resolveOptions } from './options.js';
+
+/** A scheduler over a log and an index as they are said to be, at the beginning of a run. */
+function creditAt({ hotShare, logBytes }: { hotShare: number; logBytes: number }): number {
+  const options = resolveOptions({ path: './data', hot: { memory: '8mb', diskBudget: '64mb' } });
+  const log = { begin: 4096, tail: 4096 + logBytes };
+  const compactor = { hotShare, damage: { hot: undefined }, onBegin: () => undefined };
+  const parts = { options, clock: nodeEnv.clock, log, index: { entries: 0 }, onFailure: () => undefined };
+  const scheduler = new CompactionScheduler(compactor as never, parts as never);
+  scheduler.start();
+  compactor.onBegin();
+  return scheduler.limit - log.tail;
+}
+
+const MIB = 2 ** 20;
+
+describe('The credit of writers at the beginning of a run', () => {
+  it('is a quarter of the budget, where the log is what is full', () => {
+    expect(creditAt({ hotShare: 1, logBytes: 64 * MIB })).toBe(16 * MIB);
+    expect(creditAt({ hotShare: 2, logBytes: 128 * MIB })).toBe(16 * MIB);
+  });
+
+  it('is a quarter of what filled the index, where that is full', () => {
+    expect(creditAt({ hotShare: 1, logBytes: 20 * MIB })).toBe(5 * MIB);
+  });
+
+  it('is not less than the shortest records need to fill the index, whatever a truncation has left in it', () => {
+    const entries = (8 * MIB * 0.4) / 16;
+    expect(creditAt({ hotShare: 1.5, logBytes: 1024 })).toBeCloseTo((entries * 32) / 4, -2);
+    expect(creditAt({ hotShare: 0, logBytes: 0 })).toBe(16 * MIB);
+  });
+});
