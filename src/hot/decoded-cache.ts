@@ -13,7 +13,10 @@ export interface DecodedEntry {
   map: Map<unknown, DecodedEntry>;
   key: unknown;
   value: unknown;
-  /** Seconds since 1970 that it surely outlives. A small integer, which lies in the object itself and not beside it. */
+  /**
+   * Seconds since 1970 that it surely outlives, or `NEVER`. A small integer, which lies in the object itself and not
+   * beside it.
+   */
   sureSeconds: number;
   /** Milliseconds since 1970, `Infinity` for never. */
   expiresAt: number;
@@ -23,8 +26,8 @@ export interface DecodedEntry {
   used: boolean;
 }
 
-/** What V8 keeps within an object, on 64 bits. */
-const MAX_SMALL_INTEGER = 2 ** 31 - 1;
+/** In the place of seconds. The largest integer that V8 keeps within an object, on 64 bits. */
+export const NEVER = 2 ** 31 - 1;
 
 export type DecodedMap = Map<unknown, DecodedEntry>;
 
@@ -48,7 +51,7 @@ export class DecodedCache {
       map,
       key,
       value,
-      sureSeconds: Math.min(Math.floor(expiresAt / 1000), MAX_SMALL_INTEGER),
+      sureSeconds: expiresAt === Infinity ? NEVER : Math.min(Math.floor(expiresAt / 1000), NEVER - 1),
       expiresAt,
       version: sequenceOf(words, at),
       attributes: attributesOf(words, at),

@@ -10,7 +10,7 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError, KvDiskError } from '../errors.js';
 import type { ColdTier } from '../cold/cold-tier.js';
-import { DecodedCache, type DecodedEntry } from '../hot/decoded-cache.js';
+import { DecodedCache, NEVER, type DecodedEntry } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { ReadPacer } from '../log/read-pacer.js';
@@ -188,9 +188,11 @@ export class StoreCore {
 
   /** Whether a value that was kept decoded is still that of its key. Hot path (`npm run bench`, reads). */
   isKeptAlive(kept: DecodedEntry, space: Space): boolean {
-    const now = this.parts.versions.now();
-    if (kept.sureSeconds * 1000 <= now && kept.expiresAt <= now) return false;
-    const { attributes } = kept;
+    const { attributes, sureSeconds } = kept;
+    if (sureSeconds !== NEVER) {
+      const now = this.parts.versions.now();
+      if (sureSeconds * 1000 <= now && kept.expiresAt <= now) return false;
+    }
     return !attributes || !space.tags.areDead(attributes, 0, kept.version, space.id);
   }
 
