@@ -50,19 +50,22 @@ describe('values that are kept decoded', () => {
     await store.close();
   });
 
-  it.each([1, 100, 999, 1000, 1001, 3_599_999, 40 * 365 * 86_400_000])('expire to the millisecond: a ttl of %i ms', async (ttl) => {
-    const clock = new SimulatedClock();
-    clock.advance(123);
-    const store = await open(10, clock);
-    await store.set('k', { a: 1 }, { ttl });
-    const kept = await store.get('k');
-    clock.advance(ttl - 1);
-    // The same object: it was not decoded anew.
-    expect(await store.get('k')).toBe(kept);
-    clock.advance(1);
-    expect(await store.get('k')).toBeUndefined();
-    await store.close();
-  });
+  it.each([1, 100, 999, 1000, 1001, 3_599_999, 40 * 365 * 86_400_000])(
+    'expire to the millisecond: a ttl of %i ms',
+    async (ttl) => {
+      const clock = new SimulatedClock();
+      clock.advance(123);
+      const store = await open(10, clock);
+      await store.set('k', { a: 1 }, { ttl });
+      const kept = await store.get('k');
+      clock.advance(ttl - 1);
+      // The same object: it was not decoded anew.
+      expect(await store.get('k')).toBe(kept);
+      clock.advance(1);
+      expect(await store.get('k')).toBeUndefined();
+      await store.close();
+    },
+  );
 
   it('stay where they never expire, however late it is', async () => {
     const clock = new SimulatedClock();
