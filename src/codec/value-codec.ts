@@ -136,7 +136,8 @@ function checkValue(value: unknown, depth: number): void {
 }
 
 function checkObject(value: object, depth: number): void {
-  if (depth >= MAX_VALUE_DEPTH) refuse(`nested deeper than ${MAX_VALUE_DEPTH} levels (or contains itself)`);
+  if (depth >= MAX_VALUE_DEPTH)
+    refuse(`something nested deeper than ${MAX_VALUE_DEPTH} levels, or something that contains itself`);
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     if (Array.isArray(value)) {

@@ -18,8 +18,8 @@ export interface Returned {
   space: KvNamespace;
 }
 
-/** Longest wait for a store that does not answer. */
-const TIMEOUT_MS = 1000;
+/** Longest wait for a store that does not answer, unless an option says otherwise. */
+export const TIMEOUT_MS = 1000;
 
 export class AfterMethod {
   private readonly spaces = new WeakMap<object, KvNamespace>();
@@ -28,6 +28,7 @@ export class AfterMethod {
   constructor(
     private readonly method: DecoratedMethod,
     private readonly act: (returned: Returned) => Promise<unknown>,
+    private readonly timeoutMs = TIMEOUT_MS,
   ) {}
 
   call(instance: unknown, args: unknown[]): unknown {
@@ -62,7 +63,7 @@ export class AfterMethod {
     try {
       let space = this.spaces.get(store);
       if (!space) this.spaces.set(store, (space = store.namespace(this.method.namespace)));
-      await inTime(this.act({ instance, args, result, store, space }));
+      await inTime(this.act({ instance, args, result, store, space }), this.timeoutMs);
     } catch (error) {
       this.method.failed(store, error);
     }
@@ -77,14 +78,12 @@ function observed(source: Observable<unknown>, after: (last: unknown) => Promise
   });
 }
 
-async function inTime(work: Promise<unknown>): Promise<void> {
+async function inTime(work: Promise<unknown>, timeoutMs: number): Promise<void> {
   let stop: () => void = () => undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    stop = nodeEnv.clock.after(
-      TIMEOUT_MS,
-      () => reject(new KvOverloadedError(`The store did not answer within ${TIMEOUT_MS} ms.`)),
-      true,
-    );
+    stop = nodeEnv.clock.after(timeoutMs, () => {
+      reject(new KvOverloadedError(`The store did not answer within ${timeoutMs} ms.`));
+    });
   });
   try {
     await Promise.race([work, tooLate]);

@@ -11,6 +11,7 @@ import {
   type OfArguments,
   type OfResult,
   checkCalled,
+  checkKey,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 
@@ -73,7 +74,7 @@ async function evict(
 
 function check(options: CacheEvictOptions, report: (option: string, problem: string) => void): void {
   const { all, key, resultKey, tags } = options;
-  if (key === null) report('key', 'must be a key, or a function that returns one');
+  checkKey(key, report);
   if (resultKey !== undefined && typeof resultKey !== 'function') report('resultKey', 'must be a function');
   if (all !== undefined && typeof all !== 'boolean') report('all', 'must be true or false');
   if (tags !== undefined && typeof tags !== 'function') {

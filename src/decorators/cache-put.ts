@@ -1,6 +1,7 @@
 /** `@CachePut`: runs a method always, and keeps what it returns for `@Cached` to find. */
 import type { KvKey } from '../codec/key-codec.js';
-import { AfterMethod, type Returned } from './after-method.js';
+import { AfterMethod, TIMEOUT_MS, type Returned } from './after-method.js';
+import { CachePlan } from '../store/cache-options.js';
 import { checkResultOptions, RESULT_OPTIONS, ResultPlan, type KvResultOptions } from './cache-results.js';
 import {
   checkNames,
@@ -10,6 +11,7 @@ import {
   type OfArguments,
   type OfResult,
   checkCalled,
+  checkKey,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 
@@ -25,7 +27,7 @@ const OPTIONS = ['key', 'resultKey', 'namespace', 'store', 'condition', ...RESUL
 
 /**
  * Runs the method, and keeps its result in the place of what was there; a result that is not kept (`undefined`, unless
- * `cacheUndefined` is set; a stream) leaves nothing there. Options mean what they mean for `@Cached`, and should be those
+ * `cacheUndefined` is set; a stream; what has no time to live, or cannot be carried) leaves nothing there. Options mean what they mean for `@Cached`, and should be those
  * of the method that reads the entry. The method never fails for the store: trouble is counted (`getCachedStats`), and
  * logged once a minute at the most.
  *
@@ -45,13 +47,14 @@ export function CachePut(options: CachePutOptions): MethodDecorator {
       checkNames(options, OPTIONS, report);
       checkResultOptions(options, report);
       const { key, resultKey } = options;
-      if (key === null) report('key', 'must be a key, or a function that returns one');
+      checkKey(key, report);
       if (resultKey !== undefined && typeof resultKey !== 'function')
         report('resultKey', 'must be a function');
       if ((key === undefined) === (resultKey === undefined))
         report('key', 'must be given, or resultKey in its place');
     });
-    const putting = new AfterMethod(method, (returned) => put(method, options, returned));
+    const { timeoutMs } = CachePlan.from({ timeout: options.timeout ?? TIMEOUT_MS });
+    const putting = new AfterMethod(method, (returned) => put(method, options, returned), timeoutMs);
     method.replace(target, descriptor, (instance, args) => putting.call(instance, args));
   };
 }
@@ -66,12 +69,14 @@ async function put(
   const made = resultKey ? resultKey.apply(instance, [result, ...args]) : (given as KvKey | AnyMethod);
   const key = madeKey(typeof made === 'function' ? made.apply(instance, args) : made);
   const results = new ResultPlan(options, failed);
-  const isKept = result === undefined ? options.cacheUndefined : results.keeps(result, method, failed);
-  if (!isKept) {
-    await space.delete(key);
-    return;
+  const isForKeeping = result === undefined ? options.cacheUndefined : results.keeps(result, method, failed);
+  if (isForKeeping) {
+    try {
+      if ((await space.cached.put(key, result, results.of(instance, args))) !== undefined) return;
+    } catch (error) {
+      await space.delete(key).catch(() => undefined);
+      throw error;
+    }
   }
-  const { cached } = space;
-  const plan = results.of(instance, args);
-  await cached.keep(cached.begin(key, plan), key, result, plan);
+  await space.delete(key);
 }

@@ -149,11 +149,11 @@ export class CachedMethod {
     return [runtimeClass, declaringClass, name, ...canonicalKey(args)];
   }
 
-  /** What `answer` would come to for a fresh entry that nobody has to wait for, with less on the way. */
+  /** What `answer` would come to for a fresh entry in memory, with less on the way. */
   private hit({ count, results, space }: Binding, key: KvKey): Promise<unknown> | undefined {
     let found: CachedEntry | undefined;
     try {
-      found = space.cached.peek(key, results.version, true);
+      found = space.cached.peek(key, results.version);
     } catch {
       // `answer` meets it again, and may mend it.
       return undefined;
@@ -186,7 +186,7 @@ export class CachedMethod {
     const { cached } = binding.space;
     let run: Run | undefined;
     try {
-      const found = this.kind === 'plain' ? cached.peek(key, plan.version, false) : undefined;
+      const found = this.kind === 'plain' ? cached.peek(key, plan.version) : undefined;
       if (found) {
         binding.count('hits');
         return binding.results.revived(found.value);
@@ -205,17 +205,20 @@ export class CachedMethod {
     if (run && (isThenable(result) || isObservable(result) || isStream(result))) cached.end(run);
     if (isThenable(result)) {
       this.kind = 'promise';
-      return run ? this.answer(call, () => result) : result;
+      if (!run) return result;
+      // Nobody may ever look at it: the store may have the answer.
+      if (result instanceof Promise) result.catch(() => undefined);
+      return this.answer(call, () => result);
     }
     if (isObservable(result)) {
       this.kind = 'observable';
-      binding.count('misses');
+      missed(binding);
       return run ? this.shared(call, result) : result;
     }
     if (isStream(result)) return result;
     // `undefined` tells nothing: the next call may return a promise.
     if (result !== undefined) this.kind = 'plain';
-    binding.count('misses');
+    missed(binding);
     if (run) this.keep(call, run, result);
     return result;
   }
@@ -229,11 +232,13 @@ export class CachedMethod {
         const source = defer(() => this.original.apply(instance, args) as Observable<unknown>);
         if (found && found.lateMs < Math.max(plan.revalidateMs, 0)) {
           binding.count('hits');
+          binding.space.cached.answered(found);
           if (found.lateMs >= 0) this.refresh(call, source);
           return of(binding.results.revived(found.value));
         }
         const running = this.running(call);
-        binding.count(running ? 'shared' : 'misses');
+        if (running) binding.count('shared');
+        else missed(binding);
         const values = running ?? this.shared(call, source);
         if (!found || found.lateMs >= plan.ifErrorMs) return values;
         return values.pipe(
@@ -327,6 +332,12 @@ export class CachedMethod {
       this.method.failed(binding.store, error);
     });
   }
+}
+
+/** Plain methods and Observables look for themselves, so their misses are counted here for the store as well. */
+function missed({ count, space }: Binding): void {
+  count('misses');
+  space.cached.missed();
 }
 
 /** @throws KvEncodingError when another class has the name */

@@ -4,7 +4,7 @@
  */
 import { checkResultOptions, RESULT_OPTIONS } from './cache-results.js';
 import { CachedMethod, type CachedOptions } from './cached-method.js';
-import { checkCalled, checkNames, DecoratedMethod } from './decorated-method.js';
+import { checkCalled, checkNames, DecoratedMethod, checkKey } from './decorated-method.js';
 
 const OPTIONS = ['key', 'namespace', 'store', 'condition', ...RESULT_OPTIONS];
 
@@ -47,7 +47,7 @@ export function Cached(options: CachedOptions = {}): MethodDecorator {
     const method = new DecoratedMethod('@Cached', target, property, descriptor, options, (report) => {
       checkNames(options, OPTIONS, report);
       checkResultOptions(options, report);
-      if (options.key === null) report('key', 'must be a key, or a function that returns one');
+      checkKey(options.key, report);
     });
     const cached = new CachedMethod(method, options);
     method.replace(target, descriptor, (instance, args) => cached.call(instance, args));

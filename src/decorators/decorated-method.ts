@@ -5,14 +5,14 @@
  * request-scoped and inherited classes, and calls through `this` and `super`.
  */
 import { Inject, Optional } from '@nestjs/common';
-import type { KvKey } from '../codec/key-codec.js';
+import { KeyCodec, type KvKey } from '../codec/key-codec.js';
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import type { KvNamespace } from '../store/kv-store.js';
 import { isObject, notAnObject, unknownOption } from '../store/option-problems.js';
 import { reportFailure } from './cached-stats.js';
 import { rememberMethod, type DecoratedMethodInfo } from './decorated-methods.js';
 import { DEFAULT_STORE, forRootCall, getKvStoreToken } from './inject-kv.js';
-import type { AnyMethod } from './result-kind.js';
+import { isThenable, type AnyMethod } from './result-kind.js';
 
 /** Where results are kept without the option `namespace`: apart from what the application stores itself. */
 export const CACHED_NAMESPACE = '@Cached';
@@ -141,9 +141,13 @@ export class DecoratedMethod {
     return undefined;
   }
 
-  /** Whether the options let this call be looked at. */
+  /** Whether the options let this call be looked at. @throws TypeError when the condition says neither yes nor no */
   applies(instance: unknown, args: unknown[]): boolean {
-    return this.condition === undefined || this.condition.apply(instance, args) === true;
+    if (this.condition === undefined) return true;
+    const applies: unknown = this.condition.apply(instance, args);
+    if (typeof applies !== 'boolean')
+      throw new TypeError(`its condition returned ${what(applies)}, not true or false`);
+    return applies;
   }
 
   /** Counts and logs a failure that the method does not hear of. */
@@ -165,6 +169,16 @@ export function checkNames(
 ): void {
   for (const name of Object.keys(options))
     if (!names.includes(name)) report(name, unknownOption(name, names));
+}
+
+/** Reports a key that is given and can never be one. */
+export function checkKey(key: unknown, report: (option: string, problem: string) => void): void {
+  if (key === undefined || typeof key === 'function') return;
+  try {
+    new KeyCodec().encode(0, key as KvKey);
+  } catch {
+    report('key', 'must be a key (text, a number, a list of such), or a function that returns one');
+  }
 }
 
 /** What a key function returned, if it is one that can be used. @throws TypeError */
@@ -230,6 +244,11 @@ function makeAlike(wrapper: object, original: object): void {
   for (const key of Reflect.getMetadataKeys(original) as unknown[]) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapper);
   }
+}
+
+function what(value: unknown): string {
+  if (isThenable(value)) return 'a promise';
+  return value === undefined || value === null ? String(value) : `a ${typeof value}`;
 }
 
 function isName(value: unknown): boolean {

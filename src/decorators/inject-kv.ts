@@ -4,6 +4,7 @@
  * Nest reports one it cannot resolve.
  */
 import { Inject } from '@nestjs/common';
+import { KvOptionsError } from '../errors.js';
 import { checkNames } from '../store/set-options.js';
 
 /** Name of the store that `KvModule.forRoot()` opens when it is given none. */
@@ -39,13 +40,17 @@ export function forRootCall(name: string): string {
  * Token of a namespace: what `@InjectKv(namespace)` injects.
  *
  * @param namespace name of the namespace, as in `KvModule.forFeature`
- * @throws KvOptionsError when the options are none
+ * @throws KvOptionsError when the name or the options are none
  * @example
  * Test.createTestingModule({ providers: [UsersService, { provide: getKvToken('users'), useValue: fake }] });
  */
 export function getKvToken(namespace: string, options: KvTokenOptions = {}): string {
   // Not the default store: the namespace would be another one than was meant.
   checkNames(options, ['store'], "{ store: 'archive' }");
+  if (typeof namespace !== 'string' || namespace === '') {
+    const problem = "must be the name of one, such as @InjectKv('users'); a whole store is @InjectKvStore()";
+    throw new KvOptionsError([{ path: 'namespace', problem }]);
+  }
   const { store = DEFAULT_STORE } = options;
   const where = store === DEFAULT_STORE ? '' : `, store ${JSON.stringify(store)}`;
   return `KvNamespace(${JSON.stringify(namespace)}${where})`;

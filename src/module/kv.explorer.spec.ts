@@ -67,7 +67,7 @@ describe('a decorated method without a store', () => {
     expect(told).toHaveLength(2);
     expect(told[0]).toBe(
       '@Cached on ReportsController.list (RootTestModule) is without the store "reports", so the method runs as if it were ' +
-        'not decorated. No module provides it (there is none): import KvModule.forRoot({ name: "reports" }).',
+        'not decorated. No module provides it (there is "default"): import KvModule.forRoot({ name: "reports" }).',
     );
     expect(told[1]).toMatch(/^@CacheEvict on PerRequest\.end .* "sessions"/);
   });

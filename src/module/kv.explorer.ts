@@ -6,6 +6,7 @@ import { Logger, type OnApplicationBootstrap, type Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { getKvStoreToken } from '../decorators/inject-kv.js';
 import { decoratedMethodsOf } from '../decorators/decorated-methods.js';
+import { storesOf } from './kv-stores.js';
 import { misuseOf, type FoundMethod } from './kv.misuse.js';
 
 type Wrapper =
@@ -27,7 +28,8 @@ export class KvExplorer implements OnApplicationBootstrap {
     if (explored.has(this.modules)) return;
     explored.add(this.modules);
     const methods = this.methods();
-    const stores = new Set(methods.map(({ info }) => info.store).filter((store) => this.isProvided(store)));
+    const named = methods.map(({ info }) => info.store).filter((store) => this.isProvided(store));
+    const stores = new Set([...storesOf(this.modules).map(({ name }) => name), ...named]);
     for (const warning of misuseOf(methods, stores)) logger.warn(warning);
   }
 

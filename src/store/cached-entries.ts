@@ -7,12 +7,12 @@
  * was written or deleted, its space cleared, or one of its tags invalidated; and who calls after that does not join it.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvOverloadedError } from '../errors.js';
+import { KvCorruptionError, KvOverloadedError } from '../errors.js';
 import { attributesStart, makeAttributes, shapeOf, staleMsOf } from '../log/attributes.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_ATTRIBUTES, FLAG_EXTENTS, KIND_MASK, KIND_VALUE } from '../log/record.js';
 import { CachePlan, type KvCacheFailure, type KvGetOrSetOptions } from './cache-options.js';
-import type { LookUp } from './look-up.js';
+import type { LookUp, Seen } from './look-up.js';
 import { FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import type { Run } from './runs.js';
 import { checkFunction } from './set-options.js';
@@ -24,6 +24,8 @@ export interface CachedEntry {
   value: unknown;
   /** Milliseconds since it expired, negative as long as it has not. */
   lateMs: number;
+  /** Where it was found: an index of `ReadPath.hits`. */
+  source: number;
 }
 
 type Factory = () => unknown;
@@ -55,6 +57,8 @@ export class CachedEntries {
         }
       } catch (error) {
         if (!options?.onError) throw error;
+        // Throws again if it is the key.
+        this.core.key(this.space.id, key);
         options.onError(error, 'read');
         found = NOTHING;
         this.core.key(this.space.id, key);
@@ -71,12 +75,9 @@ export class CachedEntries {
     }
   }
 
-  /**
-   * A fresh entry that nobody has to wait for; `undefined` when there is none.
-   * @param further whether to look beyond memory
-   */
-  peek(key: KvKey, version: number, further: boolean): CachedEntry | undefined {
-    const found = this.look(key, version, further);
+  /** A fresh entry, as far as memory tells; `undefined` when there is none. */
+  peek(key: KvKey, version: number): CachedEntry | undefined {
+    const found = this.look(key, version, false);
     return typeof found === 'object' && found.lateMs < 0 ? found : undefined;
   }
 
@@ -92,23 +93,42 @@ export class CachedEntries {
     return this.beginRun(this.core.key(this.space.id, key).copy(), plan);
   }
 
+  /** A stale entry was answered: until then it is neither found nor missing. */
+  answered({ lateMs, source }: CachedEntry): void {
+    if (lateMs >= 0) this.core.reads.hits[source]++;
+  }
+
+  /** Nothing was found that could be answered, and nobody counts that otherwise. */
+  missed(): void {
+    this.core.reads.misses++;
+  }
+
   end(run: Run): void {
     this.space.runs.end(run);
   }
 
+  /** Keeps a value in the place of what is there, and of what the runs under way will bring. Otherwise as `keep`. */
+  put(key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+    return this.keep(this.beginRun(this.core.key(this.space.id, key).copy(), plan, true), key, value, plan);
+  }
+
   /**
    * Keeps what a run has made, unless it may be older than what was said of the key since; ends the run.
+   * @returns whether it did; `undefined` where it is not to be kept at all
    * @throws KvEncodingError, KvOptionsError, KvReadOnlyError, KvDiskError, KvClosedError
    */
-  async keep(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<void> {
+  async keep(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+    let isKept: boolean | undefined;
     try {
-      if (!(await this.write(run, key, value, plan))) return;
+      isKept = await this.write(run, key, value, plan);
     } finally {
       this.end(run);
     }
+    if (!isKept) return isKept;
     const durable = this.core.acknowledge();
     if (plan.onError) durable?.catch((error: unknown) => this.tell(error, 'write', plan));
     else await durable;
+    return true;
   }
 
   /** @param further whether to look beyond memory where nobody has to wait */
@@ -122,7 +142,7 @@ export class CachedEntries {
       if (kept && keptShape === shape && core.isKeptAlive(kept, space)) {
         if (!kept.used) kept.used = true;
         reads.hits[FROM_DECODED]++;
-        return { value: kept.value, lateMs: -1 };
+        return { value: kept.value, lateMs: -1, source: FROM_DECODED };
       }
     }
     const encoded = core.key(space.id, key);
@@ -143,7 +163,7 @@ export class CachedEntries {
       reads.hits[reads.source]++;
       if (decoded) decoded.keep(space.decoded, key, value, record);
     }
-    return { value, lateMs };
+    return { value, lateMs, source: reads.source };
   }
 
   private async later(key: KvKey, encoded: EncodedKey, factory: Factory, plan: CachePlan): Promise<unknown> {
@@ -166,7 +186,7 @@ export class CachedEntries {
     const lateMs = this.lateness(words, at, plan.version);
     if (lateMs === GONE) return undefined;
     if (lateMs < 0) reads.hits[loaded.source]++;
-    return { value: this.core.decode(loaded.record), lateMs };
+    return { value: this.core.decode(loaded.record), lateMs, source: loaded.source };
   }
 
   /** Resolves to nothing when it takes too long. */
@@ -203,6 +223,7 @@ export class CachedEntries {
     const running = this.joinable(encoded, plan);
     if (found && found.lateMs < plan.revalidateMs) {
       hooks?.outcome('hits');
+      this.answered(found);
       // Who began a run hears of its failure, once.
       if (!running)
         this.start(key, encoded, factory, plan).catch((error: unknown) => this.tell(error, 'refresh', plan));
@@ -238,8 +259,8 @@ export class CachedEntries {
     return (run.result = this.make(run, key, factory, plan));
   }
 
-  private beginRun(encoded: EncodedKey, plan: CachePlan): Run {
-    return this.space.runs.begin(encoded, this.core.parts.versions.last, plan.hooks);
+  private beginRun(encoded: EncodedKey, plan: CachePlan, isPut = false): Run {
+    return this.space.runs.begin(encoded, this.core.parts.versions.last, plan.hooks, isPut);
   }
 
   private async make(run: Run, key: KvKey, factory: Factory, plan: CachePlan): Promise<unknown> {
@@ -256,28 +277,43 @@ export class CachedEntries {
     return value;
   }
 
-  /** Writes what a run has made. Resolves to whether it did. */
-  private async write(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean> {
+  /** Writes what a run has made. Resolves as `keep`. */
+  private async write(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
     const { core, lookUp, space } = this;
-    if (value === undefined ? !plan.cacheUndefined : plan.hooks?.keeps(value) === false) return false;
+    if (value === undefined ? !plan.cacheUndefined : plan.hooks?.keeps(value) === false) return undefined;
     const ttlMs = plan.ttlOf(value) ?? this.defaultTtlMs;
-    if (ttlMs <= 0) return false;
+    if (ttlMs <= 0) return undefined;
     const expiresAt = this.expiry(ttlMs * (1 - plan.jitter * this.chance(run.key)));
     const attributes = this.attributes(plan.tagsOf(value), expiresAt, plan);
     for (;;) {
       core.assertWritable();
       if (this.isOutdated(run, attributes)) return false;
-      const looked = lookUp.seenEncoded(run.key);
+      const looked = this.seen(run.key);
       const seen = looked instanceof Promise ? await looked : looked;
       core.assertWritable();
-      if (seen.version > run.since || this.isOutdated(run, attributes)) return false;
+      const isOvertaken = !run.isPut && seen !== undefined && seen.version > run.since;
+      if (isOvertaken || this.isOutdated(run, attributes)) return false;
       core.values.encode(value, plan.cacheUndefined);
       if (core.decoded) space.decoded.delete(key);
-      if (!lookUp.isSame(run.key, seen)) continue;
+      if (seen ? !lookUp.isSame(run.key, seen) : core.reads.find(run.key) === IN_MEMORY) continue;
       const { bytes, start, end } = core.values;
       space.runs.kept(run, core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes));
       core.stamp++;
       return true;
+    }
+  }
+
+  /** `undefined` where what there is on disk is damaged: then it is as good as nothing. */
+  private seen(key: EncodedKey): Seen | undefined | Promise<Seen | undefined> {
+    const unlessDamaged = (error: unknown) => {
+      if (error instanceof KvCorruptionError) return undefined;
+      throw error;
+    };
+    try {
+      const looked = this.lookUp.seenEncoded(key);
+      return looked instanceof Promise ? looked.catch(unlessDamaged) : looked;
+    } catch (error) {
+      return unlessDamaged(error);
     }
   }
 

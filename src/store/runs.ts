@@ -16,6 +16,8 @@ export interface Run {
   result: Promise<unknown> | undefined;
   /** For whom it runs: others do not join it. */
   owner: object | undefined;
+  /** Whether what it brings takes the place of whatever is there, as a `set` does. */
+  isPut: boolean;
   /** One of the same key that began before, and that nobody joins any more. */
   older: Run | undefined;
 }
@@ -28,10 +30,10 @@ export class Runs {
   }
 
   /** @param key a copy of its own */
-  begin(key: EncodedKey, since: number, owner: object | undefined): Run {
+  begin(key: EncodedKey, since: number, owner: object | undefined, isPut = false): Run {
     const id = idOf(key);
     const older = this.newest.get(id);
-    const run: Run = { id, key, since, cancelled: false, result: undefined, owner, older };
+    const run: Run = { id, key, since, cancelled: false, result: undefined, owner, isPut, older };
     this.newest.set(id, run);
     return run;
   }
@@ -44,9 +46,14 @@ export class Runs {
     return run;
   }
 
-  /** A run was kept: those of others under the same key, which may be waiting for it, are not overtaken by that. */
-  kept({ id, owner }: Run, version: number): void {
-    for (let run = this.newest.get(id); run; run = run.older) if (run.owner !== owner) run.since = version;
+  /**
+   * A run was kept. Those of others under the same key, which may be waiting for it, are not overtaken by that; unless it is
+   * what takes the place of others.
+   */
+  kept({ id, isPut, older, owner }: Run, version: number): void {
+    if (isPut) for (let run = older; run; run = run.older) run.cancelled = true;
+    else
+      for (let run = this.newest.get(id); run; run = run.older) if (run.owner !== owner) run.since = version;
   }
 
   end(run: Run): void {
