@@ -6,7 +6,7 @@ import { concat, defer, ignoreElements, isObservable, tap, type Observable } fro
 import { nodeEnv } from '../device/node-env.js';
 import { KvOverloadedError } from '../errors.js';
 import type { KvNamespace } from '../store/kv-store.js';
-import type { DecoratedMethod, InjectedStore } from './decorated-method.js';
+import { TIMEOUT_MS, type DecoratedMethod, type InjectedStore } from './decorated-method.js';
 import { isThenable } from './result-kind.js';
 
 /** A call of a method that has returned. */
@@ -17,9 +17,6 @@ export interface Returned {
   store: InjectedStore;
   space: KvNamespace;
 }
-
-/** Longest wait for a store that does not answer, unless an option says otherwise. */
-export const TIMEOUT_MS = 1000;
 
 export class AfterMethod {
   private readonly spaces = new WeakMap<object, KvNamespace>();

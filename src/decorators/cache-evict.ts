@@ -4,14 +4,14 @@ import { type KvOptionsError } from '../errors.js';
 import { checkTags } from '../store/tags.js';
 import { AfterMethod, type Returned } from './after-method.js';
 import {
+  checkCalled,
+  checkKey,
   checkNames,
   DecoratedMethod,
   madeKey,
   type KvMethodOptions,
   type OfArguments,
   type OfResult,
-  checkCalled,
-  checkKey,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 

@@ -10,7 +10,8 @@ import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { nodeEnv } from '../device/node-env.js';
 import { KvModule } from '../module/kv.module.js';
 import { KvStoreService } from '../module/kv-store.service.js';
-import type { KvStore } from '../store/index.js';
+import { CachePlan } from '../store/cache-options.js';
+import { KvCorruptionError, type KvStore } from '../store/index.js';
 import { CachePut } from './cache-put.js';
 import { Cached } from './cached.js';
 import { getCachedStats } from './cached-stats.js';
@@ -39,6 +40,14 @@ async function start(
     providers: [provider],
   }).compile();
   return testing.init();
+}
+
+@Injectable()
+class Texts {
+  @CachePut({ namespace: 'n', key: (key: string) => key })
+  async put(_key: string, text: string): Promise<string> {
+    return text;
+  }
 }
 
 /** What a test lets go on. */
@@ -114,13 +123,6 @@ describe('@CachePut', () => {
   });
 
   it('leaves the last of several that overlap, also where all have to wait for the disk', async () => {
-    @Injectable()
-    class Texts {
-      @CachePut({ namespace: 'n', key: (key: string) => key })
-      async put(_key: string, text: string): Promise<string> {
-        return text;
-      }
-    }
     const { keys, store } = await storeOnDisk();
     const app = await start(Texts, { store });
     const texts = app.get(Texts);
@@ -132,13 +134,6 @@ describe('@CachePut', () => {
   });
 
   it('is not kept if its key is deleted while it waits for the disk', async () => {
-    @Injectable()
-    class Texts {
-      @CachePut({ namespace: 'n', key: (key: string) => key })
-      async put(_key: string, text: string): Promise<string> {
-        return text;
-      }
-    }
     const { keys, store, reads } = await storeOnDisk();
     const texts = (await start(Texts, { store })).get(Texts);
     reads.hold('before');
@@ -254,6 +249,29 @@ describe('@Cached', () => {
     await turns(50);
     expect((await answers()).filter((answer) => answer.startsWith('made'))).toEqual(made);
     expect(failures()).toBe(before);
+    await store.close();
+  });
+
+  it('does not keep what was made before a write, if the read of a damaged entry comes to an end long after it', async () => {
+    const { disk, keys, reads, store } = await storeOnDisk();
+    const [file] = segmentsOf(disk, 'hot');
+    for (let at = 0; at < disk.contents(file).length; at += 100) disk.flip(file, at * 8);
+    const space = store.namespace('n');
+    await expect(space.get(keys[0])).rejects.toThrow(KvCorruptionError);
+    const plan = CachePlan.from({});
+    const run = space.cached.begin(keys[0], plan);
+    reads.hold('after');
+    const kept = space.cached.keep(run, keys[0], 'made before', plan);
+    await turns(3);
+    expect(reads.held).toBe(1);
+    await space.set(keys[0], 'written meanwhile');
+    // Enough for what was written to leave memory.
+    for (let i = 0; i < 400; i++) await store.set(`filler ${i}`, valueOf(i, 0, 5000));
+    await store.flush();
+    expect(space.peek(keys[0])).toBeUndefined();
+    reads.release();
+    expect(await kept).toBe(false);
+    expect(await space.get(keys[0])).toBe('written meanwhile');
     await store.close();
   });
 

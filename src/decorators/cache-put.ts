@@ -1,17 +1,18 @@
 /** `@CachePut`: runs a method always, and keeps what it returns for `@Cached` to find. */
 import type { KvKey } from '../codec/key-codec.js';
-import { AfterMethod, TIMEOUT_MS, type Returned } from './after-method.js';
 import { CachePlan } from '../store/cache-options.js';
+import { AfterMethod, type Returned } from './after-method.js';
 import { checkResultOptions, RESULT_OPTIONS, ResultPlan, type KvResultOptions } from './cache-results.js';
 import {
+  checkCalled,
+  checkKey,
   checkNames,
   DecoratedMethod,
   madeKey,
+  TIMEOUT_MS,
   type KvMethodOptions,
   type OfArguments,
   type OfResult,
-  checkCalled,
-  checkKey,
 } from './decorated-method.js';
 import type { AnyMethod } from './result-kind.js';
 

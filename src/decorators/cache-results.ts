@@ -10,7 +10,7 @@ import {
   type KvGetOrSetOptions,
 } from '../store/cache-options.js';
 import type { KvDuration } from '../store/options.js';
-import type { DecoratedMethod, OfResult } from './decorated-method.js';
+import { TIMEOUT_MS, type DecoratedMethod, type OfResult } from './decorated-method.js';
 import { warnOnce } from './cached-stats.js';
 import { isInstance, isStream, type AnyMethod } from './result-kind.js';
 
@@ -50,8 +50,6 @@ export const RESULT_OPTIONS = [
   ...['ttl', 'tags', 'staleWhileRevalidate', 'staleIfError', 'jitter', 'cacheUndefined', 'version', 'type'],
   'timeout',
 ];
-
-const TIMEOUT_MS = 1000;
 
 export class ResultPlan {
   readonly type: KvResultType | undefined;

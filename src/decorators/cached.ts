@@ -4,7 +4,7 @@
  */
 import { checkResultOptions, RESULT_OPTIONS } from './cache-results.js';
 import { CachedMethod, type CachedOptions } from './cached-method.js';
-import { checkCalled, checkNames, DecoratedMethod, checkKey } from './decorated-method.js';
+import { checkCalled, checkKey, checkNames, DecoratedMethod } from './decorated-method.js';
 
 const OPTIONS = ['key', 'namespace', 'store', 'condition', ...RESULT_OPTIONS];
 

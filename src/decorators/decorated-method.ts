@@ -17,6 +17,9 @@ import { isThenable, type AnyMethod } from './result-kind.js';
 /** Where results are kept without the option `namespace`: apart from what the application stores itself. */
 export const CACHED_NAMESPACE = '@Cached';
 
+/** Longest wait for a store that does not answer, unless the option `timeout` says otherwise. */
+export const TIMEOUT_MS = 1000;
+
 /** A function of the arguments of the method, called with the instance as `this`. */
 // Any arguments, or a function with typed parameters would not be assignable.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any

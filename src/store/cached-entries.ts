@@ -7,12 +7,12 @@
  * was written or deleted, its space cleared, or one of its tags invalidated; and who calls after that does not join it.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvCorruptionError, KvOverloadedError } from '../errors.js';
+import { KvOverloadedError } from '../errors.js';
 import { attributesStart, makeAttributes, shapeOf, staleMsOf } from '../log/attributes.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_ATTRIBUTES, FLAG_EXTENTS, KIND_MASK, KIND_VALUE } from '../log/record.js';
 import { CachePlan, type KvCacheFailure, type KvGetOrSetOptions } from './cache-options.js';
-import type { LookUp, Seen } from './look-up.js';
+import type { LookUp } from './look-up.js';
 import { FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
 import type { Run } from './runs.js';
 import { checkFunction } from './set-options.js';
@@ -288,32 +288,18 @@ export class CachedEntries {
     for (;;) {
       core.assertWritable();
       if (this.isOutdated(run, attributes)) return false;
-      const looked = this.seen(run.key);
+      const looked = lookUp.seenOrDamaged(run.key);
       const seen = looked instanceof Promise ? await looked : looked;
       core.assertWritable();
-      const isOvertaken = !run.isPut && seen !== undefined && seen.version > run.since;
+      const isOvertaken = !run.isPut && seen.version > run.since;
       if (isOvertaken || this.isOutdated(run, attributes)) return false;
       core.values.encode(value, plan.cacheUndefined);
       if (core.decoded) space.decoded.delete(key);
-      if (seen ? !lookUp.isSame(run.key, seen) : core.reads.find(run.key) === IN_MEMORY) continue;
+      if (!lookUp.isSame(run.key, seen)) continue;
       const { bytes, start, end } = core.values;
       space.runs.kept(run, core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes));
       core.stamp++;
       return true;
-    }
-  }
-
-  /** `undefined` where what there is on disk is damaged: then it is as good as nothing. */
-  private seen(key: EncodedKey): Seen | undefined | Promise<Seen | undefined> {
-    const unlessDamaged = (error: unknown) => {
-      if (error instanceof KvCorruptionError) return undefined;
-      throw error;
-    };
-    try {
-      const looked = this.lookUp.seenEncoded(key);
-      return looked instanceof Promise ? looked.catch(unlessDamaged) : looked;
-    } catch (error) {
-      return unlessDamaged(error);
     }
   }
 

@@ -3,6 +3,7 @@
  * so, nothing has come in between; otherwise whoever wanted to write starts over. This holds across any `await`.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
+import { KvCorruptionError } from '../errors.js';
 import { attributesOf } from '../log/attributes.js';
 import { ExtentList } from '../log/extents.js';
 import { expiryOf, FLAG_EXTENTS, sequenceOf } from '../log/record.js';
@@ -67,6 +68,27 @@ export class LookUp {
       if (!record.value) return this.seenLater(encoded.copy());
     }
     return this.see(record, where, address, truncations, core.stamp);
+  }
+
+  /**
+   * Like `seenEncoded`, for whoever writes anew what is there: what is damaged is seen as nothing, and found to be the same
+   * as long as nobody has written.
+   */
+  seenOrDamaged(encoded: EncodedKey): Seen | Promise<Seen> {
+    const { reads } = this.core;
+    try {
+      const looked = this.seenEncoded(encoded);
+      if (!(looked instanceof Promise)) return looked;
+      const { address, truncations, where } = reads;
+      return looked.catch((error: unknown) => this.unlessDamaged(error, where, address, truncations));
+    } catch (error) {
+      return this.unlessDamaged(error, reads.where, reads.address, reads.truncations);
+    }
+  }
+
+  private unlessDamaged(error: unknown, where: number, address: number, truncations: number): Seen {
+    if (error instanceof KvCorruptionError) return this.see(undefined, where, address, truncations, NO_STAMP);
+    throw error;
   }
 
   private async seenLater(key: EncodedKey): Promise<Seen> {
