@@ -43,7 +43,7 @@ function singleChange(operation: Operation): Operation {
 }
 
 class Harness {
-  readonly disk = new SimulatedDisk({ completion: 'random' });
+  readonly disk: SimulatedDisk;
   /** The model after each operation since the last cut, and which of them is the least that has to be there. */
   private states = [Model.empty()];
   private durable = 0;
@@ -53,7 +53,10 @@ class Harness {
   constructor(
     private readonly level: KvDurabilityLevel,
     private readonly hot: KvStoreOptions['hot'],
-  ) {}
+    opensDurable: boolean,
+  ) {
+    this.disk = new SimulatedDisk({ completion: 'random', opensDurable });
+  }
 
   async run(all: (readonly [Operation[], Cut])[]): Promise<void> {
     for (const [sequence, cut] of all) {
@@ -143,8 +146,8 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
     let kept = 0;
     let lost = 0;
     await fc.assert(
-      fc.asyncProperty(lives(maxValueBytes, 60), async (all) => {
-        const harness = new Harness(level, hot);
+      fc.asyncProperty(lives(maxValueBytes, 60), fc.boolean(), async (all, opensDurable) => {
+        const harness = new Harness(level, hot, opensDurable);
         await harness.run(all);
         kept += harness.kept;
         lost += harness.lost;

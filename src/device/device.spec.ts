@@ -447,6 +447,65 @@ describe('FileDevice', () => {
     device.close();
   });
 
+  it('makes durable what it writes so, and nothing else', async () => {
+    const disk = new SimulatedDisk();
+    const device = new FileDevice(disk.env(), '/store');
+    await device.lock();
+    const file = device.open('a', { create: true });
+    await device.syncDirectory();
+    await file.write(Buffer.alloc(2048, 'x'), 0, 2048, 0);
+    disk.shortWriteAt({ nth: 1, path: '/a', bytes: 100 });
+    await file.writeDurably?.(Buffer.alloc(512, 'y'), 0, 512, 1024);
+    expect((await readBack(file, 2048)).toString()).toBe(
+      'x'.repeat(1024) + 'y'.repeat(512) + 'x'.repeat(512),
+    );
+    disk.crash('none');
+    // Sectors of zeros before, nothing behind.
+    const left = disk.contents('/store/a');
+    expect(left.equals(Buffer.concat([Buffer.alloc(1024), Buffer.alloc(512, 'y')]))).toBe(true);
+  });
+
+  it('tells of a durable write whose bytes did not get there', async () => {
+    const disk = new SimulatedDisk();
+    const device = new FileDevice(disk.env(), '/store');
+    await device.lock();
+    const file = device.open('a', { create: true });
+    await device.syncDirectory();
+    disk.failAt({ operation: 'sync', path: '/a', nth: 1, code: 'EIO' });
+    await expect(file.writeDurably?.(Buffer.from('lost'), 0, 4, 0)).rejects.toMatchObject({
+      operation: 'write',
+      errno: 'EIO',
+    });
+    await file.sync();
+    disk.crash('none');
+    expect(disk.contents('/store/a')).toHaveLength(0);
+  });
+
+  it('syncs behind a durable write when no more files can be opened, and closes what it has opened', async () => {
+    const disk = new SimulatedDisk();
+    const device = new FileDevice(disk.env(), '/store');
+    await device.lock();
+    const file = device.open('a', { create: true });
+    await device.syncDirectory();
+    disk.failAt({ operation: 'open', path: '/a', nth: 1, code: 'EMFILE' });
+    await file.writeDurably?.(Buffer.from('one'), 0, 3, 0);
+    await file.writeDurably?.(Buffer.from('two'), 0, 3, 3);
+    file.close();
+    await expect(file.writeDurably?.(Buffer.from('3'), 0, 1, 6)).rejects.toBeInstanceOf(KvDiskError);
+    const of = (operation: string): number =>
+      disk.trace.filter((entry) => entry.operation === operation && entry.path.endsWith('/a') && !entry.fault)
+        .length;
+    expect([of('open'), of('close')]).toEqual([2, 2]);
+    disk.crash('none');
+    expect(disk.contents('/store/a').toString()).toBe('onetwo');
+  });
+
+  it('has no durable writes where the system has none', () => {
+    const env = new SimulatedDisk({ opensDurable: false }).env();
+    const file = new FileDevice(env, '/').open('a', { create: true });
+    expect(file.writeDurably).toBeUndefined();
+  });
+
   it('reports a write that makes no progress instead of trying for ever', async () => {
     const disk = new SimulatedDisk();
     const device = new FileDevice(disk.env(), '/store');

@@ -21,6 +21,12 @@ export interface DeviceFile {
    */
   write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
   writeSync(buffer: Uint8Array, offset: number, length: number, position: number): void;
+  /**
+   * Like `write`, and the bytes are durable when it resolves: one call instead of that and a `sync`. It says nothing of what
+   * else was written. Missing where there is no such way.
+   * @throws KvDiskError
+   */
+  writeDurably?(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
   /** Makes everything that was written durable. */
   sync(): Promise<void>;
   syncSync(): void;

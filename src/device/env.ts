@@ -14,9 +14,12 @@ export interface EnvFs {
   rmdir(path: string): void;
   /**
    * Opens for reading and writing with mode 0600. `create`: makes the file when it is missing. `readOnly`: opens it for
-   * reading, which may also be a directory that is to be locked.
+   * reading, which may also be a directory that is to be locked. `durable`: each write ends when its bytes are durable
+   * (`O_DSYNC`), which says nothing of others; only where `opensDurable`.
    */
-  open(path: string, options: { create: boolean; readOnly?: boolean }): number;
+  open(path: string, options: { create: boolean; readOnly?: boolean; durable?: boolean }): number;
+  /** Whether files can be opened so that a write needs no `sync` behind it. */
+  readonly opensDurable?: boolean;
   close(fd: number): void;
   /** Size of an open file in bytes. */
   size(fd: number): number;

@@ -7,6 +7,7 @@
  * and need not ask at each bucket whether that is there.
  */
 import type { LogAddress } from '../log/address.js';
+import { Arena } from '../log/arena.js';
 
 export const WORDS_PER_BUCKET = 16;
 export const LINK_WORD = 14;
@@ -30,12 +31,30 @@ export const UNLOADED_LINK = 0x7fff_ffff;
 export const UNLOADED = new Uint32Array(CHUNK_BYTES >> 2);
 for (let at = LINK_WORD; at < UNLOADED.length; at += WORDS_PER_BUCKET) UNLOADED[at] = UNLOADED_LINK;
 
+/** An index that grows has at most so much more memory than it uses. */
+const ARENA_SHARE = 1 / 8;
+
+/** Chunks for the buckets of an index. */
+export class ChunkMemory {
+  private readonly arena = new Arena(CHUNK_BYTES, Infinity, ARENA_SHARE);
+
+  /** Chunks in waiting. */
+  readonly spare: Uint32Array[] = [];
+
+  /** A chunk of empty buckets. */
+  take(): Uint32Array {
+    const spare = this.spare.pop();
+    if (spare) return spare.fill(0);
+    const { buffer, byteOffset } = this.arena.take();
+    return new Uint32Array(buffer, byteOffset, CHUNK_BYTES >> 2);
+  }
+}
+
 export class BucketStore {
   chunks: Uint32Array[] = [];
   count = 0;
 
-  /** @param spare chunks that are used before new ones are allocated */
-  constructor(private readonly spare: Uint32Array[]) {}
+  constructor(private readonly memory: ChunkMemory) {}
 
   add(): number {
     if ((this.count & CHUNK_MASK) === 0) this.chunks.push(this.emptyChunk());
@@ -49,7 +68,7 @@ export class BucketStore {
   }
 
   emptyChunk(): Uint32Array {
-    const chunk = this.spare.pop()?.fill(0) ?? new Uint32Array(CHUNK_BYTES >> 2);
+    const chunk = this.memory.take();
     chunk[CHANGED_WORD] = 1;
     return chunk;
   }

@@ -26,6 +26,7 @@ import {
   CHUNK_BUCKETS,
   CHUNK_BYTES,
   CHUNK_MASK,
+  ChunkMemory,
   chunksFor,
   LAST_ENTRY_WORD,
   LINK_WORD,
@@ -68,10 +69,9 @@ export class HashIndex {
   mendedChunks = 0;
   /** Loads the chunks that are not in memory yet; missing when all are. */
   private loader: ChunkLoader | undefined;
-  /** Chunks in waiting: memory that `adopt` took over. */
-  private readonly spare: Uint32Array[] = [];
-  private readonly primary = new BucketStore(this.spare);
-  private readonly overflow = new BucketStore(this.spare);
+  private readonly memory = new ChunkMemory();
+  private readonly primary = new BucketStore(this.memory);
+  private readonly overflow = new BucketStore(this.memory);
   private freeOverflow: number[] = [];
   /** Buckets below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = BASE_BITS;
@@ -102,7 +102,7 @@ export class HashIndex {
 
   /** Bytes that wait to be used. */
   get spareBytes(): number {
-    return this.spare.length * CHUNK_BYTES;
+    return this.memory.spare.length * CHUNK_BYTES;
   }
 
   /**
@@ -111,7 +111,7 @@ export class HashIndex {
    */
   adopt(buffer: Uint8Array): void {
     for (let at = 0; at + CHUNK_BYTES <= buffer.length; at += CHUNK_BYTES) {
-      this.spare.push(new Uint32Array(buffer.buffer, buffer.byteOffset + at, CHUNK_BYTES >> 2));
+      this.memory.spare.push(new Uint32Array(buffer.buffer, buffer.byteOffset + at, CHUNK_BYTES >> 2));
     }
   }
 

@@ -19,7 +19,7 @@
 import { assert } from '../assert.js';
 import { KvCorruptionError, KvTooLargeError } from '../errors.js';
 import { MAX_PAGE_SIZE, MIN_RING_PAGES } from '../limits.js';
-import type { LogAddress } from './address.js';
+import { NO_ADDRESS, type LogAddress } from './address.js';
 import { COMMIT_BYTES, writeCommit, type Commit } from './commit.js';
 import { PageRing } from './page-ring.js';
 import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from './record.js';
@@ -100,6 +100,8 @@ export class HybridLog {
   /** What the last synchronous read brought. */
   private scratch: DiskRecord | undefined;
   private flushGoal: LogAddress;
+  /** What the last caller wants to be durable. */
+  private durableGoal: LogAddress = NO_ADDRESS;
   private flushRun: Promise<void> | undefined;
   /** Records read from disk, and bytes of pages that were written synchronously because memory was full. */
   diskReads = 0;
@@ -288,10 +290,12 @@ export class HybridLog {
 
   /**
    * Writes everything below `goal` to the segment files. Calls overlap: one writer serves them all.
+   * @param durable whether a sync of the segment files will follow right away
    * @throws KvDiskError
    */
-  async flushTo(goal: LogAddress): Promise<void> {
+  async flushTo(goal: LogAddress, durable = false): Promise<void> {
     if (goal > this.flushGoal) this.flushGoal = goal;
+    if (durable) this.durableGoal = goal;
     while (this.flushed < goal) {
       this.flushRun ??= this.flushPage().finally(() => (this.flushRun = undefined));
       await this.flushRun;
@@ -399,7 +403,7 @@ export class HybridLog {
     const { options, ring } = this;
     if (!options.zero || this.preparing || ring.spareCount > 0) return;
     if (ring.count < 2 || ring.count >= pages || pages === MIN_RING_PAGES) return;
-    const page = Buffer.allocUnsafeSlow(this.pageSize);
+    const page = ring.newBuffer();
     this.preparing = true;
     options
       .zero(page)
@@ -464,7 +468,8 @@ export class HybridLog {
     const offset = this.ring.byteOffset(from);
     this.writing = pageStart;
     try {
-      await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from));
+      const durable = from < this.durableGoal && this.durableGoal <= to;
+      await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from), durable);
     } catch (error) {
       this.options.onWriteError(error);
       throw error;

@@ -4,6 +4,7 @@
  * nothing of disks. Hot path (`npm run bench`): `wordsAt`, `bytesAt`, `wordOffset`, `byteOffset`.
  */
 import type { LogAddress } from './address.js';
+import { Arena } from './arena.js';
 
 export class PageRing {
   readonly pageSize: number;
@@ -12,6 +13,7 @@ export class PageRing {
   private readonly words: Int32Array[] = [];
   private readonly bytes: Buffer[] = [];
   private readonly spare: Buffer[] = [];
+  private readonly arena: Arena;
   private readonly unitBits: number;
   private readonly slotMask: number;
   private readonly unitMask: number;
@@ -24,6 +26,7 @@ export class PageRing {
    */
   constructor(pageSize: number, maxPages: number) {
     this.pageSize = pageSize;
+    this.arena = new Arena(pageSize, maxPages);
     // Addresses are taken in units of 8 bytes, whose low 32 bits are enough for slot and offset.
     this.unitBits = Math.log2(pageSize / 8);
     this.unitMask = pageSize / 8 - 1;
@@ -62,7 +65,7 @@ export class PageRing {
   add(address: LogAddress): void {
     const slot = (((address / 8) >>> 0) >>> this.unitBits) & this.slotMask;
     // Zeroed when new, so that no bytes of the process get to disk in padding; one used before holds our own.
-    const buffer = this.spare.pop() ?? Buffer.alloc(this.pageSize);
+    const buffer = this.spare.pop() ?? this.arena.take();
     this.bytes[slot] = buffer;
     this.words[slot] = new Int32Array(buffer.buffer, buffer.byteOffset, this.pageSize >> 2);
     this.count++;
@@ -79,6 +82,11 @@ export class PageRing {
     this.words[slot] = this.empty;
     this.count--;
     return buffer;
+  }
+
+  /** A buffer that was not used before, for `giveBack`. */
+  newBuffer(): Buffer {
+    return this.arena.take();
   }
 
   /** Keeps a buffer for the next page. */

@@ -48,6 +48,35 @@ describe('addresses and files', () => {
   });
 });
 
+describe('a write that a sync is to follow', () => {
+  const bytes = Buffer.alloc(1024, 'x');
+
+  it('makes the sync on the way, unless another write of the file waits for one', async () => {
+    const { disk, segments } = onDisk();
+    segments.writeSync(at(0), bytes, 0, 1024);
+    await segments.write(at(1024), bytes, 0, 1024, true);
+    await segments.sync();
+    const { sync } = disk.counts();
+    await segments.write(at(2048), bytes, 0, 1024, true);
+    await segments.sync();
+    expect(disk.counts().sync).toBe((sync ?? 0) + 1);
+    disk.crash('none');
+    expect(disk.contents('/data/hot-00000000.log').equals(Buffer.alloc(3072, 'x'))).toBe(true);
+  });
+
+  it('takes the zeros behind it along when it has lengthened the file, for the writes to come', async () => {
+    const disk = new SimulatedDisk();
+    const device = new FileDevice(disk.env(), '/');
+    const segments = new SegmentFiles(device, 'hot', 4 * MIB, 0, true);
+    await segments.write(at(0), bytes, 0, 1024, true);
+    await segments.sync();
+    expect(disk.unsyncedChanges).toBe(0);
+    expect(disk.contents('/hot-00000000.log', 'durable')).toHaveLength(1024 + MIB);
+    await segments.write(at(1024), bytes, 0, 1024, true);
+    expect(disk.unsyncedChanges).toBe(0);
+  });
+});
+
 describe('reading and writing', () => {
   it.each([0, 2 ** 32 + 5 * MIB, 2 ** 48 - MIB])('gives back what was written around %d', async (start) => {
     const { segments } = onDisk();

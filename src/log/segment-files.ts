@@ -121,11 +121,26 @@ export class SegmentFiles {
     return this.fileOf(address).readSync(buffer, 0, Math.min(length, this.segmentSize - position), position);
   }
 
-  /** Writes `bytes[from, to)` at `address`; the range lies within one segment. */
-  async write(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> {
+  /**
+   * Writes `bytes[from, to)` at `address`; the range lies within one segment.
+   * @param durable whether a `sync` will follow right away: where nothing else of the file waits for one, the write may do
+   * it by the way
+   */
+  async write(
+    address: LogAddress,
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+    durable = false,
+  ): Promise<void> {
     const file = this.fileFor(address);
-    this.lengthen(file, (address % this.segmentSize) + to - from);
-    await file.write(bytes, from, to - from, address % this.segmentSize);
+    const position = address % this.segmentSize;
+    this.lengthen(file, position + to - from);
+    if (durable && file.writeDurably && !this.unsynced.has(file)) {
+      await file.writeDurably(bytes, from, to - from, position);
+      return;
+    }
+    await file.write(bytes, from, to - from, position);
     // Only now: a sync that began while the write was under way does not cover it.
     if (this.files.get(this.segmentOf(address)) === file) this.unsynced.add(file);
   }
@@ -237,6 +252,8 @@ export class SegmentFiles {
     const bytes = Math.min(LENGTHEN_BYTES, this.segmentSize - end);
     try {
       file.writeSync(ZEROS, 0, bytes, end);
+      // Their blocks are found by a sync of the whole file: it is for the commits behind that they are there.
+      this.unsynced.add(file);
       this.length = end + bytes;
     } catch (error) {
       // What was asked for may still find room.

@@ -287,11 +287,13 @@ describe('the first and the last commit', () => {
 });
 
 describe.each([
-  ['sync', 'sync'],
-  ['write', 'write'],
-] as const)('a failing %s', (_name, operation) => {
+  ['sync', 'sync', false, 'sync'],
+  ['write', 'write', false, 'write'],
+  ['sync of a durable write', 'sync', true, 'write'],
+  ['durable write', 'write', true, 'write'],
+] as const)('a failing %s', (_name, operation, opensDurable, told) => {
   it('makes the store read-only: nobody is acknowledged, and it is not tried again', async () => {
-    const bench = new Bench();
+    const bench = new Bench(ALWAYS, new SimulatedDisk({ opensDurable }));
     await bench.set();
     bench.disk.failAt({ operation, path: 'hot-00000000.log', nth: 1, code: 'EIO' });
     const first = Array.from({ length: 3 }, () => bench.set());
@@ -301,7 +303,7 @@ describe.each([
     expect(results.map(({ status }) => status)).toEqual(Array(6).fill('rejected'));
     expect(bench.failures).toHaveLength(1);
     expect(bench.failures[0]).toBeInstanceOf(KvReadOnlyError);
-    expect(bench.failures[0]?.cause).toMatchObject({ operation, errno: 'EIO' });
+    expect(bench.failures[0]?.cause).toMatchObject({ operation: told, errno: 'EIO' });
     expect(() => bench.health.assertWritable()).toThrow(KvReadOnlyError);
 
     // The disk is well again; nobody may believe it.

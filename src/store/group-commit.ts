@@ -205,7 +205,7 @@ export class GroupCommit {
         this.dueFromNow();
         return;
       }
-      await log.flushTo(lastEnd);
+      await log.flushTo(lastEnd, this.waits);
       health.written();
       await this.sync(segments);
       this.usable = { commit: this.synced, end: this.syncedEnd };
@@ -214,7 +214,8 @@ export class GroupCommit {
       this.dueFromNow();
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
-      throw error;
+      // A durable write does not say whether it was its sync that failed: so both are told alike.
+      throw health.failure ?? error;
     }
   }
 

@@ -7,7 +7,8 @@
  *   The size of a file may grow while the bytes are lost; they read as zeros then. A truncation is kept or lost.
  * - Names that are not synced by `syncDirectory` (created, renamed, removed, directories too) may be kept or lost,
  *   each by itself, whether or not the file they mean was synced. A rename is one change.
- * - `sync` covers the writes that had ended when it was called, no later ones; `syncDirectory` so the names.
+ * - `sync` covers the writes that had ended when it was called, no later ones; `syncDirectory` so the names. A write to
+ *   a file opened with `durable` is a write, and then a sync of its own sectors alone, which may fail by itself.
  * - A failed sync forgets the file's bytes that were not synced, as Linux does: they can be read until the crash, and
  *   later syncs succeed without writing them. A failed `syncDirectory` leaves its changes waiting for the next one.
  * - Any call fails on request, once or from then on; a write comes out short on request, or because the disk is full.
@@ -25,7 +26,7 @@
 // Not the global one, which a test may have replaced by a fake.
 import { setImmediate } from 'node:timers';
 import type { Env, EnvFs } from '../../src/device/env.js';
-import { systemError } from '../../src/device/system-error.js';
+import { systemError, type SystemErrorCode } from '../../src/device/system-error.js';
 import { SeededRandom } from './seeded-random.js';
 import { SimulatedClock } from './simulated-clock.js';
 import {
@@ -47,11 +48,14 @@ export interface SimulatedDiskOptions {
   completion?: 'in order' | 'random';
   /** Room for the bytes of all files; without it there is no bound. */
   capacityBytes?: number;
+  /** Whether files can be opened for durable writes, as on Linux; by default they can. */
+  opensDurable?: boolean;
 }
 
 interface Descriptor {
   file: SimulatedFile;
   path: string;
+  durable: boolean;
 }
 
 /** An asynchronous call that has not taken effect. */
@@ -87,6 +91,7 @@ export class SimulatedDisk implements EnvFs {
     this.random = new SeededRandom(options.seed ?? 1);
     this.completion = options.completion ?? 'in order';
     this.capacityBytes = options.capacityBytes ?? Infinity;
+    this.opensDurable = options.opensDurable ?? true;
   }
 
   /** A whole environment on this disk, for one life: after a crash its calls fail, and the next store needs a new one. */
@@ -221,7 +226,8 @@ export class SimulatedDisk implements EnvFs {
    * Pages are shared until written to, so a fork per crash state is cheap.
    */
   fork(): SimulatedDisk {
-    const copy = new SimulatedDisk({ completion: this.completion, capacityBytes: this.capacityBytes });
+    const { completion, capacityBytes, opensDurable } = this;
+    const copy = new SimulatedDisk({ completion, capacityBytes, opensDurable });
     copy.random = this.random.fork();
     copy.root = this.root.fork();
     copy.clock.jump(this.clock.now() - copy.clock.now());
@@ -248,7 +254,9 @@ export class SimulatedDisk implements EnvFs {
     return this.directoryAt('readdir', path, split(path)).names();
   }
 
-  open(path: string, { create }: { create: boolean }): number {
+  readonly opensDurable: boolean;
+
+  open(path: string, { create, durable = false }: { create: boolean; durable?: boolean }): number {
     this.called({ operation: 'open', path });
     const { directory, name } = this.entryAt('open', path);
     let node = directory.get(name);
@@ -259,7 +267,7 @@ export class SimulatedDisk implements EnvFs {
       directory.change([[name, node]]);
     }
     const fd = this.nextDescriptor++;
-    this.descriptors.set(fd, { file: node, path });
+    this.descriptors.set(fd, { file: node, path, durable });
     return fd;
   }
 
@@ -322,13 +330,21 @@ export class SimulatedDisk implements EnvFs {
     length: number,
     position: number,
   ): Promise<number> {
-    const { file, path } = this.descriptor('write', fd);
+    const { file, path, durable } = this.descriptor('write', fd);
     assertRange('write', path, buffer, offset, length, position);
     const { fault, asked } = this.writeCalled(path, length, position);
-    return this.later('write', path, () => {
+    const count = await this.later('write', path, () => {
       if (fault) throw fault;
       return this.writeNow(file, path, buffer.subarray(offset, offset + asked), position);
     });
+    if (durable) {
+      const syncFault = this.faultOf({ operation: 'sync', path });
+      await this.later('sync', path, () => {
+        file.syncRange(position, position + count, syncFault !== undefined);
+        if (syncFault) throw systemError(codeOf(syncFault), 'write', path);
+      });
+    }
+    return count;
   }
 
   writeSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number {
@@ -539,6 +555,7 @@ export class SimulatedDisk implements EnvFs {
       rmdir: alive('rmdir', disk.rmdir),
       readdir: alive('readdir', disk.readdir),
       open: alive('open', disk.open),
+      opensDurable: this.opensDurable,
       close: alive('close', disk.close),
       size: alive('size', disk.size),
       isAt: alive('size', disk.isAt),
@@ -605,6 +622,10 @@ export class SimulatedDisk implements EnvFs {
     if (!(node instanceof SimulatedFile)) throw systemError('ENOENT', call, path);
     return node;
   }
+}
+
+function codeOf(error: Error): SystemErrorCode {
+  return (error as NodeJS.ErrnoException).code as SystemErrorCode;
 }
 
 function split(path: string): string[] {

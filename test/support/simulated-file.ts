@@ -97,9 +97,14 @@ class ByteImage {
   }
 }
 
-type Change =
-  | { kind: 'write'; id: number; position: number; data: Buffer }
-  | { kind: 'truncate'; id: number; length: number };
+interface WriteChange {
+  kind: 'write';
+  id: number;
+  position: number;
+  data: Buffer;
+}
+
+type Change = WriteChange | { kind: 'truncate'; id: number; length: number };
 
 export class SimulatedFile {
   private cache = new ByteImage();
@@ -141,6 +146,29 @@ export class SimulatedFile {
       else this.durable.truncate(change.length);
     }
     this.forget(upTo);
+  }
+
+  /**
+   * Makes the sectors of a range durable as they are seen now, and the truncations before, which are older in the journal of
+   * the file system.
+   * @param fails whether it forgets them instead
+   */
+  syncRange(from: number, to: number, fails: boolean): void {
+    if (this.unsynced.some(({ kind }) => kind === 'truncate')) {
+      if (fails) this.forget();
+      else this.sync();
+      return;
+    }
+    const start = Math.floor(from / SECTOR_BYTES) * SECTOR_BYTES;
+    const end = Math.min(Math.ceil(to / SECTOR_BYTES) * SECTOR_BYTES, this.size);
+    if (!fails) {
+      const data = Buffer.alloc(end - start);
+      this.cache.read(data, 0, data.length, start);
+      this.durable.write(data, start);
+    }
+    this.unsynced = this.unsynced.flatMap((change) =>
+      change.kind === 'write' ? outside(change, start, end) : [],
+    );
   }
 
   /** A failed sync: the bytes can still be read, but no later sync writes them. */
@@ -317,6 +345,17 @@ export class SimulatedDirectory {
     copy.changes = this.changes;
     return copy;
   }
+}
+
+/** What a write has changed before `start`, and from `end` on. */
+function outside(change: WriteChange, start: number, end: number): WriteChange[] {
+  const { position, data } = change;
+  const before = data.subarray(0, Math.max(0, start - position));
+  const behind = data.subarray(Math.max(0, end - position));
+  return [
+    { ...change, data: before },
+    { ...change, position: Math.max(position, end), data: behind },
+  ].filter((part) => part.data.length > 0);
 }
 
 function applyNames(names: Map<string, SimulatedNode>, change: NameChange): void {

@@ -42,6 +42,7 @@ export function watched(env: Env, before: BeforeCall): Env {
     rmdir: watch('rmdir', fs.rmdir),
     readdir: watch('readdir', fs.readdir),
     open: watch('open', fs.open),
+    ...(fs.opensDurable && { opensDurable: true }),
     close: watch('close', fs.close),
     size: watch('size', fs.size),
     isAt: fs.isAt,
