@@ -367,8 +367,11 @@ export class HashIndex {
   }
 
   private bucketOf(hashLow: number): number {
-    const bucket = hashLow & ((1 << this.level) - 1);
-    return bucket < this.split ? hashLow & ((2 << this.level) - 1) : bucket;
+    const next = 1 << this.level;
+    const bucket = hashLow & (next - 1);
+    // Without a branch: it would be guessed wrong every other time. The mask has all bits set where the bucket is split.
+    const isSplit = (bucket - this.split) >> 31;
+    return bucket | (hashLow & next & isSplit);
   }
 
   private insert(hashLow: number, address: LogAddress, sizeClass: number): void {
