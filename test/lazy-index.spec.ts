@@ -5,6 +5,7 @@
  */
 import { KvCorruptionError, KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { MemoryDevice } from '../src/device/memory-device.js';
+import type { StoreCore } from '../src/store/store-core.js';
 import { filesOf } from './support/damaged-store.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 import { watched } from './support/watched-fs.js';
@@ -378,5 +379,100 @@ describe('damage of the index', () => {
     expect(await wrongIn(store)).toEqual([]);
     await allLoaded(store);
     expect(store.stats().hot.mendedChunks).toBe(1);
+  });
+});
+
+describe('the directory of the cold index', () => {
+  let cold: SimulatedDisk;
+  beforeAll(async () => {
+    cold = closed.fork();
+    const store = await KvStore.open(optionsOn(cold));
+    await store.compact({ full: true });
+    await store.close();
+    expect(blocksOf(cold).directory.length).toBeGreaterThan(2);
+  });
+
+  /** Lets the background come to an end, and what it mends. */
+  async function allThere(store: KvStore): Promise<void> {
+    const { index } = store['core'].parts.cold as NonNullable<StoreCore['parts']['cold']>;
+    while (!index.directory.isLoaded) await new Promise((resolve) => setImmediate(resolve));
+    await store['core'].mended();
+  }
+
+  it('is read as far as the first read needs it, and the rest in the background', async () => {
+    const disk = cold.fork();
+    let reads = 0;
+    const env = watched(disk.env(), (operation, file) => {
+      if (operation === 'read' && file.startsWith('checkpoint-')) reads++;
+    });
+    const store = await open(disk, { env });
+    const before = reads;
+    expect(await store.get(5)).toBe(valueOf(5));
+    expect(reads).toBeLessThanOrEqual(before + 2);
+    await allThere(store);
+    expect(await wrongIn(store)).toEqual([]);
+  });
+
+  it.each([
+    ...Object.entries({ ...MEETINGS, 'the background': allThere }),
+    ['a process that is killed', async () => undefined] as const,
+  ])('is mended where damage of it is met by %s', async (_name, meeting) => {
+    const disk = cold.fork();
+    for (const block of blocksOf(disk).directory.slice(1)) flip(disk, block);
+    let store = await open(disk);
+    expect(store.opened.checkpoint).toBeGreaterThan(0);
+    const errors: Error[] = [];
+    store.on('error', (error) => errors.push(error));
+    await meeting(store);
+    await allThere(store);
+    expect(await wrongIn(store)).toEqual([]);
+    expect(store.stats().keys).toBe(KEYS);
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toBeInstanceOf(KvCorruptionError);
+    expect(errors[0].message).toContain('nothing is lost');
+    expect(errors[0]).toMatchObject({ file: expect.stringContaining('checkpoint-') as string });
+    expect((await store.verify()).damages).toEqual([]);
+    await store.close();
+    store = await open(disk);
+    expect(store.opened).toMatchObject({ clean: true });
+    await allThere(store);
+    expect(store.stats().cold.mendedChunks).toBe(0);
+    expect(await wrongIn(store, 1, 1)).toEqual([]);
+  });
+
+  it('makes the checkpoint useless where replay meets damage of it', async () => {
+    const disk = cold.fork();
+    let store = await open(disk);
+    await write(store, 0, KEYS, 2);
+    await store.flush();
+    disk.kill();
+    for (const block of blocksOf(disk).directory) flip(disk, block);
+    store = await open(disk);
+    expect(store.opened.checkpoint).toBeUndefined();
+    expect(await wrongIn(store, 2)).toEqual([]);
+  });
+
+  it('is mended in a store that is only read, and nothing is changed', async () => {
+    const disk = cold.fork();
+    for (const block of blocksOf(disk).directory) flip(disk, block);
+    const files = filesOf(disk);
+    const store = await open(disk, { readOnly: true });
+    expect(await wrongIn(store)).toEqual([]);
+    await allThere(store);
+    await store.close();
+    expect(filesOf(disk)).toEqual(files);
+  });
+
+  it('leaves no file open, whenever the store is closed', async () => {
+    const disk = cold.fork();
+    for (let turns = 0; turns < 4; turns++) {
+      const store = await open(disk);
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+      await store.close();
+      const of = (operation: string): number =>
+        disk.trace.filter((entry) => entry.operation === operation && entry.path.includes('checkpoint-'))
+          .length;
+      expect(of('open')).toBe(of('close'));
+    }
   });
 });

@@ -6,9 +6,15 @@
  * entries grow. A split does no input or output: the new slot gets the place and the filter of the old one, and when
  * either chunk is written again, it is with its own half of the entries.
  *
+ * A directory that comes from a checkpoint has its blocks read when a look-up needs them, all others behind the opening: memory
+ * that is used for the first time costs more than reading it. A block that is damaged is empty, and whoever has the
+ * directory is told which slots that concerns.
+ *
  * Slots lie in blocks, so that growth asks for memory in small steps and copies nothing; place and filter lie side by
  * side, because each look-up at a random slot costs a cache miss. Hot path (`bench/micro/cold-directory.mjs`).
  */
+import { assert } from '../assert.js';
+import type { KvCorruptionError } from '../errors.js';
 import { PARTITION_BITS } from './hash-chunk.js';
 
 /**
@@ -41,23 +47,45 @@ export interface DirectoryShape {
   split: number;
 }
 
+/** The blocks of a checkpoint. */
+export interface BlockSource {
+  readonly count: number;
+  /** A block, to be kept; `undefined` when it cannot be read, or is not what was written. */
+  read(block: number): Uint32Array | undefined;
+  /** What is to be told of the block that was damaged last. */
+  damaged(): KvCorruptionError;
+  /** Nothing is read any more. */
+  close(): void;
+}
+
+/** In the place of a block that is not in memory yet. */
+const UNLOADED = new Uint32Array(0);
+
 export class ChunkDirectory {
   slots = 0;
+  /** Told of a block that is damaged: the slots in `[from, to)` are empty now. */
+  onDamage: (from: number, to: number, error: KvCorruptionError) => void = () => undefined;
   /** Slots below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = PARTITION_BITS;
   private split = 0;
   private blocks: Uint32Array[] = [];
   /** Which blocks have changed since a checkpoint wrote them. */
   private changed: boolean[] = [];
+  /** Where blocks come from that are not in memory yet, how many those are, and the first that may be one. */
+  private readonly source: BlockSource | undefined;
+  private left = 0;
+  private next = 0;
 
   /** @param image that it is to be; without one it is empty */
-  constructor(image?: DirectoryShape & { blocks: Uint32Array[] }) {
+  constructor(image?: DirectoryShape & { source: BlockSource }) {
     if (image) {
       this.slots = image.slots;
       this.level = image.level;
       this.split = image.split;
-      this.blocks = image.blocks;
-      this.changed = image.blocks.map(() => false);
+      this.source = image.source;
+      this.left = image.source.count;
+      this.blocks = Array.from({ length: this.left }, () => UNLOADED);
+      this.changed = this.blocks.map(() => false);
     }
     while (this.slots < 1 << PARTITION_BITS) this.add();
   }
@@ -66,21 +94,43 @@ export class ChunkDirectory {
 
   /**
    * A directory as a checkpoint has it.
-   * @param blocks of `blockBytes` each; they belong to the directory from now on
+   * @param source of blocks of `blockBytes` each; it is closed when all are in memory
    * @returns `undefined` when shape and blocks do not fit together
    */
-  static from({ slots, level, split }: DirectoryShape, blocks: Uint32Array[]): ChunkDirectory | undefined {
-    if (slots !== 2 ** level + split || blocks.length !== Math.ceil(slots / BLOCK_SLOTS)) return undefined;
+  static from({ slots, level, split }: DirectoryShape, source: BlockSource): ChunkDirectory | undefined {
+    if (slots !== 2 ** level + split || source.count !== Math.ceil(slots / BLOCK_SLOTS)) return undefined;
     if (level < PARTITION_BITS) return undefined;
-    return new ChunkDirectory({ slots, level, split, blocks });
+    return new ChunkDirectory({ slots, level, split, source });
+  }
+
+  /** Whether all of it is in memory. */
+  get isLoaded(): boolean {
+    return this.left === 0;
+  }
+
+  /** Sees to it that a slot is in memory: what `onDamage` says of it is said by then. */
+  load(slot: number): void {
+    if (this.blocks[slot >>> BLOCK_BITS] === UNLOADED) this.loadBlock(slot >>> BLOCK_BITS);
+  }
+
+  /** Loads a block that is not in memory yet, if there is one. */
+  loadNext(): void {
+    while (this.next < this.blocks.length && this.blocks[this.next] !== UNLOADED) this.next++;
+    if (this.next < this.blocks.length) this.loadBlock(this.next);
+  }
+
+  /** No more blocks are read. */
+  close(): void {
+    this.source?.close();
   }
 
   get shape(): DirectoryShape {
     return { slots: this.slots, level: this.level, split: this.split };
   }
 
-  /** The memory of the directory, for a checkpoint. */
+  /** The memory of the directory, for a checkpoint; all of it has to be loaded. */
   blockAt(number: number): Uint32Array | undefined {
+    assert(this.isLoaded, 'INV-C8');
     return this.blocks[number];
   }
 
@@ -112,12 +162,17 @@ export class ChunkDirectory {
 
   /** Where the slot's chunk lies, in the units of the chunk log; 0 when there is none. */
   placeOf(slot: number): number {
-    return this.blocks[slot >>> BLOCK_BITS][(slot & BLOCK_MASK) * WORDS_PER_SLOT];
+    return this.blockOf(slot)[(slot & BLOCK_MASK) * WORDS_PER_SLOT];
+  }
+
+  /** Whether the slot's chunk lies there; `false` also where that is not in memory yet, or no slot. */
+  isAt(slot: number, place: number): boolean {
+    return this.blocks[slot >>> BLOCK_BITS]?.[(slot & BLOCK_MASK) * WORDS_PER_SLOT] === place;
   }
 
   /** Whether the slot's chunk may hold an entry of this tag. */
   mayHold(slot: number, tag: number): boolean {
-    const block = this.blocks[slot >>> BLOCK_BITS];
+    const block = this.blockOf(slot);
     const at = (slot & BLOCK_MASK) * WORDS_PER_SLOT;
     const low = filterLow(tag);
     if ((block[at + 1] & low) !== low) return false;
@@ -127,7 +182,7 @@ export class ChunkDirectory {
 
   /** Puts a chunk in the place of the slot's former one. The filter is the union of what its entries' tags give. */
   set(slot: number, place: number, low: number, high: number): void {
-    const block = this.blocks[slot >>> BLOCK_BITS];
+    const block = this.blockOf(slot);
     const at = (slot & BLOCK_MASK) * WORDS_PER_SLOT;
     this.changed[slot >>> BLOCK_BITS] = true;
     block[at] = place;
@@ -138,7 +193,7 @@ export class ChunkDirectory {
   /** Splits one slot, if there are more than `WANTED_LOAD` entries a slot; returns whether it did. */
   growFor(entries: number): boolean {
     if (entries <= this.slots * WANTED_LOAD || this.level >= MAX_LEVEL) return false;
-    const from = this.blocks[this.split >>> BLOCK_BITS];
+    const from = this.blockOf(this.split);
     const at = (this.split & BLOCK_MASK) * WORDS_PER_SLOT;
     this.set(this.add(), from[at], from[at + 1], from[at + 2]);
     this.split++;
@@ -147,6 +202,24 @@ export class ChunkDirectory {
       this.split = 0;
     }
     return true;
+  }
+
+  private blockOf(slot: number): Uint32Array {
+    const block = this.blocks[slot >>> BLOCK_BITS];
+    return block === UNLOADED ? this.loadBlock(slot >>> BLOCK_BITS) : block;
+  }
+
+  private loadBlock(number: number): Uint32Array {
+    const { source } = this;
+    assert(source !== undefined, 'INV-C7');
+    const block = source.read(number);
+    this.blocks[number] = block ?? new Uint32Array(BLOCK_SLOTS * WORDS_PER_SLOT);
+    if (--this.left === 0) this.close();
+    if (!block) {
+      const from = number << BLOCK_BITS;
+      this.onDamage(from, Math.min(from + BLOCK_SLOTS, this.slots), source.damaged());
+    }
+    return this.blocks[number];
   }
 
   private add(): number {

@@ -1,4 +1,5 @@
-import { CheckedColdIndex } from '../../test/support/checked-cold-index.js';
+import { BlockCopies, CheckedColdIndex, type Key } from '../../test/support/checked-cold-index.js';
+import { KvCorruptionError } from '../errors.js';
 import { MemoryDevice } from '../device/memory-device.js';
 import { ChunkDirectory } from './chunk-directory.js';
 import { ChunkLog } from './chunk-log.js';
@@ -10,6 +11,19 @@ jest.setTimeout(30_000);
 
 const indexFiles = (device: MemoryDevice): string[] =>
   device.list().filter((name) => name.startsWith('index-'));
+
+/** An index with keys that is opened again, of whose directory nothing is in memory. */
+async function reopened(): Promise<{ checked: CheckedColdIndex; source: BlockCopies }> {
+  const checked = new CheckedColdIndex({ sync: 'all' });
+  await checked.fill(100_000);
+  checked.reopen(await checked.image());
+  return { checked, source: checked.source };
+}
+
+/** The block of the directory that has the slot of a key. */
+function blockOf({ index }: CheckedColdIndex, { low }: Key): number {
+  return Math.floor(index.directory.slotOf(low) / 4096);
+}
 
 describe('the image of a cold index', () => {
   it.each([0, 1000, 40_000])(
@@ -95,11 +109,61 @@ describe('the image of a cold index', () => {
     const { shape } = await checked.index.persist();
     const blocks: Uint32Array[] = [];
     for (let i = 0, block; (block = checked.index.directory.blockAt(i)); i++) blocks.push(block.slice());
-    expect(
-      ChunkDirectory.from({ ...shape.directory, split: shape.directory.split + 1 }, blocks),
-    ).toBeUndefined();
-    expect(ChunkDirectory.from(shape.directory, blocks.slice(1))).toBeUndefined();
-    expect(ChunkDirectory.from(shape.directory, blocks)?.shape).toEqual(shape.directory);
+    const from = (more: number, of: Uint32Array[]): ChunkDirectory | undefined =>
+      ChunkDirectory.from({ ...shape.directory, split: shape.directory.split + more }, new BlockCopies(of));
+    expect(from(1, blocks)).toBeUndefined();
+    expect(from(0, blocks.slice(1))).toBeUndefined();
+    expect(from(0, blocks)?.shape).toEqual(shape.directory);
+  });
+
+  it('has its directory read block by block, when a look-up needs one', async () => {
+    const { checked, source } = await reopened();
+    expect(source.reads).toEqual([]);
+    const [key] = checked.keys;
+    expect(await checked.wrong([key])).toEqual([]);
+    expect(source.reads).toEqual([blockOf(checked, key)]);
+    await checked.load();
+    expect([...source.reads].sort((a, b) => a - b)).toEqual([...source.reads.keys()]);
+    expect(source.reads).toHaveLength(source.count);
+    expect(source.isClosed).toBe(true);
+    expect(await checked.wrong()).toEqual([]);
+  });
+
+  it.each(['put', 'partition', 'image', 'storedSlot'])(
+    'is whole for whoever needs more of it: %s',
+    async (how) => {
+      const { checked } = await reopened();
+      if (how === 'put') await checked.fill(10_000);
+      if (how === 'partition') expect(await checked.partitionIsRight(77)).toBe(true);
+      if (how === 'image') checked.reopen(await checked.image());
+      if (how === 'storedSlot')
+        for (let slot = 0; slot < checked.index.stats.slots; slot++) await checked.index.storedSlot(slot);
+      expect(await checked.wrong()).toEqual([]);
+    },
+  );
+
+  it('with a damaged part of its directory answers none of its keys, until they are entered again', async () => {
+    const { checked, source } = await reopened();
+    source.damagedBlocks.add(1);
+    const told: unknown[] = [];
+    checked.index['options'].onDamage = () => told.push(checked.index.damage);
+    const [lost, others] = [true, false].map((is) =>
+      checked.keys.filter((key) => (blockOf(checked, key) === 1) === is),
+    );
+    expect(lost.length).toBeGreaterThan(1000);
+    expect(checked.index.mayHold(lost[0].low, lost[0].high)).toBe(true);
+    expect(told).toEqual([expect.objectContaining({ file: 'the checkpoint', address: 1 })]);
+    for (const { low, high } of lost.slice(0, 50)) {
+      expect(checked.index.tryFind(low, high)).toBeUndefined();
+      await expect(checked.index.find(low, high)).rejects.toThrow(KvCorruptionError);
+    }
+    await expect(checked.image()).rejects.toThrow(KvCorruptionError);
+    expect(await checked.wrong(others)).toEqual([]);
+
+    await checked.mend();
+    expect(await checked.wrong()).toEqual([]);
+    checked.reopen(await checked.image());
+    expect(await checked.wrong()).toEqual([]);
   });
 
   it('tells which blocks of the directory have changed since', async () => {

@@ -140,10 +140,11 @@ export class ColdIndex {
     this.pending = new PendingEntries(this.leastPending);
     const { image } = options;
     this.directory = image?.directory ?? new ChunkDirectory();
+    this.directory.onDamage = (from, to, error) => this.loseBlock(from, to, error);
     this.chunks = new ChunkLog({
       ...options,
       kept: image?.shape.chunks,
-      isCurrent: (slot, place) => slot < this.directory.slots && this.directory.placeOf(slot) === place,
+      isCurrent: (slot, place) => this.directory.isAt(slot, place),
     });
     this.merger = new IndexMerge({
       directory: this.directory,
@@ -166,13 +167,13 @@ export class ColdIndex {
   }
 
   /**
-   * Makes the log of chunks durable for a checkpoint, of which `directory` is the other part. Nothing may be put or
-   * flushed meanwhile.
+   * Makes the log of chunks durable for a checkpoint, of which `directory` is the other part; all of that has to be loaded.
+   * Nothing may be put or flushed meanwhile.
    * @throws KvDiskError
    * @throws KvCorruptionError while slots are lost
    */
   async persist(): Promise<{ shape: ColdIndexShape; pending: Int32Array }> {
-    if (this.lost.size > 0) throw this.chunks.damaged();
+    if (this.lost.size > 0) throw this.damage ?? this.chunks.damaged();
     const chunks = await this.chunks.persist();
     const { directory, lastAddress, merger, pending, superseded } = this;
     const shape = {
@@ -190,7 +191,19 @@ export class ColdIndex {
     await this.chunks.keepFrom(chunks.begin);
   }
 
-  /** Whether a record of this hash may be there. Never touches the disk. Hot path (`bench/micro/cold-index.mjs`). */
+  /**
+   * Loads what is not in memory yet of the directory that a checkpoint had.
+   * @param mayGoOn ends it
+   */
+  async load(slices: Slices, mayGoOn: () => boolean = () => true): Promise<void> {
+    const { directory } = this;
+    while (!directory.isLoaded && mayGoOn()) {
+      directory.loadNext();
+      if (slices.over) await slices.next();
+    }
+  }
+
+  /** Whether a record of this hash may be there. Hot path (`bench/micro/cold-index.mjs`). */
   mayHold(hashLow: number, hashHigh: number): boolean {
     // Nothing was ever put: no need to fetch the slot from memory.
     if (this.lastAddress === NO_ADDRESS) return false;
@@ -221,6 +234,8 @@ export class ColdIndex {
    */
   async flush(slices: Slices): Promise<void> {
     try {
+      // A merge writes what a slot has: it has to be known which of them are lost.
+      await this.load(slices);
       await this.merger.flush(slices, this.lost.size === 0);
     } catch (error) {
       throw this.told(error);
@@ -242,6 +257,7 @@ export class ColdIndex {
     const { directory, chunks, list } = this;
     const tag = tagOf(hashLow, hashHigh);
     const slot = directory.slotOf(hashLow);
+    directory.load(slot);
     if (this.isLost(slot)) return undefined;
     list.clear();
     this.pending.collect(hashLow, tag, this.options.coldBegin(), list);
@@ -271,6 +287,7 @@ export class ColdIndex {
     const tag = tagOf(hashLow, hashHigh);
     for (;;) {
       const slot = directory.slotOf(hashLow);
+      directory.load(slot);
       this.assertThere(slot);
       const place = directory.placeOf(slot);
       let chunk: ChunkView | undefined;
@@ -318,6 +335,7 @@ export class ColdIndex {
    */
   storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
     const { chunks, directory } = this;
+    directory.load(slot);
     this.assertThere(slot);
     const place = directory.placeOf(slot);
     if (place === 0) return this.entriesOf(slot, undefined);
@@ -361,6 +379,7 @@ export class ColdIndex {
    */
   async beginMending(slices: Slices, mayGoOn: () => void): Promise<void> {
     const { directory, lost } = this;
+    await this.load(slices);
     const damaged = [...lost];
     let partition = 0;
     let next = 0;
@@ -420,6 +439,12 @@ export class ColdIndex {
     }
   }
 
+  /** A part of the directory is damaged: nobody knows where the chunks of these slots lie. */
+  private loseBlock(from: number, to: number, error: KvCorruptionError): void {
+    this.told(error);
+    for (let slot = from; slot < to; slot++) this.lose(slot);
+  }
+
   private lose(slot: number): void {
     const { directory, merger, pending } = this;
     this.lost.add(slot);
@@ -448,6 +473,7 @@ export class ColdIndex {
 
   /** Closes the files and removes them, once nothing is written to them any more. No flush may be under way. */
   async close(): Promise<void> {
+    this.directory.close();
     await this.chunks.close();
   }
 
@@ -542,6 +568,7 @@ export class ColdIndex {
   private async gather(slot: number, into: EntryList): Promise<void> {
     const { directory, chunks, pending } = this;
     for (;;) {
+      directory.load(slot);
       this.assertThere(slot);
       const place = directory.placeOf(slot);
       let chunk: ChunkView | undefined;

@@ -147,7 +147,12 @@ export class PendingEntries {
     return words;
   }
 
+  /** Takes what `toWords` gave, into an empty table. */
   restore(words: Int32Array): void {
+    const count = words.length / WORDS_PER_ENTRY;
+    if (count === 0) return;
+    this.heads = new Uint32Array(BUCKETS);
+    this.allocate(count);
     for (let at = 0; at < words.length; at += WORDS_PER_ENTRY)
       this.add(words[at] & BUCKET_MASK, words[at + 1], words[at + 2], words[at + 3]);
   }

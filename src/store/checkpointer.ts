@@ -22,6 +22,7 @@ import { Slices } from '../log/slices.js';
 import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } from './checkpoint-file.js';
 import type { GroupCommit } from './group-commit.js';
 import { isFull, type Health } from './health.js';
+import { DIRECTORY } from './directory-loader.js';
 import { HOT_INDEX, HOT_OVERFLOW, type HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { Spaces, SpacesState } from './spaces.js';
@@ -36,7 +37,6 @@ const WORTH_BYTES = 64 * 1024;
 const REBUILD = 'Open the store again: that rebuilds the indexes from the logs.';
 
 /** Names of its sections, beside those of the hot index. */
-export const DIRECTORY = 'directory';
 export const PENDING = 'pending';
 
 /** A commit on stable storage: its number, where it ended, and the files of the log up to there. */
@@ -133,7 +133,7 @@ export class Checkpointer {
     this.isOutdated = true;
   }
 
-  /** The last checkpoint is damaged where it has the hot index, which was made anew: the next one is written whole. */
+  /** The last checkpoint is damaged in a part that was made anew: the next one is written whole. */
   damaged(): void {
     this.last = undefined;
     this.isOutdated = true;
@@ -161,6 +161,8 @@ export class Checkpointer {
     this.assertUseful();
     // Only what was found intact is left to the file that has it, and no file goes from which something is still read.
     await loader?.rest(index, clock);
+    this.slices.restart();
+    await cold.index.load(this.slices);
     let checkpoint: Checkpoint<CheckpointState>;
     try {
       checkpoint = await this.write((manifest.current.checkpoint ?? 0) + 1);

@@ -196,8 +196,10 @@ export class Compactor {
   }
 
   private async checkpointBetween(): Promise<KvCheckpointReport> {
-    const { checkpointer, mender } = this.parts;
+    const { checkpointer, cold, mender } = this.parts;
     return this.alone(async () => {
+      this.slices.restart();
+      await cold.index.load(this.slices);
       await mender.run();
       return checkpointer.take();
     });
@@ -503,9 +505,11 @@ export class Compactor {
 
   /** A disk that is full for the checkpoint may have room for what is compacted, and the one before stays in force. */
   private async checkpointIfDue(): Promise<void> {
-    const { checkpointer } = this.parts;
+    const { checkpointer, cold } = this.parts;
     if (!checkpointer.isDue) return;
     await this.settle();
+    await cold.index.load(this.slices);
+    await this.mendIfDamaged();
     try {
       await checkpointer.take();
     } catch (error) {

@@ -115,19 +115,16 @@ export class HotIndexLoader implements ChunkSource {
     }
   }
 
-  /** Begins to load what is not in memory yet. What is damaged is told as always. */
-  start(index: HashIndex, clock: EnvClock): void {
-    const load = async () => {
-      // Whoever opened the store has his first read before.
-      await clock.turn();
+  /** Loads what is not in memory yet, and never rejects: what is damaged is told as always. */
+  async loadBehind(index: HashIndex, clock: EnvClock): Promise<void> {
+    try {
       await this.load(index, clock, () => !this.stopped);
-    };
-    void load().catch((error: unknown) => {
+    } catch (error) {
       if (error !== this.failure?.error) this.tell(error as Error);
-    });
+    }
   }
 
-  /** What `start` began ends soon. */
+  /** `loadBehind` ends soon. */
   stop(): void {
     this.stopped = true;
   }

@@ -32,7 +32,7 @@ export interface IndexMenderParts {
   alone: (work: () => Promise<void>) => Promise<void>;
   /** Told of what was damaged, also if it could be mended: it is the disk that has failed. */
   onError: (error: Error) => void;
-  onMended: () => void;
+  onMended: (damage: KvCorruptionError) => void;
 }
 
 export class IndexMender {
@@ -113,7 +113,7 @@ export class IndexMender {
     index.endMending();
     this.mendedSlots += lostSlots;
     if (!damage || lostSlots === 0) return;
-    onMended();
+    onMended(damage);
     const remedy = 'It was made anew from the cold log, and nothing is lost. Look at the disk.';
     onError(
       new KvCorruptionError('A part of the cold index was damaged', damage.file, damage.address, { remedy }),

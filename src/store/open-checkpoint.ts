@@ -4,7 +4,6 @@
  * says in return what the logs have to have. What lies behind it is read by recovery, what lies before it is not read at
  * all; but a file that is missing or short is refused as if it were.
  */
-import { ChunkDirectory } from '../cold/chunk-directory.js';
 import { ChunkLog } from '../cold/chunk-log.js';
 import type { ColdIndexImage } from '../cold/cold-index.js';
 import type { Device } from '../device/device.js';
@@ -13,7 +12,8 @@ import type { HashIndex } from '../hot/hash-index.js';
 import { commitBefore } from '../log/scan.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Checkpoint, removeCheckpoints } from './checkpoint-file.js';
-import { DIRECTORY, PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import { PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import { DirectoryLoader } from './directory-loader.js';
 import { HotIndexLoader } from './hot-index-loader.js';
 import type { LogManifest, Manifest } from './manifest.js';
 import type { RecoveryStart } from './recovery.js';
@@ -24,9 +24,11 @@ export interface CheckpointImage {
   /** Loads the chunks of `index`. */
   loader: HotIndexLoader;
   coldIndex: ColdIndexImage;
+  /** Loads the directory of `coldIndex`. */
+  directory: DirectoryLoader;
 }
 
-export interface OpenedCheckpoint extends Pick<CheckpointImage, 'checkpoint' | 'coldIndex'> {
+export interface OpenedCheckpoint extends Pick<CheckpointImage, 'checkpoint' | 'coldIndex' | 'directory'> {
   /** Missing where the log begins further on: then nothing that the checkpoint has of the hot index counts any more. */
   hot: { index: HashIndex; loader: HotIndexLoader; start: RecoveryStart } | undefined;
   /** Missing where the log begins further on. */
@@ -50,21 +52,24 @@ export async function openCheckpoint(
 ): Promise<OpenedCheckpoint | undefined> {
   const image = unlessUnreadable(() => readImage(device, manifest, onIndexDamage));
   if (!image) return undefined;
-  const { checkpoint, coldIndex, index, loader } = image;
+  const { checkpoint, coldIndex, directory, index, loader } = image;
   try {
     if (!ChunkLog.has(device, manifest.cold.segmentSize, coldIndex.shape.chunks)) {
       loader.close();
+      directory.close();
       return undefined;
     }
     const { state, files } = checkpoint;
     const hotStart = recoveryStart(hot, manifest.hot, state.hot);
     const coldStart = recoveryStart(cold, manifest.cold, state.cold);
     await removeCheckpoints(device, files);
-    if (hotStart) return { checkpoint, coldIndex, hot: { index, loader, start: hotStart }, coldStart };
+    const opened = { checkpoint, coldIndex, directory, coldStart };
+    if (hotStart) return { ...opened, hot: { index, loader, start: hotStart } };
     loader.close();
-    return { checkpoint, coldIndex, hot: undefined, coldStart };
+    return { ...opened, hot: undefined };
   } catch (error) {
     loader.close();
+    directory.close();
     throw error;
   }
 }
@@ -87,12 +92,15 @@ export function readCheckpoint(device: Device, manifest: Manifest): CheckpointIm
     if (!image) return undefined;
     try {
       while (image.index.loadNext());
+      const { directory } = image.coldIndex;
+      while (!directory.isLoaded) directory.loadNext();
       return image;
     } catch (error) {
       if (!isDamaged) throw error;
       return undefined;
     } finally {
       image.loader.close();
+      image.directory.close();
     }
   });
 }
@@ -116,20 +124,23 @@ function readImage(
   const checkpoint = Checkpoint.read<CheckpointState>(device, manifest.checkpoint, manifest.storeId);
   if (!checkpoint) return undefined;
   const { hotIndex, coldIndex } = checkpoint.state;
-  const [blocks, pending] = [DIRECTORY, PENDING].map((name) =>
-    checkpoint
-      .section(name)
-      ?.map(({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length >> 2)),
-  );
-  if (!blocks || pending?.length !== 1) return undefined;
-  const directory = ChunkDirectory.from(coldIndex.directory, blocks);
-  if (!directory) return undefined;
-  const hot = HotIndexLoader.open(checkpoint, hotIndex, manifest.hot.begin, onIndexDamage);
+  const [pending] = checkpoint.section(PENDING) ?? [];
+  if (!pending) return undefined;
+  const cold = DirectoryLoader.open(checkpoint, coldIndex.directory, onIndexDamage);
+  if (!cold) return undefined;
+  let hot: ReturnType<typeof HotIndexLoader.open>;
+  try {
+    hot = HotIndexLoader.open(checkpoint, hotIndex, manifest.hot.begin, onIndexDamage);
+  } finally {
+    if (!hot) cold.loader.close();
+  }
   if (!hot) return undefined;
+  const words = new Int32Array(pending.buffer, pending.byteOffset, pending.length >> 2);
   return {
     checkpoint,
     ...hot,
-    coldIndex: { shape: coldIndex, directory, pending: new Int32Array(pending[0]) },
+    coldIndex: { shape: coldIndex, directory: cold.directory, pending: words },
+    directory: cold.loader,
   };
 }
 

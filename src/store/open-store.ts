@@ -20,6 +20,7 @@ import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
 import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
+import { Slices } from '../log/slices.js';
 import { Activity } from './activity.js';
 import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
@@ -53,6 +54,9 @@ const MAX_UNCOMMITTED = 32 * 1024 * 1024;
 
 /** Memory that neither index nor pages may take: scratch buffers, records on their way from disk. */
 const RESERVED_BYTES = 512 * 1024;
+
+/** Milliseconds of a slice of loading behind the opening: reads that come right after it should not wait. */
+const LOAD_SLICE_MS = 1;
 
 /** However much the cold tier takes, the hot log keeps this share of the memory. */
 const LEAST_LOG_SHARE = 3 / 8;
@@ -100,13 +104,29 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
       await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, synced } }));
     }
     tellOfCheckpoint(core, current);
-    core.parts.loader?.start(core.parts.index, env.clock);
+    void loadBehind(core);
     return core;
   } catch (error) {
     segments?.close();
     dictionary?.close();
     device.close();
     throw error;
+  }
+}
+
+/** Loads what is not in memory yet of both indexes, behind the opening. Never rejects: of damage its menders tell. */
+async function loadBehind(core: StoreCore): Promise<void> {
+  const { clock, cold, index, loader } = core.parts;
+  // Whoever opened the store has his first read before.
+  await clock.turn();
+  await core.reads.idle();
+  await loader?.loadBehind(index, clock);
+  if (!cold || cold.index.directory.isLoaded) return;
+  try {
+    await cold.index.load(new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
+    if (core.isOpen) await core.mended();
+  } catch {
+    // Told by the mender.
   }
 }
 
@@ -321,6 +341,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
         checkpoint: from?.checkpoint.number,
       },
     });
+    from?.directory.serve(options.name);
     from?.hot?.loader.serve({
       name: options.name,
       clock: env.clock,
@@ -334,6 +355,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
     return core;
   } catch (error) {
     from?.hot?.loader.close();
+    from?.directory.close();
     await cold?.index.close();
     coldSegments.close();
     throw error;

@@ -18,7 +18,7 @@ import type { ReadCache } from '../hot/read-cache.js';
 import { valueEnd, valueStart } from '../log/record-key.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import type { Activity } from './activity.js';
-import type { Checkpoint } from './checkpoint-file.js';
+import { isCheckpointName, type Checkpoint } from './checkpoint-file.js';
 import { Checkpointer, type CheckpointState } from './checkpointer.js';
 import { CompactionScheduler } from './compaction-scheduler.js';
 import { Compactor } from './compactor.js';
@@ -105,7 +105,10 @@ export class StoreCore {
       // Where nothing is compacted nothing is appended.
       alone: (work) => (this.compactor ? this.compactor.alone(work) : work()),
       onError: parts.onError,
-      onMended: () => this.checkpointer?.outdated(),
+      onMended: ({ file }) => {
+        if (isCheckpointName(file)) this.checkpointer?.damaged();
+        else this.checkpointer?.outdated();
+      },
     });
     this.reads.mend = () => this.mended();
     if (parts.options.readOnly) return;

@@ -1,7 +1,7 @@
 /**
  * A cold index beside a list of everything that was put into it, which says what it should answer.
  */
-import { ChunkDirectory } from '../../src/cold/chunk-directory.js';
+import { ChunkDirectory, type BlockSource } from '../../src/cold/chunk-directory.js';
 import {
   ColdIndex,
   type Candidates,
@@ -12,6 +12,7 @@ import {
 import type { Device, DeviceFile } from '../../src/device/device.js';
 import { MemoryDevice } from '../../src/device/memory-device.js';
 import { diskError } from '../../src/device/system-error.js';
+import { KvCorruptionError } from '../../src/errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../../src/log/address.js';
 import { ReadPacer } from '../../src/log/read-pacer.js';
 import { LARGEST_SIZE_CLASS } from '../../src/log/size-class.js';
@@ -56,12 +57,40 @@ export interface WrittenImage {
   pending: Int32Array;
 }
 
+/** Copies of blocks, of which it says which were read. Those that are `damaged` cannot be. */
+export class BlockCopies implements BlockSource {
+  readonly reads: number[] = [];
+  readonly damagedBlocks = new Set<number>();
+  isClosed = false;
+
+  constructor(private readonly blocks: Uint32Array[]) {}
+
+  get count(): number {
+    return this.blocks.length;
+  }
+
+  read(block: number): Uint32Array | undefined {
+    this.reads.push(block);
+    return this.damagedBlocks.has(block) ? undefined : this.blocks[block].slice();
+  }
+
+  damaged(): KvCorruptionError {
+    return new KvCorruptionError('A block is damaged', 'the checkpoint', this.reads.at(-1) as number);
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
 export class CheckedColdIndex {
   readonly keys: Key[] = [];
   private readonly known = new Map<number, Key>();
   readonly clock = new SimulatedClock();
   readonly random: SeededRandom;
   index: ColdIndex;
+  /** Of the directory of a reopened index. */
+  source = new BlockCopies([]);
   private readonly device: Device;
   readonly writeErrors: unknown[] = [];
   readonly segmentSize: number;
@@ -94,6 +123,7 @@ export class CheckedColdIndex {
 
   /** What a checkpoint would write. */
   async image(): Promise<WrittenImage> {
+    await this.load();
     const { shape, pending } = await this.index.persist();
     const blocks: Uint32Array[] = [];
     for (let i = 0, block; (block = this.index.directory.blockAt(i)); i++) blocks.push(block.slice());
@@ -104,8 +134,8 @@ export class CheckedColdIndex {
   /** Another process opens the index as a checkpoint has it, and is fed with what was put since. */
   reopen(image: WrittenImage): void {
     const { shape, pending } = image;
-    const blocks = image.blocks.map((block) => block.slice());
-    const directory = ChunkDirectory.from(shape.directory, blocks) as ChunkDirectory;
+    this.source = new BlockCopies(image.blocks);
+    const directory = ChunkDirectory.from(shape.directory, this.source) as ChunkDirectory;
     this.index = this.open({ shape, directory, pending });
     const since = this.keys.flatMap((key) =>
       key.addresses
@@ -168,6 +198,25 @@ export class CheckedColdIndex {
 
   slices(looks = SLICE_LOOKS): Slices {
     return new Slices(this.clock, looks * this.clock.tickMs);
+  }
+
+  /** Loads all of the directory. */
+  load(): Promise<void> {
+    return this.index.load(this.slices());
+  }
+
+  /** What is lost is entered again, as from the cold log. */
+  async mend(): Promise<void> {
+    const { index } = this;
+    await index.beginMending(this.slices(), () => undefined);
+    const records = this.keys.flatMap((key) => key.addresses.map((address) => ({ key, address })));
+    records.sort((a, b) => a.address - b.address);
+    for (const { key, address } of records) {
+      if (address < this.begin || !index.wants(key.low)) continue;
+      index.putAgain(key.low, key.high, address as LogAddress, sizeClassAt(address));
+      if (index.full) await this.flush();
+    }
+    index.endMending();
   }
 
   flush(looks = SLICE_LOOKS): Promise<void> {
