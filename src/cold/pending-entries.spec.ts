@@ -130,7 +130,7 @@ describe('PendingEntries', () => {
         expect([pending.count, pending.full]).toEqual([0, false]);
         expect(pending.memoryBytes).toBe(memory);
       }
-      expect(memory).toBeLessThan(20_000 * 14 + 2 ** 18 + 1);
+      expect(memory).toBeLessThan(20_000 * 16 + 2 ** 18 + 1);
     },
   );
 

@@ -20,19 +20,20 @@ const { min } = Math;
 const BUCKET_BITS = 16;
 const BUCKETS = 1 << BUCKET_BITS;
 const BUCKET_MASK = BUCKETS - 1;
-const ENTRY_BYTES = 14;
 const FIRST_ENTRIES = 1024;
-/** As a checkpoint has it. */
+
+/** An entry: link to the next of its bucket, tag, low and high word. A checkpoint has the bucket instead of the link. */
 const WORDS_PER_ENTRY = 4;
+const NEXT = 0;
+const TAG = 1;
+const LOW = 2;
+const HIGH = 3;
 
 export class PendingEntries {
   count = 0;
   /** First entry of each bucket; like all links a number from 1 on, 0 for none. */
-  private heads = new Uint32Array(0);
-  private next = new Uint32Array(0);
-  private tags = new Int32Array(0);
-  private lows = new Int32Array(0);
-  private highs = new Uint16Array(0);
+  private heads = new Int32Array(0);
+  private words: Int32Array = new Int32Array(0);
   /** Entries that were ever used, and the first of those that are free again. */
   private used = 0;
   private free = 0;
@@ -41,7 +42,7 @@ export class PendingEntries {
   constructor(public limit: number) {}
 
   get memoryBytes(): number {
-    return this.heads.byteLength + this.tags.length * ENTRY_BYTES;
+    return this.heads.byteLength + this.words.byteLength;
   }
 
   get full(): boolean {
@@ -56,9 +57,10 @@ export class PendingEntries {
   /** Whether there is an entry of this hash. */
   has(hashLow: number, tag: number): boolean {
     if (this.count === 0) return false;
-    for (let link = this.heads[hashLow & BUCKET_MASK]; link !== 0; link = this.next[link - 1]) {
+    const { words } = this;
+    for (let link = this.heads[hashLow & BUCKET_MASK]; link !== 0; link = words[wordOf(link) + NEXT]) {
       // Partition and tag are all there is of the hash, and buckets are narrower than partitions.
-      if (this.tags[link - 1] === tag) return true;
+      if (words[wordOf(link) + TAG] === tag) return true;
     }
     return false;
   }
@@ -66,21 +68,22 @@ export class PendingEntries {
   /** Adds the entries of this hash from `begin` on to a list, newest first. */
   collect(hashLow: number, tag: number, begin: LogAddress, into: EntryList): void {
     if (this.count === 0) return;
-    for (let link = this.heads[hashLow & BUCKET_MASK]; link !== 0; link = this.next[link - 1]) {
-      const at = link - 1;
-      if (this.tags[at] === tag) this.addTo(into, at, begin);
+    const { words } = this;
+    for (let link = this.heads[hashLow & BUCKET_MASK]; link !== 0; link = words[wordOf(link) + NEXT]) {
+      if (words[wordOf(link) + TAG] === tag) this.addTo(into, wordOf(link), begin);
     }
   }
 
   /** Adds all entries of a slot from `begin` on to a list; those of one tag newest first. */
   gather(slot: number, width: number, begin: LogAddress, into: EntryList): void {
     if (this.count === 0) return;
+    const { words } = this;
     const mask = (1 << width) - 1;
     const step = 1 << min(width, BUCKET_BITS);
     for (let bucket = slot & BUCKET_MASK; bucket < BUCKETS; bucket += step) {
-      for (let link = this.heads[bucket]; link !== 0; link = this.next[link - 1]) {
-        const at = link - 1;
-        if (((hashLowOf(bucket, this.tags[at]) ^ slot) & mask) === 0) this.addTo(into, at, begin);
+      for (let link = this.heads[bucket]; link !== 0; link = words[wordOf(link) + NEXT]) {
+        const at = wordOf(link);
+        if (((hashLowOf(bucket, words[at + TAG]) ^ slot) & mask) === 0) this.addTo(into, at, begin);
       }
     }
   }
@@ -88,17 +91,18 @@ export class PendingEntries {
   /** Removes all entries of a slot. */
   remove(slot: number, width: number): void {
     if (this.count === 0) return;
+    const { words } = this;
     const mask = (1 << width) - 1;
     const step = 1 << min(width, BUCKET_BITS);
     for (let bucket = slot & BUCKET_MASK; bucket < BUCKETS; bucket += step) {
       let before = 0;
       for (let link = this.heads[bucket]; link !== 0;) {
-        const at = link - 1;
-        const after = this.next[at];
-        if (((hashLowOf(bucket, this.tags[at]) ^ slot) & mask) === 0) {
+        const at = wordOf(link);
+        const after = words[at + NEXT];
+        if (((hashLowOf(bucket, words[at + TAG]) ^ slot) & mask) === 0) {
           if (before === 0) this.heads[bucket] = after;
-          else this.next[before - 1] = after;
-          this.next[at] = this.free;
+          else words[wordOf(before) + NEXT] = after;
+          words[at + NEXT] = this.free;
           this.free = link;
           this.count--;
         } else before = link;
@@ -122,12 +126,12 @@ export class PendingEntries {
   /** First entry of a bucket, or the one behind `link`; 0 when there is none. */
   linkAfter(bucket: number, link: number): number {
     if (this.count === 0) return 0;
-    return link === 0 ? this.heads[bucket] : this.next[link - 1];
+    return link === 0 ? this.heads[bucket] : this.words[wordOf(link) + NEXT];
   }
 
   /** `hashLow` of an entry. */
   hashLowAt(bucket: number, link: number): number {
-    return hashLowOf(bucket, this.tags[link - 1]);
+    return hashLowOf(bucket, this.words[wordOf(link) + TAG]);
   }
 
   /** All entries for a checkpoint, in an order in which `restore` takes them. */
@@ -136,70 +140,74 @@ export class PendingEntries {
     let at = words.length;
     for (let bucket = 0; bucket < BUCKETS && at > 0; bucket++) {
       // Newest first, so the array is filled from its end.
-      for (let link = this.heads[bucket]; link !== 0; link = this.next[link - 1]) {
+      for (let link = this.heads[bucket]; link !== 0; link = this.words[wordOf(link) + NEXT]) {
         at -= WORDS_PER_ENTRY;
+        const from = wordOf(link);
         words[at] = bucket;
-        words[at + 1] = this.tags[link - 1];
-        words[at + 2] = this.lows[link - 1];
-        words[at + 3] = this.highs[link - 1];
+        for (let word = TAG; word <= HIGH; word++) words[at + word] = this.words[from + word];
       }
     }
     return words;
   }
 
-  /** Takes what `toWords` gave, into an empty table. */
+  /** Takes what `toWords` gave into an empty table, and keeps it. */
   restore(words: Int32Array): void {
-    const count = words.length / WORDS_PER_ENTRY;
-    if (count === 0) return;
-    this.heads = new Uint32Array(BUCKETS);
-    this.allocate(count);
-    for (let at = 0; at < words.length; at += WORDS_PER_ENTRY)
-      this.add(words[at] & BUCKET_MASK, words[at + 1], words[at + 2], words[at + 3]);
+    if (words.length === 0) return;
+    const heads = new Int32Array(BUCKETS);
+    for (let at = 0, link = 1; at < words.length; at += WORDS_PER_ENTRY, link++) {
+      const bucket = words[at] & BUCKET_MASK;
+      words[at + NEXT] = heads[bucket];
+      heads[bucket] = link;
+    }
+    this.heads = heads;
+    this.words = words;
+    this.count = this.used = words.length / WORDS_PER_ENTRY;
   }
 
   private add(bucket: number, tag: number, low: number, high: number): void {
     let link = this.free;
-    if (link !== 0) this.free = this.next[link - 1];
+    if (link !== 0) this.free = this.words[wordOf(link) + NEXT];
     else {
-      if (this.used === this.tags.length) this.grow();
+      if (this.used * WORDS_PER_ENTRY === this.words.length) this.grow();
       link = ++this.used;
     }
-    const at = link - 1;
-    this.tags[at] = tag;
-    this.lows[at] = low;
-    this.highs[at] = high;
-    this.next[at] = this.heads[bucket];
+    const { words } = this;
+    const at = wordOf(link);
+    words[at + NEXT] = this.heads[bucket];
+    words[at + TAG] = tag;
+    words[at + LOW] = low;
+    words[at + HIGH] = high;
     this.heads[bucket] = link;
     this.count++;
   }
 
   private addTo(into: EntryList, at: number, begin: LogAddress): void {
-    const low = this.lows[at];
-    const high = this.highs[at];
-    if (addressOf(low, high) >= begin) into.add(this.tags[at], low, high);
+    const { words } = this;
+    const low = words[at + LOW];
+    const high = words[at + HIGH];
+    if (addressOf(low, high) >= begin) into.add(words[at + TAG], low, high);
   }
 
   private reset(): void {
     this.used = this.free = 0;
-    if (this.tags.length > this.limit) this.allocate(this.limit);
+    if (this.words.length > this.limit * WORDS_PER_ENTRY) this.allocate(this.limit);
   }
 
   private grow(): void {
-    if (this.heads.length === 0) this.heads = new Uint32Array(BUCKETS);
-    const length = this.tags.length;
+    if (this.heads.length === 0) this.heads = new Int32Array(BUCKETS);
+    const entries = this.words.length / WORDS_PER_ENTRY;
     // Not beyond the limit, unless there are more.
-    this.allocate(length < this.limit ? min(length * 2 || FIRST_ENTRIES, this.limit) : length * 2);
+    this.allocate(entries < this.limit ? min(entries * 2 || FIRST_ENTRIES, this.limit) : entries * 2);
   }
 
-  private allocate(length: number): void {
-    const { next, tags, lows, highs, used } = this;
-    this.next = new Uint32Array(length);
-    this.tags = new Int32Array(length);
-    this.lows = new Int32Array(length);
-    this.highs = new Uint16Array(length);
-    this.next.set(next.subarray(0, used));
-    this.tags.set(tags.subarray(0, used));
-    this.lows.set(lows.subarray(0, used));
-    this.highs.set(highs.subarray(0, used));
+  private allocate(entries: number): void {
+    const words = new Int32Array(entries * WORDS_PER_ENTRY);
+    words.set(this.words.subarray(0, this.used * WORDS_PER_ENTRY));
+    this.words = words;
   }
+}
+
+/** The first word of an entry. */
+function wordOf(link: number): number {
+  return (link - 1) * WORDS_PER_ENTRY;
 }

@@ -2,6 +2,7 @@ import { MemoryDevice } from '../device/index.js';
 import { KvOptionsError, type KvOptionProblem } from '../errors.js';
 import {
   parseDuration,
+  parseSize,
   parseTtl,
   resolveOptions,
   type KvStoreOptions,
@@ -146,7 +147,6 @@ describe.each(sizes)('%s', (path, options, read, least, most, powersOfTwo) => {
     '0x10',
     'mb',
     '8 m b',
-    '8mib',
     'eight',
     '8mb8',
     '８mb',
@@ -196,6 +196,28 @@ describe('numbers', () => {
   ])('%s', (path, options, good, bad) => {
     for (const value of good) expect(pathsOf(options(value))).toEqual([]);
     for (const value of bad) expect(pathsOf(options(value))).toEqual([path]);
+  });
+});
+
+describe('sizes', () => {
+  it.each<[unknown, number | undefined]>([
+    [1024, 1024],
+    ['512', 512],
+    ['8b', 8],
+    ['1.5kb', 1536],
+    ['64mb', 64 * MIB],
+    [' 64 MiB ', 64 * MIB],
+    ['2Gib', 2 * GIB],
+    ['64mi', undefined],
+    ['64ib', undefined],
+    ['64 mbps', undefined],
+    ['-1mb', undefined],
+    [-1, undefined],
+    [1.5, undefined],
+    ['', undefined],
+    [null, undefined],
+  ])('%j', (input, bytes) => {
+    expect(parseSize(input)).toBe(bytes);
   });
 });
 

@@ -174,13 +174,16 @@ const COLD_PAGE_BYTES = 256 * 1024;
 
 const DEFAULT_SEGMENT_BYTES = 32 * MIB;
 
-const SIZE_TEXT = /^\d+(\.\d+)?\s*(b|kb|mb|gb|tb)?$/i;
+/** `mb` and `MiB` are the same, as everywhere here: 1024 × 1024. */
+const SIZE_TEXT = /^(\d+(?:\.\d+)?)\s*(?:(b|[kmgt]b)|([kmgt])ib)?$/i;
 
 /** Bytes of a size, or `undefined` when it is none. */
 export function parseSize(input: unknown): number | undefined {
   if (typeof input === 'number') return Number.isSafeInteger(input) && input >= 0 ? input : undefined;
-  if (typeof input !== 'string' || !SIZE_TEXT.test(input.trim())) return undefined;
-  return bytes.parse(input.trim()) ?? undefined;
+  const parts = typeof input === 'string' ? SIZE_TEXT.exec(input.trim()) : null;
+  if (!parts) return undefined;
+  const [, number, unit = '', binary] = parts as (string | undefined)[];
+  return bytes.parse(binary ? `${number}${binary}b` : `${number}${unit}`) ?? undefined;
 }
 
 /**

@@ -133,7 +133,8 @@ export class CheckedColdIndex {
 
   /** Another process opens the index as a checkpoint has it, and is fed with what was put since. */
   reopen(image: WrittenImage): void {
-    const { shape, pending } = image;
+    const { shape } = image;
+    const pending = image.pending.slice();
     this.source = new BlockCopies(image.blocks);
     const directory = ChunkDirectory.from(shape.directory, this.source) as ChunkDirectory;
     this.index = this.open({ shape, directory, pending });
