@@ -119,6 +119,7 @@ describe('the image of a cold index', () => {
   it('has its directory read block by block, when a look-up needs one', async () => {
     const { checked, source } = await reopened();
     expect(source.reads).toEqual([]);
+    expect(() => checked.index.directory.blockAt(0)).toThrow('INV-C8');
     const [key] = checked.keys;
     expect(await checked.wrong([key])).toEqual([]);
     expect(source.reads).toEqual([blockOf(checked, key)]);
