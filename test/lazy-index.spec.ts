@@ -119,6 +119,19 @@ describe('opening', () => {
     expect(await wrongIn(store)).toEqual([]);
   });
 
+  it('goes on in the background after a while, also where a read is always under way', async () => {
+    const disk = closed.fork();
+    const store = await open(disk);
+    const { reads } = store['core'];
+    const idle = reads.idle.bind(reads);
+    reads.idle = () => new Promise(() => undefined);
+    for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(store['core'].parts.index.isLoaded).toBe(false);
+    disk.clock.advance(100);
+    await allLoaded(store);
+    reads.idle = idle;
+  });
+
   it('and closing at once leaves the checkpoint as it is', async () => {
     const disk = closed.fork();
     const [name] = disk.paths().filter((path) => path.includes('/checkpoint-'));

@@ -499,7 +499,7 @@ export class ColdIndex {
 
   /** @throws KvCorruptionError when the slot is lost: what is pending is only a part of it */
   private assertThere(slot: number): void {
-    if (this.isLost(slot)) throw this.told(this.chunks.damaged());
+    if (this.isLost(slot)) throw this.told(this.damage ?? this.chunks.damaged());
   }
 
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */

@@ -21,12 +21,6 @@ export interface DeviceFile {
    */
   write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
   writeSync(buffer: Uint8Array, offset: number, length: number, position: number): void;
-  /**
-   * Like `write`, and the bytes are durable when it resolves: one call instead of that and a `sync`. It says nothing of what
-   * else was written. Missing where there is no such way.
-   * @throws KvDiskError
-   */
-  writeDurably?(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
   /** Makes everything that was written durable. */
   sync(): Promise<void>;
   syncSync(): void;
@@ -61,6 +55,12 @@ export interface Device {
    * `readOnly` it will only be read: there may be no right to write it.
    */
   open(name: string, options: { create: boolean; readOnly?: boolean }): DeviceFile;
+  /**
+   * Opens an open file once more: what is written there is durable when `write` resolves, which says nothing of what is written
+   * elsewhere. A device need not have it.
+   * @returns `undefined` when no more files can be opened, or this one cannot
+   */
+  openDurable?(file: DeviceFile): DeviceFile | undefined;
   remove(name: string): Promise<void>;
   removeSync(name: string): void;
   rename(from: string, to: string): void;

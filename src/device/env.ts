@@ -14,12 +14,14 @@ export interface EnvFs {
   rmdir(path: string): void;
   /**
    * Opens for reading and writing with mode 0600. `create`: makes the file when it is missing. `readOnly`: opens it for
-   * reading, which may also be a directory that is to be locked. `durable`: each write ends when its bytes are durable
-   * (`O_DSYNC`), which says nothing of others; only where `opensDurable`.
+   * reading, which may also be a directory that is to be locked.
    */
-  open(path: string, options: { create: boolean; readOnly?: boolean; durable?: boolean }): number;
-  /** Whether files can be opened so that a write needs no `sync` behind it. */
-  readonly opensDurable?: boolean;
+  open(path: string, options: { create: boolean; readOnly?: boolean }): number;
+  /**
+   * Opens an open file once more, whatever has become of its name: a write there ends when its bytes are durable
+   * (`O_DSYNC`), which says nothing of others. Missing where there is no such way.
+   */
+  openDurable?(fd: number): number;
   close(fd: number): void;
   /** Size of an open file in bytes. */
   size(fd: number): number;

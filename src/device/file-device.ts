@@ -47,6 +47,20 @@ export class FileDevice implements Device {
   open(name: string, options: { create: boolean; readOnly?: boolean }): DeviceFile {
     const path = this.pathOf('open', name);
     const fd = attempt('open', path, () => this.fs.open(path, options));
+    return this.opened(fd, name, path);
+  }
+
+  openDurable(file: DeviceFile): DeviceFile | undefined {
+    if (!this.fs.openDurable || !(file instanceof OpenFile)) return undefined;
+    try {
+      return this.opened(this.fs.openDurable(file.descriptor), file.name, file.path);
+    } catch {
+      // It can be done without.
+      return undefined;
+    }
+  }
+
+  private opened(fd: number, name: string, path: string): DeviceFile {
     const file = new OpenFile(this.fs, fd, name, path, () => {
       this.openFiles.delete(file);
       if (this.closing) this.releaseLock();
@@ -127,24 +141,20 @@ export class FileDevice implements Device {
  * to the next file that is opened, and the rest of a write would go there.
  */
 class OpenFile implements DeviceFile {
-  writeDurably?: (buffer: Uint8Array, offset: number, length: number, position: number) => Promise<void>;
   private closed = false;
   private underWay = 0;
-  /** For writes that are durable when they end; opened when the first is made. */
-  private durableFd: number | undefined;
 
   constructor(
     private readonly fs: EnvFs,
     private readonly fd: number,
     readonly name: string,
-    private readonly path: string,
+    readonly path: string,
     private readonly onClosed: () => void,
-  ) {
-    if (fs.opensDurable)
-      this.writeDurably = async (...what) => {
-        const durable = this.openDurable();
-        return durable === undefined ? this.writeAndSync(...what) : this.writeTo(durable, ...what);
-      };
+  ) {}
+
+  get descriptor(): number {
+    this.assertOpen('open');
+    return this.fd;
   }
 
   size(): number {
@@ -187,24 +197,14 @@ class OpenFile implements DeviceFile {
     }
   }
 
-  write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
-    return this.writeTo(this.fd, buffer, offset, length, position);
-  }
-
-  private async writeTo(
-    fd: number,
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<void> {
+  async write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
     this.assertOpen('write');
     this.underWay++;
     try {
       // A short count hides an error; writing the rest reveals it.
       for (let done = 0; done < length;) {
         const bytes = Math.min(length - done, MAX_CALL_BYTES);
-        const count = await this.fs.write(fd, buffer, offset + done, bytes, position + done);
+        const count = await this.fs.write(this.fd, buffer, offset + done, bytes, position + done);
         if (count === 0) throw systemError('EIO', 'write');
         done += count;
       }
@@ -213,27 +213,6 @@ class OpenFile implements DeviceFile {
     } finally {
       this.callEnded();
     }
-  }
-
-  private async writeAndSync(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<void> {
-    await this.write(buffer, offset, length, position);
-    await this.sync();
-  }
-
-  /** `undefined` when no more files can be opened, for the time being. */
-  private openDurable(): number | undefined {
-    this.assertOpen('write');
-    try {
-      this.durableFd ??= this.fs.open(this.path, { create: false, durable: true });
-    } catch {
-      // It can be done without.
-    }
-    return this.durableFd;
   }
 
   writeSync(buffer: Uint8Array, offset: number, length: number, position: number): void {
@@ -294,10 +273,7 @@ class OpenFile implements DeviceFile {
 
   private closeDescriptor(): void {
     try {
-      attempt('close', this.path, () => {
-        if (this.durableFd !== undefined) this.fs.close(this.durableFd);
-        this.fs.close(this.fd);
-      });
+      attempt('close', this.path, () => this.fs.close(this.fd));
     } finally {
       this.onClosed();
     }

@@ -23,13 +23,15 @@ const nodeFs: EnvFs = {
     fs.rmdirSync(path);
   },
 
-  open(path, { create, readOnly, durable }) {
+  open(path, { create, readOnly }) {
     const flags = readOnly ? O_RDONLY : O_RDWR;
-    return fs.openSync(path, flags | (create ? O_CREAT : 0) | (durable ? O_DSYNC : 0), 0o600);
+    return fs.openSync(path, create ? flags | O_CREAT : flags, 0o600);
   },
 
   // Elsewhere the flag is missing, or does not reach through the cache of the drive, as Node's `fdatasync` does on macOS.
-  opensDurable: process.platform === 'linux',
+  ...(process.platform === 'linux' && {
+    openDurable: (fd: number) => fs.openSync(`/proc/self/fd/${fd}`, O_RDWR | O_DSYNC),
+  }),
 
   close(fd) {
     fs.closeSync(fd);

@@ -64,6 +64,33 @@ describe('a write that a sync is to follow', () => {
     expect(disk.contents('/data/hot-00000000.log').equals(Buffer.alloc(3072, 'x'))).toBe(true);
   });
 
+  it('is followed by one where no more files can be opened, and tries again', async () => {
+    const { disk, segments } = onDisk();
+    disk.failAt({ operation: 'open', nth: 2, code: 'EMFILE' });
+    for (let i = 0; i < 3; i++) {
+      await segments.write(at(i * 1024), bytes, 0, 1024, true);
+      await segments.sync();
+      expect(disk.unsyncedChanges).toBe(0);
+    }
+    expect(disk.counts()).toMatchObject({ open: 3, sync: 3 });
+    segments.close();
+    expect(disk.counts().close).toBe(2);
+  });
+
+  it('keeps one more file open, and no other: the last one', async () => {
+    const { disk, segments } = onDisk();
+    for (let segment = 0; segment < 4; segment++) {
+      await segments.write(at(segment * MIB), bytes, 0, 1024, true);
+      await segments.write(at(segment * MIB + 1024), bytes, 0, 1024, true);
+    }
+    const open = (): number => (disk.counts().open ?? 0) - (disk.counts().close ?? 0);
+    expect(open()).toBe(5);
+    await segments.remove(3);
+    expect(open()).toBe(3);
+    segments.close();
+    expect(open()).toBe(0);
+  });
+
   it('takes the zeros behind it along when it has lengthened the file, for the writes to come', async () => {
     const disk = new SimulatedDisk();
     const device = new FileDevice(disk.env(), '/');

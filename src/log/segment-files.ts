@@ -28,6 +28,8 @@ export class SegmentFiles {
   /** The file that was lengthened last, and its length. */
   private lengthened: DeviceFile | undefined;
   private length = 0;
+  /** The file that the last commit went to, opened once more so that what is written there is durable. */
+  private durable: { of: DeviceFile; file: DeviceFile } | undefined;
 
   /**
    * @param device where the files lie
@@ -136,8 +138,9 @@ export class SegmentFiles {
     const file = this.fileFor(address);
     const position = address % this.segmentSize;
     this.lengthen(file, position + to - from);
-    if (durable && file.writeDurably && !this.unsynced.has(file)) {
-      await file.writeDurably(bytes, from, to - from, position);
+    const durableFile = durable && !this.unsynced.has(file) ? this.durableOf(file) : undefined;
+    if (durableFile) {
+      await durableFile.write(bytes, from, to - from, position);
       return;
     }
     await file.write(bytes, from, to - from, position);
@@ -215,6 +218,7 @@ export class SegmentFiles {
   }
 
   close(): void {
+    this.durable?.file.close();
     for (const file of this.files.values()) file.close();
     this.files.clear();
   }
@@ -237,8 +241,18 @@ export class SegmentFiles {
     if (!file) return undefined;
     this.files.delete(segment);
     this.unsynced.delete(file);
+    if (this.durable?.of === file) this.durable.file.close();
     file.close();
     return file.name;
+  }
+
+  private durableOf(file: DeviceFile): DeviceFile | undefined {
+    if (this.durable?.of !== file) {
+      this.durable?.file.close();
+      const opened = this.device.openDurable?.(file);
+      this.durable = opened && { of: file, file: opened };
+    }
+    return this.durable?.file;
   }
 
   /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes meanwhile. */

@@ -510,6 +510,8 @@ export class Compactor {
     await this.settle();
     await cold.index.load(this.slices);
     await this.mendIfDamaged();
+    // Not with an index that could not be mended.
+    if (!checkpointer.isDue) return;
     try {
       await checkpointer.take();
     } catch (error) {

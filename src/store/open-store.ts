@@ -58,6 +58,9 @@ const RESERVED_BYTES = 512 * 1024;
 /** Milliseconds of a slice of loading behind the opening: reads that come right after it should not wait. */
 const LOAD_SLICE_MS = 1;
 
+/** And as long as the first reads may keep it from beginning. */
+const FIRST_READS_MS = 100;
+
 /** However much the cold tier takes, the hot log keeps this share of the memory. */
 const LEAST_LOG_SHARE = 3 / 8;
 
@@ -114,12 +117,22 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
   }
 }
 
+/** Resolves when no read from disk is under way, or after some time: under load there is always one. */
+async function firstReads({ parts, reads }: StoreCore): Promise<void> {
+  let cancel: (() => void) | undefined;
+  const late = new Promise<void>((resolve) => {
+    cancel = parts.clock.after(FIRST_READS_MS, resolve, true);
+  });
+  await Promise.race([reads.idle(), late]);
+  cancel?.();
+}
+
 /** Loads what is not in memory yet of both indexes, behind the opening. Never rejects: of damage its menders tell. */
 async function loadBehind(core: StoreCore): Promise<void> {
   const { clock, cold, index, loader } = core.parts;
   // Whoever opened the store has his first read before.
   await clock.turn();
-  await core.reads.idle();
+  await firstReads(core);
   await loader?.loadBehind(index, clock);
   if (!cold || cold.index.directory.isLoaded) return;
   try {

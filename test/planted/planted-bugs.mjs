@@ -50,8 +50,8 @@ export const PLANTED_BUGS = [
   {
     name: 'durable-write-that-is-none',
     file: 'src/device/file-device.ts',
-    find: 'create: false, durable: true',
-    replace: 'create: false',
+    find: 'this.fs.openDurable(file.descriptor)',
+    replace: 'this.fs.open(file.path, { create: false })',
     why: 'No sync follows such a write: what it acknowledges may be lost.',
     caughtBy: [{ spec: 'src/device/device.spec.ts' }, { spec: 'test/crash.spec.ts', test: 'always' }],
   },
@@ -218,10 +218,10 @@ export const PLANTED_BUGS = [
   {
     name: 'short-write-ignored',
     file: 'src/device/file-device.ts',
-    find: `        const count = await this.fs.write(fd, buffer, offset + done, bytes, position + done);
+    find: `        const count = await this.fs.write(this.fd, buffer, offset + done, bytes, position + done);
         if (count === 0) throw systemError('EIO', 'write');
         done += count;`,
-    replace: `        await this.fs.write(fd, buffer, offset + done, bytes, position + done);
+    replace: `        await this.fs.write(this.fd, buffer, offset + done, bytes, position + done);
         done += bytes;`,
     why: 'The rest of the bytes, and the error behind the short count, are never heard of.',
     caughtBy: [{ spec: 'src/device/device.spec.ts' }, { spec: 'test/disk-failures.spec.ts' }],

@@ -254,9 +254,9 @@ export class SimulatedDisk implements EnvFs {
     return this.directoryAt('readdir', path, split(path)).names();
   }
 
-  readonly opensDurable: boolean;
+  private readonly opensDurable: boolean;
 
-  open(path: string, { create, durable = false }: { create: boolean; durable?: boolean }): number {
+  open(path: string, { create }: { create: boolean }): number {
     this.called({ operation: 'open', path });
     const { directory, name } = this.entryAt('open', path);
     let node = directory.get(name);
@@ -267,8 +267,16 @@ export class SimulatedDisk implements EnvFs {
       directory.change([[name, node]]);
     }
     const fd = this.nextDescriptor++;
-    this.descriptors.set(fd, { file: node, path, durable });
+    this.descriptors.set(fd, { file: node, path, durable: false });
     return fd;
+  }
+
+  openDurable(fd: number): number {
+    const { file, path } = this.descriptor('open', fd);
+    this.called({ operation: 'open', path });
+    const durable = this.nextDescriptor++;
+    this.descriptors.set(durable, { file, path, durable: true });
+    return durable;
   }
 
   close(fd: number): void {
@@ -555,7 +563,7 @@ export class SimulatedDisk implements EnvFs {
       rmdir: alive('rmdir', disk.rmdir),
       readdir: alive('readdir', disk.readdir),
       open: alive('open', disk.open),
-      opensDurable: this.opensDurable,
+      ...(this.opensDurable && { openDurable: alive('open', disk.openDurable) }),
       close: alive('close', disk.close),
       size: alive('size', disk.size),
       isAt: alive('size', disk.isAt),

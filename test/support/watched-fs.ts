@@ -33,7 +33,8 @@ export function watched(env: Env, before: BeforeCall): Env {
       const [where] = args as unknown as [string | number];
       before(operation, typeof where === 'number' ? (names.get(where) ?? '') : nameOf(where), blocks);
       const result = call(...args);
-      if (operation === 'open') names.set(result as number, nameOf(where as string));
+      if (operation === 'open')
+        names.set(result as number, typeof where === 'number' ? (names.get(where) ?? '') : nameOf(where));
       return result;
     };
   };
@@ -42,7 +43,7 @@ export function watched(env: Env, before: BeforeCall): Env {
     rmdir: watch('rmdir', fs.rmdir),
     readdir: watch('readdir', fs.readdir),
     open: watch('open', fs.open),
-    ...(fs.opensDurable && { opensDurable: true }),
+    ...(fs.openDurable && { openDurable: watch('open', fs.openDurable) }),
     close: watch('close', fs.close),
     size: watch('size', fs.size),
     isAt: fs.isAt,
