@@ -5,7 +5,7 @@
  *   npm run bench:durability                   # about 5 minutes
  *   npm run bench:durability -- --many 2000000 # instead of 10 million keys
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -58,6 +58,11 @@ function bytesOf(name) {
   return readdirSync(path).reduce((sum, file) => sum + statSync(join(path, file)).size, 0);
 }
 
+/** What earlier stores have left to write is not to be waited for by what is measured next. */
+function settle() {
+  spawnSync('sync');
+}
+
 const medians = {};
 /** A measurement for each of them in turn, round after round. Resolves to the medians. */
 async function inTurn(title, peers, measure) {
@@ -86,10 +91,12 @@ async function measureAll() {
     });
   }
   for (const peer of ['ours', 'lmdb']) await run('make', peer, `few-${peer}`, { keys: few });
+  settle();
   const first = await inTurn(`first read of ${few} keys, ms`, ['empty', 'ours', 'lmdb'], async (peer) => {
     return (await run('read', peer, `few-${peer}`, { keys: few, close: true })).ms;
   });
   const { closeMs } = await run('make', 'ours', 'many-ours', { keys: many });
+  settle();
   const firstOfMany = await inTurn(`first read of ${many} keys, ms`, ['empty', 'ours'], async (peer) => {
     return (await run('read', peer, 'many-ours', { keys: many, close: true })).ms;
   });
@@ -101,6 +108,7 @@ async function measureAll() {
   ]) {
     const name = `crash-${valueBytes}`;
     await run('crash', 'ours', name, { keys, 'value-bytes': valueBytes });
+    settle();
     const bytes = bytesOf(name);
     // Each ends with a kill, so the next one replays again.
     const times = await inTurn(`replay of ${keys} keys, ms`, ['ours'], async (peer) => {
