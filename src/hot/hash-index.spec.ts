@@ -116,6 +116,17 @@ describe('HashIndex', () => {
     expect(checked.index.overflowBuckets).toBe(overflow);
   });
 
+  it('visits the last bucket of an index that has not grown, and none behind it', () => {
+    const index = new HashIndex();
+    for (const hash of [0, PARTITIONS - 1]) {
+      index.find(hash);
+      index.put(hash, ((hash + 1) * 8) as LogAddress, 1);
+      const visited: number[] = [];
+      index.partition(hash, (address) => visited.push(address));
+      expect(visited).toEqual([(hash + 1) * 8]);
+    }
+  });
+
   it('visits each entry once, in the partition of the low 13 bits of its hash', () => {
     const random = hashes(7919);
     const checked = new Checked(new HashIndex(), 2 ** 30 + 8);
