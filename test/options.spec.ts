@@ -67,7 +67,7 @@ describe('options', () => {
     ['a device that is none', { device: { list() {} } }, ['device']],
     ['a page above a sixteenth of the memory', { hot: { memory: '8mb', pageSize: '1mb' } }, ['hot.pageSize']],
     ['a page above the segment', { hot: { memory: '64mb', segmentSize: '1mb' } }, ['hot.segmentSize']],
-    ['a size that is none', { hot: { memory: '64 mib' } }, ['hot.memory']],
+    ['a size that is none', { hot: { memory: '64 mbit' } }, ['hot.memory']],
     ['a negative size as text', { hot: { memory: '-64mb' } }, ['hot.memory']],
     ['no number', { hot: { memory: NaN } }, ['hot.memory']],
     ['a duration that is none', { durability: { everyMs: 'soon' } }, ['durability.everyMs']],
