@@ -203,7 +203,7 @@ export class ColdIndex {
     }
   }
 
-  /** Whether a record of this hash may be there. Hot path (`bench/micro/cold-index.mjs`). */
+  /** Whether a record of this hash may be there. No disk, once all is loaded. Hot path (`bench/micro/cold-index.mjs`). */
   mayHold(hashLow: number, hashHigh: number): boolean {
     // Nothing was ever put: no need to fetch the slot from memory.
     if (this.lastAddress === NO_ADDRESS) return false;

@@ -456,12 +456,18 @@ describe('FileDevice', () => {
     device.close();
   });
 
-  it('makes durable what is written so, and nothing else', async () => {
+  /** A file whose name a power cut leaves. */
+  async function durablyNamed() {
     const disk = new SimulatedDisk();
     const device = new FileDevice(disk.env(), '/store');
     await device.lock();
     const file = device.open('a', { create: true });
     await device.syncDirectory();
+    return { device, disk, file };
+  }
+
+  it('makes durable what is written so, and nothing else', async () => {
+    const { device, disk, file } = await durablyNamed();
     await file.write(Buffer.alloc(2048, 'x'), 0, 2048, 0);
     disk.shortWriteAt({ nth: 1, path: '/a', bytes: 100 });
     await device.openDurable(file)?.write(Buffer.alloc(512, 'y'), 0, 512, 1024);
@@ -475,11 +481,7 @@ describe('FileDevice', () => {
   });
 
   it('tells of a durable write whose bytes did not get there', async () => {
-    const disk = new SimulatedDisk();
-    const device = new FileDevice(disk.env(), '/store');
-    await device.lock();
-    const file = device.open('a', { create: true });
-    await device.syncDirectory();
+    const { device, disk, file } = await durablyNamed();
     disk.failAt({ operation: 'sync', path: '/a', nth: 1, code: 'EIO' });
     await expect(device.openDurable(file)?.write(Buffer.from('lost'), 0, 4, 0)).rejects.toMatchObject({
       operation: 'write',

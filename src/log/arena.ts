@@ -3,7 +3,7 @@
  * together (or a share of that): V8 weighs every buffer that is allocated against the size of its heap, and a store that takes
  * its memory page by page has it collect a small heap over and over.
  *
- * What nobody has written to yet is not resident, so a block costs no more than the pieces of it that are in use.
+ * What nobody has written to yet is not resident as a rule, so a block costs no more than the pieces of it that are in use.
  */
 
 /** Longest block, where a piece is not longer than that. */

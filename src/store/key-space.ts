@@ -123,7 +123,8 @@ export class KeySpace<V = unknown> {
   }
 
   /**
-   * The value of a key if it is in memory; never touches the disk.
+   * The value of a key if it is in memory. Nothing is read from the disk for it, but for a part of an index that is not loaded
+   * yet, right after the opening.
    *
    * @returns `undefined` when the key is absent, expired, or on disk only
    */

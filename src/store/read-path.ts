@@ -142,7 +142,7 @@ export class ReadPath {
     return ABSENT;
   }
 
-  /** Whether a key that is not in the hot log may be in the cold one. No disk; seldom wrong. */
+  /** Whether a key that is not in the hot log may be in the cold one. Seldom wrong; no disk, once the index is loaded. */
   mayBeCold(key: EncodedKey): boolean {
     return this.cold?.index.mayHold(key.hashLow, key.hashHigh) ?? false;
   }
