@@ -46,7 +46,7 @@ describe('deleteOnClose', () => {
     const store = await KvStore.open({ path, ...SMALL, deleteOnClose: true });
     await fill(store);
     expect(kindsOf(path)).toEqual(
-      new Set(['LOCK', 'MANIFEST', 'DICTIONARY', 'hot', 'cold', 'index', 'checkpoint']),
+      new Set(['LOCK', 'MANIFEST', 'DICTIONARY', 'hot', 'cold', 'index', 'checkpoint', 'hint']),
     );
     await Promise.all([store.close(), store.close()]);
     expect(readdirSync(dirname(path))).toEqual([]);

@@ -35,6 +35,7 @@ import {
   UNLOADED_LINK,
   WORDS_PER_BUCKET,
 } from './bucket-store.js';
+import type { LateEntries } from './late-rows.js';
 import { ChunkLoader, type ChunkSource, type EntryVisitor } from './chunk-loader.js';
 
 const BASE_BITS = 13;
@@ -69,6 +70,8 @@ export class HashIndex {
   mendedChunks = 0;
   /** Loads the chunks that are not in memory yet; missing when all are. */
   private loader: ChunkLoader | undefined;
+  /** Entries that are still to come; missing when all are here. */
+  private late: LateEntries | undefined;
   private readonly memory = new ChunkMemory();
   private readonly primary = new BucketStore(this.memory);
   private readonly overflow = new BucketStore(this.memory);
@@ -105,6 +108,18 @@ export class HashIndex {
     return this.memory.spare.length * CHUNK_BYTES;
   }
 
+  /** Grows at once to what so many keys need, and not while they come. All of it has to be loaded. */
+  reserve(keys: number): void {
+    const buckets = Math.min(Math.ceil(keys / WANTED_LOAD), 2 ** (BASE_BITS + TAG_BITS));
+    if (this.entries === 0 && buckets > this.primary.count) {
+      // Nothing to be split.
+      while (this.primary.count < buckets) this.primary.add();
+      this.level = 31 - Math.clz32(buckets);
+      this.split = buckets - 2 ** this.level;
+    }
+    while (this.primary.count < buckets) this.splitNext();
+  }
+
   /**
    * Takes over memory that nobody else needs any more. The log's pages make room for the index this way: just dropped,
    * they would stay allocated until the garbage collector comes round.
@@ -129,6 +144,7 @@ export class HashIndex {
    * @throws KvCorruptionError, KvDiskError when it is not in memory yet, and damaged, and cannot be made anew
    */
   find(hashLow: number): LogAddress {
+    if (this.late) this.enterLate(hashLow);
     const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
     let bucket = this.bucketOf(hashLow);
     let chunks = this.primary.chunks;
@@ -151,6 +167,11 @@ export class HashIndex {
     }
     this.foundAt = -1;
     return NO_ADDRESS;
+  }
+
+  private enterLate(hashLow: number): void {
+    this.late?.enter(this, hashLow);
+    if (this.late?.isDone) this.late = undefined;
   }
 
   private findLoaded(hashLow: number): LogAddress {
@@ -239,6 +260,7 @@ export class HashIndex {
   }
 
   private eachEntry(primary: number, visit: (chunk: Uint32Array, at: number) => void): void {
+    if (this.late) this.enterLate(primary);
     if (this.loader) this.loadChain(primary);
     let chunks = this.primary.chunks;
     let bucket = primary;
@@ -259,7 +281,7 @@ export class HashIndex {
    * because recovery puts it again, and overflow buckets come behind the primary ones that link to them.
    */
   primaryChunk(number: number): Uint32Array | undefined {
-    assert(!this.loader, 'INV-7');
+    assert(!this.loader && !this.late, 'INV-7');
     return this.primary.chunks[number];
   }
 
@@ -325,6 +347,27 @@ export class HashIndex {
     return next !== undefined;
   }
 
+  /** Entries that are newer than what is here: each comes when it is needed, or with `enterNext`. */
+  enterLater(entries: LateEntries): void {
+    this.late = entries;
+  }
+
+  /** Whether no entries are still to come. */
+  get isEntered(): boolean {
+    return !this.late;
+  }
+
+  /**
+   * Puts some of the entries here that are still to come. Returns whether there were any.
+   * @throws KvCorruptionError, KvDiskError when a part of the index cannot be loaded
+   */
+  enterNext(): boolean {
+    if (!this.late) return false;
+    this.late.enterNext(this);
+    if (this.late.isDone) this.late = undefined;
+    return true;
+  }
+
   /** Sees to it that all buckets of a chain are in memory. */
   private loadChain(primary: number): void {
     let store = this.primary;
@@ -372,6 +415,41 @@ export class HashIndex {
     // Without a branch: it would be guessed wrong every other time. The mask has all bits set where the bucket is split.
     const isSplit = (bucket - this.split) >> 31;
     return bucket | (hashLow & next & isSplit);
+  }
+
+  /**
+   * Points the entry of a chain to `address`, unless it points further already; makes one where there is none. What `find`
+   * and `put` do, in one go, for whoever has millions of them.
+   */
+  enter(hashLow: number, address: LogAddress, sizeClass: number): void {
+    const units = address / 8;
+    const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
+    const high = ((tag << TAG_SHIFT) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32)) >>> 0;
+    const bucket = this.bucketOf(hashLow);
+    const chunk = this.primary.chunks[bucket >>> CHUNK_BITS];
+    const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+    let free = -1;
+    for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+      const there = chunk[at + 1];
+      if (there === 0) {
+        free = at;
+      } else if (there >>> TAG_SHIFT === tag) {
+        if (addressOf(chunk, at) >= address) return;
+        chunk[CHANGED_WORD] = 1;
+        chunk[at] = units;
+        chunk[at + 1] = high;
+        return;
+      }
+    }
+    if (free < 0 || chunk[base + LINK_WORD] !== 0) {
+      // Seldom: in an overflow bucket, or in none.
+      if (this.find(hashLow) < address) this.put(hashLow, address, sizeClass);
+      return;
+    }
+    chunk[CHANGED_WORD] = 1;
+    chunk[free] = units;
+    chunk[free + 1] = high;
+    this.entries++;
   }
 
   private insert(hashLow: number, address: LogAddress, sizeClass: number): void {

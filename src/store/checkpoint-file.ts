@@ -1,9 +1,6 @@
 /**
- * A checkpoint on disk: blocks of memory one behind the other, then a table that says what they are, then a footer that
- * says where the table is. A block that has not changed since the checkpoint before is not written again: the table
- * names the file that has it.
- *
- *   blocks · table (JSON) · length of the table · its CRC-32 · magic
+ * A checkpoint on disk: blocks of memory one behind the other, then a table that says what they are (`table.ts`). A block
+ * that has not changed since the checkpoint before is not written again: the table names the file that has it.
  *
  * Every block and the table have a CRC-32. What cannot be read, or is not what it should be, is no checkpoint: the log
  * has it all.
@@ -11,12 +8,11 @@
 import { crc32 } from '../codec/crc32.js';
 import type { Device, DeviceFile } from '../device/device.js';
 import { KvDiskError } from '../errors.js';
+import { bytesAt, readTable, tableBytes, type TableKind } from './table.js';
 
 const PREFIX = 'checkpoint-';
 const NAME = /^checkpoint-[0-9a-f]{8,}\.dat$/;
-const FOOTER_BYTES = 16;
-const MAGIC = 0x4b_43_43_48;
-const FORMAT = 2;
+const KIND: TableKind = { magic: 0x4b_43_43_48, format: 2 };
 
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;
@@ -70,14 +66,9 @@ export class Checkpoint<S = unknown> {
     if (!device.list().includes(checkpointName(number))) return undefined;
     const file = device.open(checkpointName(number), { create: false });
     try {
-      const size = file.size();
-      const footer = bytesAt(file, size - FOOTER_BYTES, FOOTER_BYTES);
-      if (footer?.readUInt32LE(8) !== MAGIC || footer.readUInt32LE(12) !== FORMAT) return undefined;
-      const length = footer.readUInt32LE(0);
-      const json = bytesAt(file, size - FOOTER_BYTES - length, length);
-      if (!json || crc32(json) !== footer.readUInt32LE(4)) return undefined;
-      const table = JSON.parse(json.toString()) as Table;
-      return table.storeId === storeId ? new Checkpoint(device, number, table, size) : undefined;
+      const table = readTable<Table>(file, KIND);
+      if (table?.storeId !== storeId) return undefined;
+      return new Checkpoint(device, number, table, file.size());
     } finally {
       file.close();
     }
@@ -289,20 +280,13 @@ export class CheckpointWriter<S> {
    */
   async finish(state: S): Promise<Checkpoint<S>> {
     const table: Table = { storeId: this.storeId, state, sections: this.sections };
-    const json = Buffer.from(JSON.stringify(table));
-    const footer = Buffer.alloc(FOOTER_BYTES);
-    footer.writeUInt32LE(json.length, 0);
-    footer.writeUInt32LE(crc32(json), 4);
-    footer.writeUInt32LE(MAGIC, 8);
-    footer.writeUInt32LE(FORMAT, 12);
+    const bytes = tableBytes(table, KIND);
     await this.write();
-    await this.file.write(json, 0, json.length, this.position);
-    await this.file.write(footer, 0, FOOTER_BYTES, this.position + json.length);
+    await this.file.write(bytes, 0, bytes.length, this.position);
     await this.file.sync();
     this.file.close();
     await this.device.syncDirectory();
-    const bytes = this.position + json.length + FOOTER_BYTES;
-    return new Checkpoint<S>(this.device, this.number, table, bytes);
+    return new Checkpoint<S>(this.device, this.number, table, this.position + bytes.length);
   }
 
   /** Gives up. What was written is removed here, or by the next opening. */
@@ -330,11 +314,4 @@ function blockOf(device: Device, name: string, position: number, bytes: number):
   } finally {
     file.close();
   }
-}
-
-/** Bytes of a file, in memory of their own; `undefined` when it has not so many. */
-function bytesAt(file: DeviceFile, position: number, length: number): Buffer | undefined {
-  if (position < 0) return undefined;
-  const bytes = Buffer.allocUnsafeSlow(length);
-  return file.readSync(bytes, 0, length, position) === length ? bytes : undefined;
 }

@@ -15,6 +15,7 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { HashIndex, type HashIndexShape } from '../hot/hash-index.js';
+import { enterLate } from '../hot/late-rows.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { SegmentFiles, SegmentLength } from '../log/segment-files.js';
@@ -23,6 +24,7 @@ import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } 
 import type { GroupCommit } from './group-commit.js';
 import { isFull, type Health } from './health.js';
 import { DIRECTORY } from './directory-loader.js';
+import type { Hints } from './hints.js';
 import { HOT_INDEX, HOT_OVERFLOW, type HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { Spaces, SpacesState } from './spaces.js';
@@ -78,6 +80,7 @@ export interface CheckpointParts {
   segments: SegmentFiles;
   cold: ColdTier;
   commits: GroupCommit;
+  hints: Hints | undefined;
   spaces: Spaces;
   health: Health;
   sliceMs: number;
@@ -156,12 +159,13 @@ export class Checkpointer {
    * @throws KvCorruptionError when an index is wrong, or damaged and was not mended
    */
   async take(): Promise<KvCheckpointReport> {
-    const { clock, cold, device, health, index, loader, manifest } = this.parts;
+    const { clock, cold, device, health, hints, index, loader, manifest } = this.parts;
     const startMs = clock.tick();
     this.assertUseful();
     // Only what was found intact is left to the file that has it, and no file goes from which something is still read.
     await loader?.rest(index, clock);
     this.slices.restart();
+    await enterLate(index, this.slices);
     await cold.index.load(this.slices);
     let checkpoint: Checkpoint<CheckpointState>;
     try {
@@ -182,6 +186,7 @@ export class Checkpointer {
     this.coldEnd = coldPoint.end;
     await cold.index.persisted(coldIndex);
     await removeCheckpoints(device, checkpoint.files);
+    await hints?.removeUpTo(hot.commit);
     const report = {
       checkpoint: checkpoint.number,
       bytes: checkpoint.bytes,
@@ -214,9 +219,10 @@ export class Checkpointer {
 
   /** Writes a checkpoint and puts it into force. */
   private async write(number: number): Promise<Checkpoint<CheckpointState>> {
-    const { cold, commits, device, manifest, segments, spaces } = this.parts;
+    const { cold, commits, device, hints, manifest, segments, spaces } = this.parts;
     await commits.commit();
     const hot = pointAt(segments, this.parts.log.begin, commits.synced, commits.syncedEnd);
+    hints?.continueFrom(hot.end);
     const { commit, tail } = cold.log.synced;
     const coldPoint = pointAt(cold.log.segments, cold.log.log.begin, commit, tail);
     const spacesState = spaces.stateFor(cold.meanBytes);

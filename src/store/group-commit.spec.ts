@@ -60,6 +60,7 @@ class Bench {
       dictionary,
       versions,
       health,
+      hints: undefined,
       clock: disk.clock,
       coldBegin,
       maxUncommitted: 2 ** 30,

@@ -10,6 +10,7 @@ import type { LogAddress } from '../log/address.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import type { Dictionary } from './dictionary.js';
 import type { Health } from './health.js';
+import type { Hints } from './hints.js';
 import type { ResolvedOptions } from './options.js';
 import type { Versions } from './versions.js';
 
@@ -33,6 +34,8 @@ export interface CommitParts {
   dictionary: Dictionary;
   versions: Versions;
   health: Health;
+  /** Told of commits; missing where there are no hints. */
+  hints: Pick<Hints, 'committed' | 'synced'> | undefined;
   clock: EnvClock;
   /** Where the cold log begins. */
   coldBegin: () => LogAddress;
@@ -211,6 +214,7 @@ export class GroupCommit {
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;
+      this.parts.hints?.synced();
       this.dueFromNow();
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);
@@ -241,6 +245,7 @@ export class GroupCommit {
     );
     this.number++;
     this.lastEnd = end;
+    this.parts.hints?.committed(this.number, end);
   }
 
   private async sync(segments: SegmentFiles): Promise<void> {

@@ -298,7 +298,7 @@ export class KvStore extends KeySpace {
   }
 
   private async shutDown(): Promise<void> {
-    const { cold, commits, device, dictionary, loader, options, segments } = this.core.parts;
+    const { cold, commits, device, dictionary, hints, loader, options, segments } = this.core.parts;
     const { deleteOnClose, readOnly } = options;
     this.core.shut();
     loader?.stop();
@@ -310,6 +310,7 @@ export class KvStore extends KeySpace {
       if (deleteOnClose) await commits.close().catch(() => undefined);
       else if (!readOnly) await this.keep();
     } finally {
+      await hints?.close();
       loader?.close();
       segments.close();
       await cold?.close();

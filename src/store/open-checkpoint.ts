@@ -148,7 +148,7 @@ function readImage(
  * Where a log has to be replayed from: behind the commit of the checkpoint, or at its begin, if that is further on.
  * @throws KvCorruptionError when the log does not have what lay before
  */
-function recoveryStart(
+export function recoveryStart(
   segments: SegmentFiles,
   { begin }: LogManifest,
   { commit: number, end, segments: lengths }: LogPoint,

@@ -15,6 +15,7 @@ import { NullDevice } from '../device/null-device.js';
 import { OverlayDevice } from '../device/overlay-device.js';
 import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
+import { enterLate, LateEntries } from '../hot/late-rows.js';
 import { ReadCache } from '../hot/read-cache.js';
 import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
@@ -26,8 +27,11 @@ import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { forgetCheckpoint, openCheckpoint, type OpenedCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
+import { Hints } from './hints.js';
+import { connectedHints, enterHints } from './open-hints.js';
+import { LateRecords } from './late-records.js';
 import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
 import {
   DELETED_NAME,
@@ -134,6 +138,11 @@ async function loadBehind(core: StoreCore): Promise<void> {
   await clock.turn();
   await firstReads(core);
   await loader?.loadBehind(index, clock);
+  try {
+    await enterLate(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
+  } catch {
+    // Told by the loader.
+  }
   if (!cold || cold.index.directory.isLoaded) return;
   try {
     await cold.index.load(new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
@@ -254,7 +263,8 @@ async function giveUpCheckpoint({ device, dictionary, manifest, segments }: Open
 
 async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<StoreCore> {
   const { options, env, device, manifest, dictionary, segments, activity } = parts;
-  const health = new Health((error) => activity.failed(error), options.readOnly);
+  const onError = (error: Error) => activity.failed(error);
+  const health = new Health(onError, options.readOnly);
   const { current } = manifest;
   const { memory } = env;
   const spaces = new Spaces();
@@ -266,8 +276,13 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   try {
     from = await openCheckpoint(device, current, segments, coldSegments, onIndexDamage);
     if (!from) await giveUpCheckpoint(parts);
+    const { begin } = current.hot;
+    const hints = await connectedHints(device, current.storeId, from?.hot?.start.end ?? begin);
     const index = from?.hot?.index ?? new HashIndex(options.hot.expectedKeys);
-    if (from) spaces.restore(from.checkpoint.state.spaces);
+    const hinted = await enterHints(device, hints, index, begin);
+    const start = hinted ? recoveryStart(segments, current.hot, hinted.hot) : from?.hot?.start;
+    const known = hinted ? hinted.spaces : from?.checkpoint.state.spaces;
+    if (known) spaces.restore(known);
     cold = device.retains
       ? await openCold({
           options,
@@ -283,9 +298,23 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
           onIndexDamage,
         })
       : undefined;
-    const enter = (record: StagedRecord) => enterHot(record, index, spaces, cold);
-    const sink = new StagedRecords(hash, spaces, enter, (low) => index.touch(low));
-    const recovered = await new Recovery(segments, current.hot, sink, from?.hot?.start).run();
+    const newHints =
+      cold && !device.volatile && !options.readOnly
+        ? new Hints(
+            { device, storeId: current.storeId, segments, index, spaces, cold, onError },
+            start?.end ?? begin,
+            hinted?.hints ?? [],
+          )
+        : undefined;
+    const tail = hinted && new LateRecords(spaces, cold);
+    if (hinted && tail) index.enterLater(new LateEntries([...hinted.rows, tail]));
+    const enter = (record: StagedRecord): undefined => {
+      newHints?.recovered(record);
+      if (tail && !tail.isFull) tail.add(record);
+      else enterHot(record, index, spaces.get(record.space), cold);
+    };
+    const sink = new StagedRecords(hash, spaces, enter, tail ? undefined : (low) => index.touch(low));
+    const recovered = await new Recovery(segments, current.hot, sink, start).run();
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
@@ -317,6 +346,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
         dictionary,
         versions,
         health,
+        hints: newHints,
         clock: env.clock,
         coldBegin: () => cold?.log.log.begin ?? NO_ADDRESS,
         maxUncommitted: Math.min(MAX_UNCOMMITTED, options.hot.diskBudget / 8),
@@ -326,7 +356,6 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       last?.number ?? manifest.current.hot.beginCommit,
       recovered.lastEnd,
     );
-    const onError = (error: Error) => activity.failed(error);
     const core = new StoreCore({
       options,
       device,
@@ -344,13 +373,15 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       spaces,
       health,
       commits,
+      hints: newHints,
       checkpoint: from?.checkpoint,
       pacer,
       activity,
       onError,
       opened: {
         ...recovered.report,
-        records: recovered.report.records + (cold?.recovered ?? 0),
+        records: (hinted?.records ?? 0) + recovered.report.records + (cold?.recovered ?? 0),
+        hinted: hinted?.records ?? 0,
         checkpoint: from?.checkpoint.number,
       },
     });

@@ -6,6 +6,7 @@ import type { Device } from '../device/device.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { isCheckpointName } from './checkpoint-file.js';
 import { DICTIONARY_NAME, NEW_DICTIONARY_NAME } from './dictionary.js';
+import { isHintName } from './hint-file.js';
 import { DELETED_NAME, isManifestName, MANIFEST_NAME, TEMPORARY_NAME } from './manifest.js';
 
 /** Names of the three logs, with which those of their segments begin. */
@@ -17,7 +18,8 @@ export function isOwnName(name: string): boolean {
     name === DICTIONARY_NAME ||
     name === NEW_DICTIONARY_NAME ||
     isManifestName(name) ||
-    isCheckpointName(name)
+    isCheckpointName(name) ||
+    isHintName(name)
   )
     return true;
   return SegmentFiles.isSegmentName(name) && LOGS.includes(name.slice(0, name.indexOf('-')));

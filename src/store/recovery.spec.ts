@@ -128,7 +128,7 @@ function fourSegments(): LogBuilder {
 describe('a whole log', () => {
   it('that is empty is new', async () => {
     expect(await new Disk().recover()).toStrictEqual({
-      report: { created: false, clean: true, records: 0, commit: 0, droppedBytes: 0 },
+      report: { created: false, clean: true, records: 0, hinted: 0, commit: 0, droppedBytes: 0 },
       tail: FIRST_ADDRESS,
       last: undefined,
       lastEnd: FIRST_ADDRESS,

@@ -20,8 +20,10 @@ export interface KvOpenReport {
   created: boolean;
   /** Whether the store had been closed in order. */
   clean: boolean;
-  /** Records (versions of entries, deletes included) that were read back from the logs, behind the checkpoint. */
+  /** Records (versions of entries, deletes included) behind the checkpoint, as the logs or hints beside them have them. */
   records: number;
+  /** How many of them hints told of, so that the log was not read for them. */
+  hinted: number;
   /** Number of the checkpoint that the indexes come from; missing when they were built from the logs. */
   checkpoint?: number | undefined;
   /** Number of the last commit, which is the state that the store has now. */
@@ -244,6 +246,7 @@ export class Recovery {
       created: false,
       clean,
       records: this.records,
+      hinted: 0,
       commit: this.lastNumber,
       droppedBytes,
     };

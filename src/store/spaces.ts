@@ -15,6 +15,8 @@ export class Space {
   clearedBelow = 0;
   /** Live keys as far as memory knows: see `KvStats.keys`. */
   keys = 0;
+  /** How often it was cleared in this process. */
+  clears = 0;
   /** While the store is opened: bytes of its records in the cold log that were not cleared. */
   coldBytes = 0;
   /** Decoded values, if they are kept. */
@@ -77,6 +79,7 @@ export class Spaces {
       if (version <= space.clearedBelow) continue;
       space.clearedBelow = version;
       space.keys = 0;
+      space.clears++;
       this.clearedColdBytes += space.coldBytes;
       space.coldBytes = 0;
       space.decoded.clear();

@@ -23,7 +23,7 @@ import { ExtentList } from '../log/extents.js';
 import { keyStart, spaceOf } from '../log/record-key.js';
 import type { RecoverySink } from './recovery.js';
 import { sizeClassOf } from '../log/size-class.js';
-import type { Spaces } from './spaces.js';
+import type { Space, Spaces } from './spaces.js';
 
 /** A record as its row has it. */
 export interface StagedRecord {
@@ -142,16 +142,25 @@ export class StagedRecords implements RecoverySink {
   }
 }
 
-/** Takes a record of the hot log into the hot index. */
+/** Size class that the index has for a record of the hot log. */
+export function classInIndex({ bytes, flags }: Pick<StagedRecord, 'bytes' | 'flags'>): number {
+  return (flags & FLAG_EXTENTS) === 0 ? sizeClassOf(bytes) : GUESSED_CLASS;
+}
+
+/**
+ * Takes a record of the hot log into the hot index.
+ * @param space whose keys it counts for
+ */
 export function enterHot(
-  { low, high, address, bytes, flags, space: id }: StagedRecord,
+  record: Omit<StagedRecord, 'space' | 'expiresAt'>,
   index: HashIndex,
-  spaces: Spaces,
+  space: Space | undefined,
   cold: ColdTier | undefined,
-): undefined {
+): void {
+  const { low, high, address, flags } = record;
   const isNew = index.find(low) === NO_ADDRESS && !cold?.index.mayHold(low, high);
-  index.put(low, address, (flags & FLAG_EXTENTS) === 0 ? sizeClassOf(bytes) : GUESSED_CLASS);
-  const space = spaces.get(id);
+  index.put(low, address, classInIndex(record));
+  if (!space) return;
   // A tombstone that stands alone was a value first, and was changed in place.
   if ((flags & KIND_MASK) !== KIND_TOMBSTONE) space.keys += isNew ? 1 : 0;
   else if (!isNew && space.keys > 0) space.keys--;

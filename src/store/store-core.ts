@@ -25,6 +25,7 @@ import { Compactor } from './compactor.js';
 import type { Dictionary } from './dictionary.js';
 import type { GroupCommit } from './group-commit.js';
 import type { Health } from './health.js';
+import type { Hints } from './hints.js';
 import type { HotIndexLoader } from './hot-index-loader.js';
 import type { ManifestFile } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
@@ -56,6 +57,8 @@ export interface StoreParts {
   spaces: Spaces;
   health: Health;
   commits: GroupCommit;
+  /** Missing where nothing outlives the process, or is written. */
+  hints: Hints | undefined;
   opened: KvOpenReport;
   /** The checkpoint that the store was opened with. */
   checkpoint: Checkpoint<CheckpointState> | undefined;
@@ -93,7 +96,7 @@ export class StoreCore {
     const { hashKey, tagKey = hashKey } = manifest.current;
     this.tagHash = new TagHash(new KeyedHash(Buffer.from(tagKey, 'hex')));
     this.reads = new ReadPath(index, log, cache, cold, versions);
-    this.writes = new WritePath(index, log, this.reads, versions);
+    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
     if (!cold) return;
     this.mender = new IndexMender({

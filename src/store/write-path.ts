@@ -8,6 +8,7 @@
 import type { EncodedKey } from '../codec/key-codec.js';
 import { KvTooLargeError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
+import type { IndexRows } from '../hot/index-rows.js';
 import { ExtentWriter } from '../log/extents.js';
 import { sizeClassOf } from '../log/size-class.js';
 import { MAX_VALUE_BYTES } from '../limits.js';
@@ -53,6 +54,8 @@ export class WritePath {
     private readonly log: HybridLog,
     private readonly reads: ReadPath,
     private readonly versions: Versions,
+    /** What the next hint says; missing where there are none. */
+    private readonly hinted: IndexRows | undefined,
   ) {}
 
   /**
@@ -204,7 +207,9 @@ export class WritePath {
       to,
       expiresAt,
     );
-    this.index.put(key.hashLow, address, sizeClassOf(bytes));
+    const sizeClass = sizeClassOf(bytes);
+    this.index.put(key.hashLow, address, sizeClass);
+    this.hinted?.add(key.hashLow, address, sizeClass);
     log.appended();
     this.appends++;
     return version;

@@ -3,7 +3,7 @@
  * was not synced survives, or the process alone is killed. What was durable is there afterwards, and the state is one
  * that the store had.
  */
-import { KvStore, type Env } from 'nestjs-hotcold/store';
+import { KvStore, type Env, type KvStoreOptions } from 'nestjs-hotcold/store';
 import type { CrashMode, DiskOperation, SimulatedDisk } from './simulated-disk.js';
 import { History, tieredOptions } from './tiered-store.js';
 import { CHANGES, watched } from './watched-fs.js';
@@ -51,11 +51,12 @@ export async function checkMoment(
   cut: Cut,
   seed: number,
   goesOn: boolean,
+  optionsOn: (disk: SimulatedDisk) => KvStoreOptions = tieredOptions,
 ): Promise<void> {
   const copy = disk.fork();
   if (cut === 'kill') copy.kill();
   else copy.crash({ mode: cut, seed });
-  const options = tieredOptions(copy);
+  const options = optionsOn(copy);
   const store = await KvStore.open(options);
   const state = await history.stateOf(store, least, most, copy.clock.now());
   const after = new History(copy, history.keys);
@@ -63,7 +64,7 @@ export async function checkMoment(
   if (cut === 'kill') {
     // What was found is safe from then on, although nothing of it was synced by the one that was killed.
     copy.crash('none');
-    await after.stateOf(await KvStore.open(tieredOptions(copy)));
+    await after.stateOf(await KvStore.open(optionsOn(copy)));
     return;
   }
   if (!goesOn) {
@@ -75,7 +76,7 @@ export async function checkMoment(
   await after.set(store, 0, 0, 100);
   await after.flush(store);
   copy.crash('none');
-  const again = await KvStore.open(tieredOptions(copy));
+  const again = await KvStore.open(optionsOn(copy));
   await after.stateOf(again);
   await again.close();
 }

@@ -19,6 +19,8 @@ export type KvDamageKind =
   | 'index'
   /** A checkpoint. Derived data: opening reads the logs instead. */
   | 'checkpoint'
+  /** A hint beside the hot log. Derived data: opening reads the log instead. */
+  | 'hint'
   | 'manifest'
   | 'dictionary';
 

@@ -1,6 +1,6 @@
 /**
- * What `verify` does with the files beside the logs: manifest, dictionary, and the checkpoint that the next opening would
- * use. The files are read again, and compared with what is in memory.
+ * What `verify` does with the files beside the logs: manifest, dictionary, and the checkpoint and hints that the next opening
+ * would use. The files are read again, and compared with what is in memory.
  */
 import path from 'node:path';
 import { KvCorruptionError, KvDiskError, KvFormatError } from '../../errors.js';
@@ -8,6 +8,7 @@ import type { Slices } from '../../log/slices.js';
 import { Checkpoint, checkpointName } from '../checkpoint-file.js';
 import type { KvDamageKind } from './damage.js';
 import { DICTIONARY_NAME } from '../dictionary.js';
+import { HintFile, hintName } from '../hint-file.js';
 import { MANIFEST_NAME, readManifest, type Manifest } from '../manifest.js';
 import type { StoreCore } from '../store-core.js';
 
@@ -28,7 +29,8 @@ export async function checkSmallFiles(
 ): Promise<number> {
   checkManifest(core, add);
   checkDictionary(core, add);
-  return 2 + (await checkCheckpoint(core, slices, add, mayGoOn));
+  const checkpoints = await checkCheckpoint(core, slices, add, mayGoOn);
+  return 2 + checkpoints + (await checkHints(core, slices, add, mayGoOn));
 }
 
 function checkManifest({ parts: { device, manifest } }: StoreCore, add: AddDamage): void {
@@ -100,6 +102,26 @@ async function checkCheckpoint(
     // Removed meanwhile, or the disk refuses to read it.
     if (!(error instanceof KvDiskError)) throw error;
     damaged(path.basename(error.path), 0, 0);
+  }
+  return files;
+}
+
+async function checkHints(
+  { parts: { device, hints, manifest } }: StoreCore,
+  slices: Slices,
+  add: AddDamage,
+  mayGoOn: () => boolean,
+): Promise<number> {
+  if (!hints) return 0;
+  let files = 0;
+  for (const commit of hints.written) {
+    if (!mayGoOn()) break;
+    files++;
+    const rows = await HintFile.read(device, commit, manifest.current.storeId)?.rows();
+    const message = 'The hint is damaged; opening the store will read the log instead';
+    // A checkpoint may have been taken meanwhile.
+    if (!rows && hints.written.includes(commit)) add('hint', hintName(commit), 0, 0, message);
+    if (slices.over) await slices.next();
   }
   return files;
 }
