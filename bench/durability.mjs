@@ -53,9 +53,11 @@ function run(what, peer, name, more = {}) {
   });
 }
 
-function bytesOf(name) {
+/** Bytes of the hot log. */
+function logBytesOf(name) {
   const path = join(directory, name);
-  return readdirSync(path).reduce((sum, file) => sum + statSync(join(path, file)).size, 0);
+  const segments = readdirSync(path).filter((file) => file.startsWith('hot-'));
+  return segments.reduce((sum, file) => sum + statSync(join(path, file)).size, 0);
 }
 
 /** What earlier stores have left to write is not to be waited for by what is measured next. */
@@ -109,7 +111,7 @@ async function measureAll() {
     const name = `crash-${valueBytes}`;
     await run('crash', 'ours', name, { keys, 'value-bytes': valueBytes });
     settle();
-    const bytes = bytesOf(name);
+    const bytes = logBytesOf(name);
     // Each ends with a kill, so the next one replays again.
     const times = await inTurn(`replay of ${keys} keys, ms`, ['ours'], async (peer) => {
       const { ms, opened } = await run('read', peer, name, { keys });

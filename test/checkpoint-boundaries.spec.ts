@@ -122,8 +122,9 @@ describe.each([
     expect(checkpoints(disk).length).toBeGreaterThan(0);
     const told = jest.spyOn(Activity.prototype, 'failed');
     await phases.checkAll(history, found.all, ['none', 'all', 'kill', 'random']);
-    // No crash leaves what looks like a damaged checkpoint.
-    expect(told).not.toHaveBeenCalled();
+    // No crash leaves what looks like a damaged checkpoint. A hint may be on its way when a store is killed.
+    const messages = told.mock.calls.map(([error]) => String(error));
+    expect(messages.filter((message) => !message.includes('/hint-'))).toEqual([]);
     told.mockRestore();
     phases.expectAll(
       'write index',

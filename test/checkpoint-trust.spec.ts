@@ -4,6 +4,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { ColdIndex } from '../src/cold/cold-index.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 
 const PATH = '/store';
@@ -199,6 +200,34 @@ describe('a checkpoint with a flipped bit', () => {
       expect([used[i], await wrongIn(disk)]).toEqual([used[i], []]);
     }
   }, 60_000);
+});
+
+it('a checkpoint with a flipped bit in its pending entries is none, and nothing is lost', async () => {
+  const KEYS = 100;
+  const intact = new SimulatedDisk();
+  const store = await KvStore.open(optionsOn(intact));
+  for (let i = 0; i < KEYS; i++) await store.set(i, i);
+  // As a run leaves it that ended early.
+  const flush = jest.spyOn(ColdIndex.prototype, 'flush').mockResolvedValue(undefined);
+  await store.compact({ full: true });
+  flush.mockRestore();
+  await store.checkpoint();
+  intact.kill();
+  const [file] = checkpointFile(intact);
+  const bytes = intact.contents(file);
+  const table = JSON.parse(bytes.toString('utf8', bytes.lastIndexOf('{"storeId"'), bytes.length - 16)) as {
+    sections: { pending: [[number: number, position: number, length: number]] };
+  };
+  const [[, position, length]] = table.sections.pending;
+  expect(length).toBe(KEYS * 16);
+  for (let at = position; at < position + length; at += 37) {
+    const disk = intact.fork();
+    disk.flip(file, at * 8 + 3);
+    const again = await KvStore.open(optionsOn(disk));
+    expect(again.opened.checkpoint).toBeUndefined();
+    for (let i = 0; i < KEYS; i++) expect(await again.get(i)).toBe(i);
+    disk.kill();
+  }
 });
 
 describe('an opening that is refused', () => {

@@ -3,6 +3,7 @@
  * of them, the store that comes out is the one that the log has.
  */
 import { KvCorruptionError, KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { SegmentFiles } from '../src/log/segment-files.js';
 import { checkMoment, Moments, type Cut } from './support/crash-states.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
 import { tally } from './support/tally.js';
@@ -64,7 +65,12 @@ afterEach(async () => {
 async function change(count: number): Promise<void> {
   for (let i = 1; i <= count; i++) {
     await history.any(store);
-    if (i % 20 === 0) await history.flush(store);
+    if (i % 20 !== 0) continue;
+    // What is written while a commit is on its way is not part of it.
+    const flushed = history.flush(store);
+    await turn();
+    await history.any(store);
+    await flushed;
   }
   await history.flush(store);
   await store['core'].parts.hints?.close();
@@ -131,6 +137,11 @@ describe('hints', () => {
     await history.fill(store);
     await change(100);
     expect(hintsOf(disk)).not.toEqual([]);
+    disk.failAt({ operation: 'write', path: 'checkpoint-00000001.dat', nth: 1, code: 'ENOSPC' });
+    await expect(store.checkpoint()).rejects.toThrow('ENOSPC');
+    await change(60);
+    const { opened: behindFailed } = await reopened();
+    expect(behindFailed.hinted).toBeGreaterThan(behindFailed.records / 2);
     await store.checkpoint();
     expect(hintsOf(disk)).toEqual([]);
     expect((await reopened()).opened).toMatchObject({ checkpoint: 1, records: 0, hinted: 0 });
@@ -190,6 +201,84 @@ describe('hints', () => {
     await copy.namespace('other').clear();
     await allEntered(copy);
     expect(copy.stats().keys).toBe(11);
+  });
+});
+
+describe('hints beside a cold tier', () => {
+  /** Enough for some hints, of which each is part of the last but for a few records. */
+  async function more(name: string): Promise<void> {
+    for (let i = 0; i < 300; i++) await store.namespace('filler').set(`${name} ${i}`, 'x'.repeat(1000));
+    await store.flush();
+    await store['core'].parts.hints?.close();
+  }
+
+  async function killAndOpen(): Promise<void> {
+    disk.kill();
+    store = await open(disk);
+    expect(store.opened.hinted).toBeGreaterThan(100);
+    await allEntered(store);
+  }
+
+  it.each([false, true])('count the keys of that once (checkpoint before: %s)', async (checkpoint) => {
+    await more('first');
+    if (checkpoint) await store.checkpoint();
+    for (let i = 0; i < 200; i++) await store.set(i, 'cold');
+    await store.flush();
+    await store.compact({ full: true });
+    for (let life = 0; life < 3; life++) {
+      await more(`life ${life}`);
+      await killAndOpen();
+      expect(store.stats().keys).toBe(200 + 300 * (life + 2));
+    }
+    await store.clear();
+    await more('behind');
+    await killAndOpen();
+    expect(store.stats().keys).toBe(300);
+  });
+
+  it('know what was cleared there, so that its room is given back', async () => {
+    for (let i = 0; i < 300; i++) await store.namespace('cleared').set(i, 'x'.repeat(3000));
+    await store.flush();
+    await store.compact({ full: true });
+    await store.checkpoint();
+    await store.namespace('cleared').clear();
+    await more('behind');
+    await killAndOpen();
+    expect(store.stats().cold.diskBytes).toBeGreaterThan(800_000);
+    await store.compact({ full: true });
+    expect(store.stats().cold.diskBytes).toBeLessThan(600_000);
+  });
+
+  it('know of tags that were invalidated, each of those of its stretch', async () => {
+    const tagged = (i: number) => ({ tags: [`tag ${i}`] });
+    for (let i = 0; i < 50; i++) await store.set(i, i, tagged(i));
+    await store.flush();
+    for (let i = 0; i < 5; i++) {
+      await store.invalidateTags(...Array.from({ length: i === 0 ? 2000 : 1 }, (_, n) => `none ${n}`));
+      await store.invalidateTags(`tag ${i * 10}`);
+      await more(`round ${i}`);
+      await more(`round ${i}, again`);
+    }
+    const sizes = hintsOf(disk).map((path) => disk.contents(path).length);
+    // One has the marks of all.
+    expect(sizes.filter((bytes) => bytes > 64_000).length).toBe(1);
+    expect(sizes.filter((bytes) => bytes < 12_000).length).toBe(sizes.length - 1);
+    expect(sizes.length).toBeGreaterThan(2);
+    await killAndOpen();
+    for (let i = 0; i < 50; i++) expect(await store.get(i)).toBe(i % 10 === 0 ? undefined : i);
+  });
+
+  it('are entered before a compaction that begins at once', async () => {
+    await history.fill(store);
+    await change(200);
+    disk.kill();
+    store = await open(disk);
+    await store.compact({ full: true });
+    expect(await history.stateOf(store)).toBe(history.last);
+    expect(await store.verify()).toMatchObject({ ok: true });
+    disk.kill();
+    store = await open(disk);
+    expect(await history.stateOf(store)).toBe(history.last);
   });
 });
 
@@ -264,6 +353,39 @@ describe('a hint that is of no use', () => {
     await expect(open(copy)).rejects.toThrow(KvCorruptionError);
   });
 
+  it('says so as well where one before it is damaged', async () => {
+    const copy = killed(disk);
+    copy.flip(hintsOf(copy)[0], 999);
+    for (const path of copy
+      .paths()
+      .filter((name) => name.includes('/hot-'))
+      .slice(1))
+      unlink(copy, path);
+    await expect(open(copy)).rejects.toThrow(KvCorruptionError);
+  });
+
+  it('because the index is wrong goes with the checkpoint, and none comes again', async () => {
+    store['core'].checkpointer?.forget();
+    expect(hintsOf(disk)).toEqual([]);
+    await change(60);
+    expect(hintsOf(disk)).toEqual([]);
+    expect((await reopened()).opened.hinted).toBe(0);
+  });
+
+  it('because the size of a file could not be found out does not make its commit fail', async () => {
+    const errors: Error[] = [];
+    store.on('error', (error) => errors.push(error));
+    const written = hintsOf(disk);
+    const lengths = jest.spyOn(SegmentFiles.prototype, 'lengths').mockImplementation(() => {
+      throw new Error('no size');
+    });
+    await change(60);
+    lengths.mockRestore();
+    expect(errors.map(({ message }) => message)).toEqual(['no size']);
+    expect(hintsOf(disk)).toEqual(written);
+    await reopened();
+  });
+
   it('is told of by verify, and does no harm to anything else', async () => {
     expect(await store.verify()).toMatchObject({ ok: true });
     const [path] = hintsOf(disk);
@@ -291,7 +413,12 @@ describe('a disk that does not take a hint', () => {
     expect(errors.length).toBe(code === 'EIO' ? 1 : 0);
     const { opened } = await reopened();
     expect(opened.hinted).toBeGreaterThan(0);
-    // With the next checkpoint it is as before.
+    // With the next checkpoint that is taken it is as before.
+    disk.failAt({ operation: 'write', path: '.dat', nth: 1, code: 'ENOSPC', sticky: true });
+    await expect(store.checkpoint()).rejects.toThrow('ENOSPC');
+    disk.clearFaults();
+    await change(60);
+    expect(hintsOf(disk)).toEqual(written);
     await store.checkpoint();
     await change(60);
     expect((await reopened()).opened.hinted).toBeGreaterThan(0);

@@ -82,7 +82,8 @@ const PIECES = [
   ...['\ud800', 'x'.repeat(600), ''],
 ];
 
-const OURS = /^(LOCK|MANIFEST|DICTIONARY|(hot|cold|index)-[0-9a-f]{8}\.log|(checkpoint|hint)-[0-9a-f]{8}\.dat)$/;
+const OURS =
+  /^(LOCK|MANIFEST|DICTIONARY|(hot|cold|index)-[0-9a-f]{8}\.log|(checkpoint|hint)-[0-9a-f]{8}\.dat)$/;
 
 it('of 500 kinds touch nothing outside the directory', async () => {
   const random = new SeededRandom(SEED);

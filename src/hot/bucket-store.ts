@@ -9,6 +9,12 @@
 import type { LogAddress } from '../log/address.js';
 import { Arena } from '../log/arena.js';
 
+/** Bits of a hash that say which bucket of the smallest index, and those above, which an entry has as its tag. */
+export const BASE_BITS = 13;
+export const TAG_BITS = 15;
+/** All of them: they say which chain a key belongs to. */
+export const CHAIN_MASK = (1 << (BASE_BITS + TAG_BITS)) - 1;
+
 export const WORDS_PER_BUCKET = 16;
 export const LINK_WORD = 14;
 export const LAST_ENTRY_WORD = 12;

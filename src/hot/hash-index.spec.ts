@@ -1,6 +1,7 @@
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { LARGEST_SIZE_CLASS } from '../log/size-class.js';
-import { CHAIN_MASK as EXPORTED_CHAIN_MASK, HashIndex, PARTITIONS } from './hash-index.js';
+import { CHAIN_MASK as EXPORTED_CHAIN_MASK } from './bucket-store.js';
+import { HashIndex, PARTITIONS } from './hash-index.js';
 
 /** Constants, because Jest looks globals up through a proxy, at a hundred times the cost. */
 const { ceil, max } = Math;

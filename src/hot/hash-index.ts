@@ -20,6 +20,7 @@ import { assert } from '../assert.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import {
   addressOf,
+  BASE_BITS,
   BucketStore,
   CHANGED_WORD,
   CHUNK_BITS,
@@ -30,6 +31,7 @@ import {
   chunksFor,
   LAST_ENTRY_WORD,
   LINK_WORD,
+  TAG_BITS,
   TWO_32,
   UNLOADED,
   UNLOADED_LINK,
@@ -38,14 +40,10 @@ import {
 import type { LateEntries } from './late-rows.js';
 import { ChunkLoader, type ChunkSource, type EntryVisitor } from './chunk-loader.js';
 
-const BASE_BITS = 13;
 /** The hashes fall into so many parts, by their low bits, for whoever goes through all keys. */
 export const PARTITIONS = 1 << BASE_BITS;
-const TAG_BITS = 15;
 const TAG_MASK = (1 << TAG_BITS) - 1;
 const TAG_SHIFT = 17;
-/** The bits of a hash that say which chain a key belongs to. */
-export const CHAIN_MASK = (1 << (BASE_BITS + TAG_BITS)) - 1;
 const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
@@ -144,7 +142,7 @@ export class HashIndex {
    * @throws KvCorruptionError, KvDiskError when it is not in memory yet, and damaged, and cannot be made anew
    */
   find(hashLow: number): LogAddress {
-    if (this.late) this.enterLate(hashLow);
+    if (this.late) this.takeLate(hashLow);
     const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
     let bucket = this.bucketOf(hashLow);
     let chunks = this.primary.chunks;
@@ -169,8 +167,13 @@ export class HashIndex {
     return NO_ADDRESS;
   }
 
-  private enterLate(hashLow: number): void {
+  private takeLate(hashLow: number): void {
     this.late?.enter(this, hashLow);
+    this.dropLateIfDone();
+  }
+
+  /** Also in the midst of the last range, when what is entered is looked up. */
+  private dropLateIfDone(): void {
     if (this.late?.isDone) this.late = undefined;
   }
 
@@ -260,7 +263,7 @@ export class HashIndex {
   }
 
   private eachEntry(primary: number, visit: (chunk: Uint32Array, at: number) => void): void {
-    if (this.late) this.enterLate(primary);
+    if (this.late) this.takeLate(primary);
     if (this.loader) this.loadChain(primary);
     let chunks = this.primary.chunks;
     let bucket = primary;
@@ -347,8 +350,9 @@ export class HashIndex {
     return next !== undefined;
   }
 
-  /** Entries that are newer than what is here: each comes when it is needed, or with `enterNext`. */
+  /** Entries that are newer than what is here: each comes when it is needed, or with `enterNext`. All has to be loaded. */
   enterLater(entries: LateEntries): void {
+    assert(!this.loader, 'INV-8');
     this.late = entries;
   }
 
@@ -357,14 +361,16 @@ export class HashIndex {
     return !this.late;
   }
 
-  /**
-   * Puts some of the entries here that are still to come. Returns whether there were any.
-   * @throws KvCorruptionError, KvDiskError when a part of the index cannot be loaded
-   */
+  /** Entries, and about those that are still to come. */
+  get expectedEntries(): number {
+    return this.entries + (this.late?.count ?? 0);
+  }
+
+  /** Puts some of the entries here that are still to come. Returns whether there were any. */
   enterNext(): boolean {
     if (!this.late) return false;
     this.late.enterNext(this);
-    if (this.late.isDone) this.late = undefined;
+    this.dropLateIfDone();
     return true;
   }
 

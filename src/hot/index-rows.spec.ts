@@ -1,6 +1,6 @@
 import type { LogAddress } from '../log/address.js';
-import { CHAIN_MASK } from './hash-index.js';
-import { CLASS_SHIFT, hashIn, IndexRows, rangeOf, RANGES } from './index-rows.js';
+import { CHAIN_MASK } from './bucket-store.js';
+import { ROW_CLASS_SHIFT, hashIn, IndexRows, rangeOf, RANGES } from './index-rows.js';
 
 const at = (address: number) => address as LogAddress;
 
@@ -14,7 +14,7 @@ function rowsOf(words: Uint32Array, from: number): Row[] {
   const rows: Row[] = [];
   for (let i = 0; i < words.length; i += 2) {
     const chain = words[i] & CHAIN_MASK;
-    rows.push({ chain, address: from + words[i + 1] * 8, sizeClass: words[i] >>> CLASS_SHIFT });
+    rows.push({ chain, address: from + words[i + 1] * 8, sizeClass: words[i] >>> ROW_CLASS_SHIFT });
   }
   return rows;
 }
@@ -47,6 +47,9 @@ describe('rows of an index', () => {
     const far = from + (2 ** 32 - 1) * 8;
     rows.add(1, at(far), 1);
     expect(rowsOf(rows.byRange(1).words, from)).toEqual([{ chain: 1, address: far, sizeClass: 1 }]);
+    expect(rows.lacking).toBe(false);
+    rows.add(2, at(far + 8), 1);
+    expect([rows.count, rows.lacking]).toEqual([1, true]);
   });
 
   it('that are forgotten leave the others as they were', () => {

@@ -7,17 +7,22 @@
  * index of any size the buckets of a range are pieces of 1 KiB, and all of them together a 512th of it.
  */
 import type { LogAddress } from '../log/address.js';
-import { CHAIN_MASK } from './hash-index.js';
+import { CHAIN_MASK } from './bucket-store.js';
 
 export const RANGES = 512;
 const RANGE_SHIFT = 4;
 /** Of the first word of a row: where the size class begins, above the chain. */
-export const CLASS_SHIFT = 28;
+export const ROW_CLASS_SHIFT = 28;
+
+/** Highest address of a row, in units of 8 bytes from where the rows begin. */
+const MAX_UNITS = 2 ** 32 - 1;
 
 /** Words of a row: chain and size class, and the address in units of 8 bytes from where the rows begin. */
 export const WORDS_PER_ROW = 2;
 
 const FIRST_ROWS = 1024;
+/** Room for so many is kept. */
+const KEPT_ROWS = 128 * 1024;
 /** More are not kept: rows of 4 MiB of log are some 50,000. */
 const MAX_ROWS = 1024 * 1024;
 
@@ -33,7 +38,7 @@ export function hashIn(range: number): number {
 
 export class IndexRows {
   count = 0;
-  /** Whether rows are missing, because there were too many. */
+  /** Whether rows are missing, because there were too many, or over too long a stretch. */
   lacking = false;
   private words: Uint32Array = new Uint32Array(FIRST_ROWS * WORDS_PER_ROW);
   private sorted: Uint32Array = new Uint32Array(0);
@@ -44,9 +49,14 @@ export class IndexRows {
   /** A record was put into the index. Hot path (`npm run bench`, load). */
   add(hashLow: number, address: LogAddress, sizeClass: number): void {
     if (this.count * WORDS_PER_ROW === this.words.length && !this.grow()) return;
+    const units = (address - this.from) / 8;
+    if (units > MAX_UNITS) {
+      this.lacking = true;
+      return;
+    }
     const at = this.count++ * WORDS_PER_ROW;
-    this.words[at] = (hashLow & CHAIN_MASK) | (sizeClass << CLASS_SHIFT);
-    this.words[at + 1] = (address - this.from) / 8;
+    this.words[at] = (hashLow & CHAIN_MASK) | (sizeClass << ROW_CLASS_SHIFT);
+    this.words[at + 1] = units;
   }
 
   /**
@@ -74,7 +84,7 @@ export class IndexRows {
     return { words: sorted.subarray(0, length), counts };
   }
 
-  /** Forgets the first rows: the stretch of log begins further on. */
+  /** Forgets the first rows: the stretch of log begins further on. Rows of `byRange` stay as they are. */
   forget(count: number, from: LogAddress): void {
     const { words } = this;
     const moved = (from - this.from) / 8;
@@ -85,6 +95,11 @@ export class IndexRows {
       words[to++] = words[at + 1] - moved;
     }
     this.count = to / WORDS_PER_ROW;
+    const kept = KEPT_ROWS * WORDS_PER_ROW;
+    if (words.length > kept && to <= kept) {
+      this.words = words.slice(0, kept);
+      this.sorted = new Uint32Array(0);
+    }
     this.from = from;
     this.lacking = false;
   }

@@ -15,10 +15,9 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { HashIndex, type HashIndexShape } from '../hot/hash-index.js';
-import { enterLate } from '../hot/late-rows.js';
-import type { LogAddress } from '../log/address.js';
+import { enterRest } from '../hot/late-rows.js';
 import type { HybridLog } from '../log/hybrid-log.js';
-import type { SegmentFiles, SegmentLength } from '../log/segment-files.js';
+import type { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { checkpointName, CheckpointWriter, removeCheckpoints, type Checkpoint } from './checkpoint-file.js';
 import type { GroupCommit } from './group-commit.js';
@@ -26,6 +25,7 @@ import { isFull, type Health } from './health.js';
 import { DIRECTORY } from './directory-loader.js';
 import type { Hints } from './hints.js';
 import { HOT_INDEX, HOT_OVERFLOW, type HotIndexLoader } from './hot-index-loader.js';
+import { pointAt, type LogPoint } from './log-point.js';
 import type { ManifestFile } from './manifest.js';
 import type { Spaces, SpacesState } from './spaces.js';
 
@@ -40,13 +40,6 @@ const REBUILD = 'Open the store again: that rebuilds the indexes from the logs.'
 
 /** Names of its sections, beside those of the hot index. */
 export const PENDING = 'pending';
-
-/** A commit on stable storage: its number, where it ended, and the files of the log up to there. */
-export interface LogPoint {
-  commit: number;
-  end: LogAddress;
-  segments: SegmentLength[];
-}
 
 /** What a checkpoint has beside its blocks. */
 export interface CheckpointState {
@@ -165,12 +158,13 @@ export class Checkpointer {
     // Only what was found intact is left to the file that has it, and no file goes from which something is still read.
     await loader?.rest(index, clock);
     this.slices.restart();
-    await enterLate(index, this.slices);
+    await enterRest(index, this.slices);
     await cold.index.load(this.slices);
     let checkpoint: Checkpoint<CheckpointState>;
     try {
       checkpoint = await this.write((manifest.current.checkpoint ?? 0) + 1);
     } catch (error) {
+      hints?.checkpointFailed();
       // Blocks that were taken for written are not.
       this.last = undefined;
       this.notBefore = this.uncoveredBytes + DUE_BYTES / 4;
@@ -186,7 +180,7 @@ export class Checkpointer {
     this.coldEnd = coldPoint.end;
     await cold.index.persisted(coldIndex);
     await removeCheckpoints(device, checkpoint.files);
-    await hints?.removeUpTo(hot.commit);
+    await hints?.checkpointTaken(hot.commit, hot.end);
     const report = {
       checkpoint: checkpoint.number,
       bytes: checkpoint.bytes,
@@ -202,7 +196,8 @@ export class Checkpointer {
     if (this.useless) return;
     this.useless = true;
     this.last = undefined;
-    const { device, manifest } = this.parts;
+    const { device, hints, manifest } = this.parts;
+    hints?.forget();
     const name = checkpointName(manifest.current.checkpoint ?? 0);
     try {
       if (device.list().includes(name)) device.removeSync(name);
@@ -222,7 +217,7 @@ export class Checkpointer {
     const { cold, commits, device, hints, manifest, segments, spaces } = this.parts;
     await commits.commit();
     const hot = pointAt(segments, this.parts.log.begin, commits.synced, commits.syncedEnd);
-    hints?.continueFrom(hot.end);
+    hints?.checkpointBegins(hot.end);
     const { commit, tail } = cold.log.synced;
     const coldPoint = pointAt(cold.log.segments, cold.log.log.begin, commit, tail);
     const spacesState = spaces.stateFor(cold.meanBytes);
@@ -293,10 +288,6 @@ export class Checkpointer {
       if (this.slices.over) await this.slices.next();
     }
   }
-}
-
-function pointAt(segments: SegmentFiles, begin: LogAddress, commit: number, end: LogAddress): LogPoint {
-  return { commit, end, segments: segments.lengths(begin, end) };
 }
 
 function bytesOf(words: Int32Array | Uint32Array): Uint8Array {

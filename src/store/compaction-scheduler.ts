@@ -116,7 +116,7 @@ export class CompactionScheduler {
   private nextLook(): number {
     const { log, index, options } = this.parts;
     const { diskBudget, maxIndexEntries } = options.hot;
-    const entries = Math.max(maxIndexEntries - index.entries, 1) * LEAST_BYTES_PER_ENTRY;
+    const entries = Math.max(maxIndexEntries - index.expectedEntries, 1) * LEAST_BYTES_PER_ENTRY;
     return Math.min(log.begin + diskBudget, log.tail + entries);
   }
 

@@ -15,6 +15,7 @@ import { InvariantError } from '../assert.js';
 import { KvCorruptionError } from '../errors.js';
 import type { DecodedCache } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
+import { enterRest } from '../hot/late-rows.js';
 import type { ReadCache } from '../hot/read-cache.js';
 import type { LogAddress } from '../log/address.js';
 import type { HybridLog } from '../log/hybrid-log.js';
@@ -264,6 +265,7 @@ export class Compactor {
     this.goalBytes = 0;
     this.onBegin();
     this.slices.restart();
+    await enterRest(this.parts.index, this.slices);
     const isDue = (log: 'hot' | 'cold') => reason === 'manual' || !this.damage[log];
     let done = true;
     let damage: KvCorruptionError | undefined;
@@ -310,7 +312,7 @@ export class Compactor {
   get hotShare(): number {
     const { log, index, options } = this.parts;
     const { diskBudget, maxIndexEntries } = options.hot;
-    return Math.max((log.tail - log.begin) / diskBudget, index.entries / maxIndexEntries);
+    return Math.max((log.tail - log.begin) / diskBudget, index.expectedEntries / maxIndexEntries);
   }
 
   /** Remembers damage: the schedule leaves that log alone, because begin cannot move past it. */

@@ -12,7 +12,7 @@ import type { Device } from '../device/device.js';
 import { KvDiskError } from '../errors.js';
 import { WORDS_PER_ROW } from '../hot/index-rows.js';
 import type { LogAddress } from '../log/address.js';
-import type { LogPoint } from './checkpointer.js';
+import type { LogPoint } from './log-point.js';
 import type { SpacesState } from './spaces.js';
 import { readTable, tableBytes, type TableKind } from './table.js';
 
@@ -59,7 +59,7 @@ export function hintsOn(device: Device): number[] {
 }
 
 /**
- * Writes a hint.
+ * Writes a hint. Resolves to the bytes of all but its rows.
  * @param words rows by range, which may not change until it resolves
  * @throws KvDiskError
  */
@@ -68,7 +68,7 @@ export async function writeHint(
   storeId: string,
   state: HintState,
   { words, counts }: { words: Uint32Array; counts: number[] },
-): Promise<void> {
+): Promise<number> {
   const file = device.open(hintName(state.hot.commit), { create: true });
   try {
     // A stretch of log that was cut off may have had a commit of this number.
@@ -78,6 +78,7 @@ export async function writeHint(
     const rest = tableBytes(table, KIND);
     await file.write(rows, 0, rows.length, 0);
     await file.write(rest, 0, rest.length, rows.length);
+    return rest.length;
   } finally {
     file.close();
   }

@@ -215,7 +215,7 @@ export class KvStore extends KeySpace {
 
   /**
    * Reads everything that is on the device and reports every damage: logs with their checksums and commits, large values,
-   * manifest, dictionary, checkpoint, and whether the indexes lead to every record. Works beside reads, writes and
+   * manifest, dictionary, checkpoint, hints, and whether the indexes lead to every record. Works beside reads, writes and
    * compaction, in slices and bounded memory; what was written before the call is committed first. Damage does not make
    * it fail. Chunks of the cold index that cannot be read are made anew at once; where an index is wrong in another way, the
    * next opening builds both anew.

@@ -3,9 +3,8 @@
  * they do. Only then is it known which of them are new.
  */
 import type { ColdTier } from '../cold/cold-tier.js';
-import type { HashIndex } from '../hot/hash-index.js';
 import { rangeOf, RANGES } from '../hot/index-rows.js';
-import type { LateSource } from '../hot/late-rows.js';
+import type { LateIndex, LateSource } from '../hot/late-rows.js';
 import type { LogAddress } from '../log/address.js';
 import type { Spaces } from './spaces.js';
 import { enterHot, type StagedRecord } from './staged-records.js';
@@ -22,7 +21,7 @@ const NEXT = 5;
 const NONE = -1;
 
 export class LateRecords implements LateSource {
-  private count = 0;
+  count = 0;
   private numbers: Int32Array = new Int32Array(FIRST_RECORDS * WORDS);
   private addresses: Float64Array = new Float64Array(FIRST_RECORDS);
   /** Of each range the first and the last record. */
@@ -57,7 +56,7 @@ export class LateRecords implements LateSource {
     this.last[range] = record;
   }
 
-  enter(index: HashIndex, range: number): void {
+  enter(index: LateIndex, range: number): void {
     const { cold, numbers, spaces } = this;
     for (let record = this.first[range]; record !== NONE; record = numbers[record * WORDS + NEXT]) {
       const at = record * WORDS;

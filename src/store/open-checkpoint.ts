@@ -7,15 +7,15 @@
 import { ChunkLog } from '../cold/chunk-log.js';
 import type { ColdIndexImage } from '../cold/cold-index.js';
 import type { Device } from '../device/device.js';
-import { KvCorruptionError, KvDiskError } from '../errors.js';
+import { KvDiskError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
-import { commitBefore } from '../log/scan.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 import { Checkpoint, removeCheckpoints } from './checkpoint-file.js';
-import { PENDING, type CheckpointState, type LogPoint } from './checkpointer.js';
+import { PENDING, type CheckpointState } from './checkpointer.js';
 import { DirectoryLoader } from './directory-loader.js';
 import { HotIndexLoader } from './hot-index-loader.js';
-import type { LogManifest, Manifest } from './manifest.js';
+import { recoveryStart } from './log-point.js';
+import type { Manifest } from './manifest.js';
 import type { RecoveryStart } from './recovery.js';
 
 export interface CheckpointImage {
@@ -142,32 +142,4 @@ function readImage(
     coldIndex: { shape: coldIndex, directory: cold.directory, pending: words },
     directory: cold.loader,
   };
-}
-
-/**
- * Where a log has to be replayed from: behind the commit of the checkpoint, or at its begin, if that is further on.
- * @throws KvCorruptionError when the log does not have what lay before
- */
-export function recoveryStart(
-  segments: SegmentFiles,
-  { begin }: LogManifest,
-  { commit: number, end, segments: lengths }: LogPoint,
-): RecoveryStart | undefined {
-  if (end <= begin) return undefined;
-  const first = segments.segmentOf(begin);
-  const lacking = segments.lacking(lengths.filter(([segment]) => segment >= first));
-  if (lacking !== undefined) {
-    throw new KvCorruptionError(
-      'A part of the log is missing',
-      segments.nameOf(lacking),
-      segments.startOf(lacking) + segments.sizeOf(lacking),
-    );
-  }
-  const commit = commitBefore(segments, end);
-  if (commit?.number === number) return { commit, end };
-  throw new KvCorruptionError(
-    `Commit ${number} of the log is damaged`,
-    segments.nameOf(segments.segmentOf(end - 1)),
-    end,
-  );
 }

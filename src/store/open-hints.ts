@@ -4,97 +4,103 @@
  */
 import type { Device } from '../device/device.js';
 import type { HashIndex } from '../hot/hash-index.js';
-import { LateEntries, LateRows } from '../hot/late-rows.js';
+import { enterRest, LateEntries, LateRows } from '../hot/late-rows.js';
 import type { LogAddress } from '../log/address.js';
-import type { LogPoint } from './checkpointer.js';
+import type { Slices } from '../log/slices.js';
 import { HintFile, hintName, hintsOn } from './hint-file.js';
+import type { LogPoint } from './log-point.js';
 import type { SpacesState } from './spaces.js';
-
-/** So many rows, of 8 bytes, are in memory at once. */
-const MAX_ROWS = 8 * 1024 * 1024;
 
 /** Hints that are read while one is looked at. */
 const READ_AHEAD = 4;
+
+/** What there is of hints. */
+export interface FoundHints {
+  connected: HintFile[];
+  /** The last commit that is known from one of them, connected or not, to have been on stable storage. */
+  synced: number;
+}
 
 /** What hints told of. */
 export interface Hinted {
   /** Up to where they have the log, and the files that it had. */
   hot: LogPoint;
   spaces: SpacesState;
+  /** Of each the marks of tags. */
+  tags: string[];
   records: number;
   /** Rows that are still to be put into the index. */
   rows: LateRows[];
-  /** The hints themselves. */
-  hints: HintFile[];
+  /** The commits that they end with. */
+  commits: number[];
 }
 
 /**
  * The hints on a device that connect with each other, and with `from`; all others are removed.
  * @throws KvDiskError
  */
-export async function connectedHints(device: Device, storeId: string, from: LogAddress): Promise<HintFile[]> {
-  const connected: HintFile[] = [];
+export async function findHints(device: Device, storeId: string, from: LogAddress): Promise<FoundHints> {
+  const found: FoundHints = { connected: [], synced: 0 };
   let end = from;
   for (const commit of hintsOn(device)) {
     const hint = HintFile.read(device, commit, storeId);
+    if (hint) found.synced = hint.state.hot.commit;
     if (hint && hint.state.from <= end && hint.state.hot.end > end) {
-      connected.push(hint);
+      found.connected.push(hint);
       end = hint.state.hot.end;
     } else {
       await device.remove(hintName(commit));
     }
   }
-  return connected;
+  return found;
 }
 
 /**
  * Reads hints, up to the first that is damaged; it and all behind it are removed. Rows are left to be put into the index
- * late, as many as memory is to be had for; those before are put there.
+ * late, as many as may be in memory; those before are put there.
  * @param begin of the log: what lies below is left out
+ * @param maxRows so many rows, of 8 bytes, may be in memory
  * @returns `undefined` when not even the first is intact
- * @throws KvCorruptionError, KvDiskError when a part of the index that they need cannot be loaded
+ * @throws KvCorruptionError, KvDiskError when the index of the checkpoint is damaged
  */
-export async function enterHints(
+export async function takeUpHints(
   device: Device,
   hints: HintFile[],
   index: HashIndex,
   begin: LogAddress,
+  maxRows: number,
+  slices: Slices,
 ): Promise<Hinted | undefined> {
-  makeRoom(index, hints);
+  const last = hints.at(-1);
+  if (!last) return undefined;
+  // Nearly every part of it is needed for a few thousand rows, and it grows only as a whole.
+  while (index.loadNext()) if (slices.over) await slices.next();
+  index.reserve(last.state.entries);
   let hinted: Hinted | undefined;
-  let count = 0;
+  let inMemory = 0;
   const reading = hints.slice(0, READ_AHEAD).map((hint) => hint.rows());
-  for (const [i, hint] of hints.entries()) {
-    const { count: more, state } = hint;
+  for (const [i, { count, state }] of hints.entries()) {
     const ranges = await reading.shift();
     if (!ranges) {
       for (const useless of hints.slice(i)) await device.remove(hintName(useless.state.hot.commit));
       break;
     }
     if (i + READ_AHEAD < hints.length) reading.push(hints[i + READ_AHEAD].rows());
-    hinted ??= { hot: { ...state.hot, segments: [] }, spaces: state.spaces, records: 0, rows: [], hints: [] };
-    if (count + more > MAX_ROWS) {
+    const { hot, spaces } = state;
+    hinted ??= { hot: { ...hot, segments: [] }, spaces, tags: [], records: 0, rows: [], commits: [] };
+    if (inMemory > 0 && inMemory + count > maxRows) {
       index.enterLater(new LateEntries(hinted.rows));
-      while (index.enterNext());
+      await enterRest(index, slices);
       hinted.rows = [];
-      count = 0;
+      inMemory = 0;
     }
-    count += more;
-    hinted.hot = { ...state.hot, segments: [...hinted.hot.segments, ...state.hot.segments] };
-    hinted.spaces = state.spaces;
-    hinted.records += more;
-    hinted.hints.push(hint);
-    hinted.rows.push(new LateRows(state.from, ranges, begin));
+    inMemory += count;
+    hinted.hot = { ...hot, segments: [...hinted.hot.segments, ...hot.segments] };
+    hinted.spaces = spaces;
+    if (spaces.tags) hinted.tags.push(spaces.tags);
+    hinted.records += count;
+    hinted.commits.push(hot.commit);
+    hinted.rows.push(new LateRows(state.from, ranges, count, begin));
   }
   return hinted;
-}
-
-/** An index grows only when all of it is loaded. Where little is new, that need not be now. */
-function makeRoom(index: HashIndex, hints: HintFile[]): void {
-  const last = hints.at(-1);
-  if (!last) return;
-  const records = hints.reduce((sum, { count }) => sum + count, 0);
-  if (!index.isLoaded && records < index.entries / 2) return;
-  while (index.loadNext());
-  index.reserve(last.state.entries);
 }

@@ -15,7 +15,7 @@ import { NullDevice } from '../device/null-device.js';
 import { OverlayDevice } from '../device/overlay-device.js';
 import { KvCorruptionError, KvDiskError, KvFormatError } from '../errors.js';
 import { HashIndex } from '../hot/hash-index.js';
-import { enterLate, LateEntries } from '../hot/late-rows.js';
+import { enterRest } from '../hot/late-rows.js';
 import { ReadCache } from '../hot/read-cache.js';
 import { NO_ADDRESS } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
@@ -27,12 +27,11 @@ import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
-import { forgetCheckpoint, openCheckpoint, recoveryStart, type OpenedCheckpoint } from './open-checkpoint.js';
+import { forgetCheckpoint, openCheckpoint, type OpenedCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
 import { Hints } from './hints.js';
-import { connectedHints, enterHints } from './open-hints.js';
-import { LateRecords } from './late-records.js';
-import { enterHot, StagedRecords, type StagedRecord } from './staged-records.js';
+import { findHints, takeUpHints } from './open-hints.js';
+import { recoveryStart } from './log-point.js';
 import {
   DELETED_NAME,
   isManifestName,
@@ -47,6 +46,7 @@ import {
 import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery, type RecoverySink } from './recovery.js';
+import { replayHot } from './replay-hot.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -61,6 +61,13 @@ const RESERVED_BYTES = 512 * 1024;
 
 /** Milliseconds of a slice of loading behind the opening: reads that come right after it should not wait. */
 const LOAD_SLICE_MS = 1;
+
+/** The same before the store is open, when nobody else is waiting for it. */
+const OPENING_SLICE_MS = 10;
+
+/** Rows of hints that wait in memory take this share of it at 8 bytes each: a half. Fewer than so many are not worth a limit. */
+const HINTED_SHARE = 1 / 16;
+const LEAST_ROWS = 1024 * 1024;
 
 /** And as long as the first reads may keep it from beginning. */
 const FIRST_READS_MS = 100;
@@ -138,11 +145,7 @@ async function loadBehind(core: StoreCore): Promise<void> {
   await clock.turn();
   await firstReads(core);
   await loader?.loadBehind(index, clock);
-  try {
-    await enterLate(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
-  } catch {
-    // Told by the loader.
-  }
+  await enterRest(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
   if (!cold || cold.index.directory.isLoaded) return;
   try {
     await cold.index.load(new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
@@ -277,12 +280,12 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
     from = await openCheckpoint(device, current, segments, coldSegments, onIndexDamage);
     if (!from) await giveUpCheckpoint(parts);
     const { begin } = current.hot;
-    const hints = await connectedHints(device, current.storeId, from?.hot?.start.end ?? begin);
     const index = from?.hot?.index ?? new HashIndex(options.hot.expectedKeys);
-    const hinted = await enterHints(device, hints, index, begin);
-    const start = hinted ? recoveryStart(segments, current.hot, hinted.hot) : from?.hot?.start;
-    const known = hinted ? hinted.spaces : from?.checkpoint.state.spaces;
-    if (known) spaces.restore(known);
+    const found = await findHints(device, current.storeId, from?.hot?.start.end ?? begin);
+    const maxRows = Math.max(LEAST_ROWS, options.hot.memoryBytes * HINTED_SHARE);
+    const slices = new Slices(env.clock, OPENING_SLICE_MS);
+    const hinted = await takeUpHints(device, found.connected, index, begin, maxRows, slices);
+    if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
       ? await openCold({
           options,
@@ -298,23 +301,28 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
           onIndexDamage,
         })
       : undefined;
-    const newHints =
+    for (const tags of hinted?.tags ?? []) spaces.tags.restore(tags);
+    if (hinted) spaces.advance(hinted.spaces);
+    const start = hinted ? recoveryStart(segments, current.hot, hinted.hot) : from?.hot?.start;
+    const hints =
       cold && !device.volatile && !options.readOnly
         ? new Hints(
             { device, storeId: current.storeId, segments, index, spaces, cold, onError },
             start?.end ?? begin,
-            hinted?.hints ?? [],
+            hinted?.commits ?? [],
           )
         : undefined;
-    const tail = hinted && new LateRecords(spaces, cold);
-    if (hinted && tail) index.enterLater(new LateEntries([...hinted.rows, tail]));
-    const enter = (record: StagedRecord): undefined => {
-      newHints?.recovered(record);
-      if (tail && !tail.isFull) tail.add(record);
-      else enterHot(record, index, spaces.get(record.space), cold);
-    };
-    const sink = new StagedRecords(hash, spaces, enter, tail ? undefined : (low) => index.touch(low));
-    const recovered = await new Recovery(segments, current.hot, sink, start).run();
+    const recovered = await replayHot({
+      segments,
+      manifest: { ...current.hot, synced: Math.max(current.hot.synced ?? 0, found.synced) },
+      hash,
+      index,
+      spaces,
+      cold,
+      hints,
+      hinted,
+      start,
+    });
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
@@ -346,7 +354,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
         dictionary,
         versions,
         health,
-        hints: newHints,
+        hints,
         clock: env.clock,
         coldBegin: () => cold?.log.log.begin ?? NO_ADDRESS,
         maxUncommitted: Math.min(MAX_UNCOMMITTED, options.hot.diskBudget / 8),
@@ -373,7 +381,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       spaces,
       health,
       commits,
-      hints: newHints,
+      hints,
       checkpoint: from?.checkpoint,
       pacer,
       activity,

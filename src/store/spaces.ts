@@ -45,11 +45,11 @@ export class Space {
   }
 }
 
-/** What a checkpoint has of the spaces. */
+/** What a checkpoint or a hint has of the spaces. */
 export interface SpacesState {
   allClearedBelow: number;
   spaces: [id: number, clearedBelow: number, keys: number, coldBytes: number][];
-  /** Marks of tags (`TagMarks.state`); missing in a checkpoint that is older than tags. */
+  /** Marks of tags (`TagMarks.state`); missing in a checkpoint that is older than tags. In a hint, those since the one before. */
   tags?: string;
 }
 
@@ -91,13 +91,16 @@ export class Spaces {
     return id === undefined ? this.allClearedBelow : this.get(id).clearedBelow;
   }
 
-  /** @param meanBytes of a cold record: what a clear costs later is estimated as one of an open store is */
-  stateFor(meanBytes: number): SpacesState {
+  /**
+   * @param meanBytes of a cold record: what a clear costs later is estimated as one of an open store is
+   * @param tagsSince marks of tags up to this version are left out
+   */
+  stateFor(meanBytes: number, tagsSince = 0): SpacesState {
     const { allClearedBelow } = this;
     const spaces = [...this.spaces.values()];
     return {
       allClearedBelow,
-      tags: this.tags.state,
+      tags: this.tags.stateSince(tagsSince),
       spaces: spaces.map(({ id, clearedBelow, keys }) => [id, clearedBelow, keys, keys * meanBytes]),
     };
   }
@@ -107,6 +110,15 @@ export class Spaces {
     this.tags.restore(tags);
     for (const [id, clearedBelow, keys, coldBytes] of spaces)
       Object.assign(this.get(id), { clearedBelow, keys, coldBytes });
+  }
+
+  /** Goes on to what a hint has of the spaces, when what the checkpoint and the cold log have is there. */
+  advance({ allClearedBelow, spaces }: SpacesState): void {
+    this.clear(undefined, allClearedBelow);
+    for (const [id, clearedBelow, keys] of spaces) {
+      this.clear(id, clearedBelow);
+      this.get(id).keys = keys;
+    }
   }
 
   keys(): number {

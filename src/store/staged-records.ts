@@ -153,7 +153,7 @@ export function classInIndex({ bytes, flags }: Pick<StagedRecord, 'bytes' | 'fla
  */
 export function enterHot(
   record: Omit<StagedRecord, 'space' | 'expiresAt'>,
-  index: HashIndex,
+  index: Pick<HashIndex, 'find' | 'put'>,
   space: Space | undefined,
   cold: ColdTier | undefined,
 ): void {

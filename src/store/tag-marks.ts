@@ -111,16 +111,21 @@ export class TagMarks {
     this.resize(slotsFor(kept), coldBegin);
   }
 
-  /** Hash and version of each mark, for a checkpoint: as text, because there may be very many. */
-  get state(): string {
+  /**
+   * Hash and version of each mark, for a checkpoint or a hint: as text, because there may be very many.
+   * @param version marks up to this one are left out
+   */
+  stateSince(version: number): string {
+    if (version >= this.lastVersion) return '';
     const numbers = new Float64Array(this.count * STATE_NUMBERS);
     let to = 0;
     for (let slot = 0; slot < this.versions.length; slot++) {
-      if (this.versions[slot] === 0) continue;
-      numbers.set([this.lows[slot], this.highs[slot], this.versions[slot]], to);
-      to += STATE_NUMBERS;
+      if (this.versions[slot] <= version) continue;
+      numbers[to++] = this.lows[slot];
+      numbers[to++] = this.highs[slot];
+      numbers[to++] = this.versions[slot];
     }
-    return Buffer.from(numbers.buffer).toString('base64');
+    return Buffer.from(numbers.buffer, 0, to * 8).toString('base64');
   }
 
   restore(state: string): void {

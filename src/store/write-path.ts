@@ -55,7 +55,7 @@ export class WritePath {
     private readonly reads: ReadPath,
     private readonly versions: Versions,
     /** What the next hint says; missing where there are none. */
-    private readonly hinted: IndexRows | undefined,
+    private readonly rows: IndexRows | undefined,
   ) {}
 
   /**
@@ -209,7 +209,7 @@ export class WritePath {
     );
     const sizeClass = sizeClassOf(bytes);
     this.index.put(key.hashLow, address, sizeClass);
-    this.hinted?.add(key.hashLow, address, sizeClass);
+    this.rows?.add(key.hashLow, address, sizeClass);
     log.appended();
     this.appends++;
     return version;

@@ -11,7 +11,8 @@ import { addressOf, ChunkView, EntryList, tagOf } from '../../cold/hash-chunk.js
 import { addOwn } from '../../cold/index-merge.js';
 import { PendingEntries } from '../../cold/pending-entries.js';
 import type { Device } from '../../device/device.js';
-import { CHAIN_MASK, PARTITIONS } from '../../hot/hash-index.js';
+import { CHAIN_MASK } from '../../hot/bucket-store.js';
+import { PARTITIONS } from '../../hot/hash-index.js';
 import { isIntact, KIND_CHUNK, KIND_MASK } from '../../log/record.js';
 import { SegmentFiles } from '../../log/segment-files.js';
 import type { Ranges } from './damage.js';

@@ -20,7 +20,7 @@ import { FileDevice } from '../../device/file-device.js';
 import { nodeEnv } from '../../device/node-env.js';
 import { OverlayDevice } from '../../device/overlay-device.js';
 import { KvFormatError, KvOptionsError } from '../../errors.js';
-import { CHAIN_MASK } from '../../hot/hash-index.js';
+import { CHAIN_MASK } from '../../hot/bucket-store.js';
 import type { LogAddress } from '../../log/address.js';
 import { attributesOf } from '../../log/attributes.js';
 import { ExtentList } from '../../log/extents.js';

@@ -114,13 +114,13 @@ async function checkHints(
 ): Promise<number> {
   if (!hints) return 0;
   let files = 0;
-  for (const commit of hints.written) {
+  for (const commit of hints.commits) {
     if (!mayGoOn()) break;
     files++;
     const rows = await HintFile.read(device, commit, manifest.current.storeId)?.rows();
     const message = 'The hint is damaged; opening the store will read the log instead';
     // A checkpoint may have been taken meanwhile.
-    if (!rows && hints.written.includes(commit)) add('hint', hintName(commit), 0, 0, message);
+    if (!rows && hints.commits.includes(commit)) add('hint', hintName(commit), 0, 0, message);
     if (slices.over) await slices.next();
   }
   return files;

@@ -116,7 +116,8 @@ class Verification {
     // A chunk that cannot be read was made anew above, or will be. An index that is wrong must not come again from a checkpoint. Where a log is damaged as well it would not be built from
     // that, and a salvage learns from the checkpoint what is lost.
     const { listed } = this.damages;
-    if (this.indexIsWrong && listed.every(({ what }) => what === 'index')) this.core.checkpointer?.forget();
+    if (this.indexIsWrong && listed.every(({ what }) => what === 'index' || what === 'hint'))
+      this.core.checkpointer?.forget();
   }
 
   private mayGoOn(): boolean {
