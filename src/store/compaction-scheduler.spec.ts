@@ -17,6 +17,35 @@ function creditAt({ hotShare, logBytes }: { hotShare: number; logBytes: number }
 
 const MIB = 2 ** 20;
 
+describe('Slices of compaction', () => {
+  it('are long as long as writers who do not wait are far ahead, and no longer', async () => {
+    const options = resolveOptions({ path: './data', hot: { memory: '8mb', diskBudget: '64mb' } });
+    const log = { begin: 4096, tail: 4096 + 80 * MIB };
+    const compactor = {
+      hotShare: 1.25,
+      running: true,
+      damage: {},
+      leastMs: 0,
+      onBegin: () => undefined,
+      onProgress: (_log: 'hot' | 'cold', _bytes: number) => undefined,
+    };
+    const index = { entries: 0, expectedEntries: 0 };
+    const parts = { options, clock: nodeEnv.clock, log, index, onFailure: () => undefined };
+    const scheduler = new CompactionScheduler(compactor as never, parts as never);
+    scheduler.start();
+    compactor.onBegin();
+    log.tail += 60 * MIB;
+    const waiting = scheduler.pressed();
+    expect(compactor.leastMs).toBe(options.compaction.sliceMs * 4);
+    // Progress by which they have not caught up.
+    compactor.onProgress('hot', 4 * MIB);
+    expect(compactor.leastMs).toBe(options.compaction.sliceMs * 4);
+    compactor.onProgress('hot', 100 * MIB);
+    await waiting;
+    expect(compactor.leastMs).toBe(0);
+  });
+});
+
 describe('The credit of writers at the beginning of a run', () => {
   it('is a quarter of the budget, where the log is what is full', () => {
     expect(creditAt({ hotShare: 1, logBytes: 64 * MIB })).toBe(16 * MIB);

@@ -160,9 +160,10 @@ export class CompactionScheduler {
     this.parts.onFailure(this.lastFailure);
   }
 
-  /** Sets a limit, and lets those who wait go on. */
+  /** Sets a limit, and lets those who wait go on; if they are too fast again, they say so. */
   private look(limit: number): void {
     if (this.started) this.limit = this.compactor.damage.hot ? Infinity : limit;
+    this.compactor.leastMs = 0;
     this.waiting = undefined;
     this.waiters = 0;
     this.release();
