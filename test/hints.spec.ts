@@ -268,6 +268,24 @@ describe('hints beside a cold tier', () => {
     for (let i = 0; i < 50; i++) expect(await store.get(i)).toBe(i % 10 === 0 ? undefined : i);
   });
 
+  it('know of a tag that was invalidated before a commit that failed and was made again', async () => {
+    await store.set('tagged', 1, { tags: ['tag'] });
+    for (let i = 0; i < 100; i++) await store.set(i, 'x'.repeat(1000));
+    await store.invalidateTags('tag');
+    disk.failAt({ operation: 'write', path: '.log', nth: 1, code: 'ENOSPC' });
+    const flushed = store.flush();
+    for (let i = 0; i < 5; i++) await Promise.resolve();
+    // So that there is another commit behind the one that fails.
+    await store.set('meanwhile', 1);
+    await expect(flushed).rejects.toThrow('ENOSPC');
+    disk.clearFaults();
+    await store.flush();
+    await store['core'].parts.hints?.close();
+    await killAndOpen();
+    expect(await store.get('tagged')).toBeUndefined();
+    expect(await store.get('meanwhile')).toBe(1);
+  });
+
   it('are entered before a compaction that begins at once', async () => {
     await history.fill(store);
     await change(200);

@@ -40,6 +40,8 @@ interface Prepared {
   commit: number;
   end: LogAddress;
   state: Omit<HintState, 'hot'>;
+  /** Version of the last mark of a tag that it has. */
+  tagsUpTo: number;
 }
 
 export class Hints {
@@ -56,7 +58,7 @@ export class Hints {
   /** Up to where the checkpoint has the log, and up to where one has that is being taken. */
   private covered: LogAddress;
   private coming = NO_ADDRESS;
-  /** Version of the last mark of a tag that a hint has. */
+  /** Version of the last mark of a tag that the hints before have. */
   private tagsUpTo: number;
   private dueBytes: number;
 
@@ -108,8 +110,8 @@ export class Hints {
       this.unbrokenFrom = end;
     } else if (this.bytes >= this.dueBytes && !this.writing && index.isEntered) {
       const state = { from, spaces: spaces.stateFor(cold.meanBytes, this.tagsUpTo), entries: index.entries };
-      this.tagsUpTo = spaces.tags.lastVersion;
-      this.prepared = { rows: rows.count, commit, end, state };
+      const tagsUpTo = spaces.tags.lastVersion;
+      this.prepared = { rows: rows.count, commit, end, state, tagsUpTo };
     }
   }
 
@@ -120,7 +122,9 @@ export class Hints {
     if (!prepared) return;
     if (this.isConnected) this.writing = this.write(prepared).finally(() => (this.writing = undefined));
     // Otherwise not all that was written since the commit is there: the next one sees to that.
-    if (!rows.lacking) this.goOnFrom(prepared.end, prepared.rows);
+    if (rows.lacking) return;
+    this.goOnFrom(prepared.end, prepared.rows);
+    this.tagsUpTo = prepared.tagsUpTo;
   }
 
   /** A checkpoint begins that has the log up to here. */
