@@ -351,6 +351,26 @@ describe('a hint that is of no use', () => {
     }
   });
 
+  it('because a part of its end did not get to the disk is left out', async () => {
+    const [, path] = hintsOf(disk);
+    const whole = disk.contents(path);
+    // Nothing, as of no bytes, has a checksum of 0.
+    for (const [from, to] of [
+      [16, 8],
+      [16, 12],
+      [12, 8],
+      [8, 4],
+      [4, 0],
+      [16, 0],
+      [600, 16],
+    ]) {
+      const torn = Buffer.from(whole).fill(0, whole.length - from, whole.length - to);
+      const again = await reopened((copy) => copy.put(path, torn));
+      expect(again.opened.hinted).toBeGreaterThan(0);
+      await again.close();
+    }
+  });
+
   it('because it is of another store is left out', async () => {
     const other = new SimulatedDisk({ seed: SEED + 1 });
     const foreign = await open(other);

@@ -38,6 +38,8 @@ export function readTable<T>(file: DeviceFile, { magic, format }: TableKind): T 
   const footer = bytesAt(file, size - FOOTER_BYTES, FOOTER_BYTES);
   if (footer?.readUInt32LE(8) !== magic || footer.readUInt32LE(12) !== format) return undefined;
   const length = footer.readUInt32LE(0);
+  // Of a footer that is torn the end may be there alone: no bytes have a checksum of 0.
+  if (length === 0) return undefined;
   const json = bytesAt(file, size - FOOTER_BYTES - length, length);
   return json && crc32(json) === footer.readUInt32LE(4) ? (JSON.parse(json.toString()) as T) : undefined;
 }
