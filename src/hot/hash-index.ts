@@ -409,9 +409,7 @@ export class HashIndex {
     const visitAll = loader.source.rebuild();
     this.mendedChunks += loader.giveUpDamaged();
     this.settle();
-    visitAll((address, sizeClass, chain) => {
-      if (this.find(chain) < address) this.put(chain, address, sizeClass);
-    });
+    visitAll((address, sizeClass, chain) => this.enter(chain, address, sizeClass));
     this.foundAt = -1;
   }
 
@@ -423,39 +421,9 @@ export class HashIndex {
     return bucket | (hashLow & next & isSplit);
   }
 
-  /**
-   * Points the entry of a chain to `address`, unless it points further already; makes one where there is none. What `find`
-   * and `put` do, in one go, for whoever has millions of them.
-   */
+  /** Points a chain to `address`, unless it points further already. */
   enter(hashLow: number, address: LogAddress, sizeClass: number): void {
-    const units = address / 8;
-    const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
-    const high = ((tag << TAG_SHIFT) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32)) >>> 0;
-    const bucket = this.bucketOf(hashLow);
-    const chunk = this.primary.chunks[bucket >>> CHUNK_BITS];
-    const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-    let free = -1;
-    for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-      const there = chunk[at + 1];
-      if (there === 0) {
-        free = at;
-      } else if (there >>> TAG_SHIFT === tag) {
-        if (addressOf(chunk, at) >= address) return;
-        chunk[CHANGED_WORD] = 1;
-        chunk[at] = units;
-        chunk[at + 1] = high;
-        return;
-      }
-    }
-    if (free < 0 || chunk[base + LINK_WORD] !== 0) {
-      // Seldom: in an overflow bucket, or in none.
-      if (this.find(hashLow) < address) this.put(hashLow, address, sizeClass);
-      return;
-    }
-    chunk[CHANGED_WORD] = 1;
-    chunk[free] = units;
-    chunk[free + 1] = high;
-    this.entries++;
+    if (this.find(hashLow) < address) this.put(hashLow, address, sizeClass);
   }
 
   private insert(hashLow: number, address: LogAddress, sizeClass: number): void {

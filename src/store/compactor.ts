@@ -265,7 +265,7 @@ export class Compactor {
     this.goalBytes = 0;
     this.onBegin();
     this.slices.restart();
-    await enterRest(this.parts.index, this.slices);
+    await enterRest(this.parts.index, this.slices, mayGoOn);
     const isDue = (log: 'hot' | 'cold') => reason === 'manual' || !this.damage[log];
     let done = true;
     let damage: KvCorruptionError | undefined;

@@ -365,9 +365,9 @@ export const PLANTED_BUGS = [
   {
     name: 'late-entries-over-newer-ones',
     file: 'src/hot/hash-index.ts',
-    find: `      } else if (there >>> TAG_SHIFT === tag) {
-        if (addressOf(chunk, at) >= address) return;`,
-    replace: '      } else if (there >>> TAG_SHIFT === tag) {',
+    find: `    if (this.find(hashLow) < address) this.put(hashLow, address, sizeClass);`,
+    replace: `    this.find(hashLow);
+    this.put(hashLow, address, sizeClass);`,
     why: 'A hint that begins before the checkpoint puts older records in the place of newer ones.',
     caughtBy: [{ spec: 'src/hot/late-rows.spec.ts' }],
   },
@@ -619,8 +619,11 @@ export const PLANTED_BUGS = [
   {
     name: 'mended-over-newer-entries',
     file: 'src/hot/hash-index.ts',
-    find: 'if (this.find(chain) < address) this.put(chain, address, sizeClass);',
-    replace: 'this.find(chain), this.put(chain, address, sizeClass);',
+    find: 'visitAll((address, sizeClass, chain) => this.enter(chain, address, sizeClass));',
+    replace: `visitAll((address, sizeClass, chain) => {
+      this.find(chain);
+      this.put(chain, address, sizeClass);
+    });`,
     why: 'What was written before a damage was met is forgotten when it is mended.',
     caughtBy: [{ spec: 'src/hot/chunk-loader.spec.ts', test: 'keeps what came before' }],
   },
