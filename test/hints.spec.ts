@@ -165,6 +165,26 @@ describe('hints', () => {
     });
   });
 
+  it.each(['nothing else', 'writes', 'a compaction'])(
+    'that are not entered yet keep nothing from being closed, beside %s',
+    async (beside) => {
+      await history.fill(store);
+      await change(200);
+      disk.kill();
+      store = await open(disk);
+      expect(store['core'].parts.index.isEntered).toBe(false);
+      const others: Promise<unknown>[] = [];
+      if (beside === 'writes') for (let i = 0; i < 50; i++) others.push(history.set(store, 0, i % KEYS, 500));
+      if (beside === 'a compaction') others.push(store.compact({ full: true }));
+      await store.close();
+      await Promise.allSettled(others);
+      store = await open(disk);
+      expect(store.opened).toMatchObject({ clean: true, hinted: 0 });
+      expect(await history.stateOf(store)).toBe(history.last);
+      expect(await store.verify()).toMatchObject({ ok: true });
+    },
+  );
+
   it('are not written where nothing outlives the process, nor in a store that is read', async () => {
     const memory = await KvStore.open({ device: 'memory', hot: SMALL });
     stores.push(memory);
