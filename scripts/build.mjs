@@ -13,9 +13,11 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { minify } from '@swc/core';
+import { parse } from 'acorn';
 import { build, transform } from 'esbuild';
 import { declarationsFor } from './declarations.mjs';
 
+const LINE_BYTES = 100;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 process.chdir(root);
@@ -67,18 +69,17 @@ const files = await withOneCore(outputFiles, metafile.outputs);
 for (const file of files) {
   const { code } = await minify(file.text, {
     module: true,
-    compress: false,
-    mangle: { toplevel: false, keep_classnames: true, keep_fnames: true },
+    compress: { inline: 0, reduce_funcs: false, keep_classnames: true, keep_fnames: true },
+    mangle: { toplevel: true, keep_classnames: true, keep_fnames: true },
   });
-  const { code: esm } = await transform(code, { ...shape, format: 'esm' });
-  write(file.path, withClassNames(esm));
+  write(file.path, inLines(withClassNames(code)));
 }
 
 // The same files with `require` for `import`: esbuild shares between entry points only where it writes ES modules.
 for (const { path, text } of files) {
-  const { code } = await transform(text, { ...shape, format: 'cjs' });
   // Jest, which reads these, has no `import()`.
-  if (/\bimport\(/.test(code)) throw new Error(`${path} has a dynamic import`);
+  const supported = { 'dynamic-import': false };
+  const { code } = await transform(text, { ...shape, format: 'cjs', supported });
   write(join('dist/cjs', relative('dist/esm', path)), withClassNames(code));
 }
 
@@ -102,8 +103,8 @@ async function withOneCore(files, outputs) {
   const keyOf = (path) => relative(root, path).replaceAll('\\', '/');
   const chunks = [];
   const visit = ({ imports }) => {
-    for (const { external, path } of imports) {
-      if (external || chunks.includes(path)) continue;
+    for (const { external, kind, path } of imports) {
+      if (external || kind === 'dynamic-import' || chunks.includes(path)) continue;
       chunks.push(path);
       visit(outputs[path]);
     }
@@ -115,10 +116,10 @@ async function withOneCore(files, outputs) {
   const inMemory = {
     name: 'in-memory',
     setup({ onResolve, onLoad }) {
-      onResolve({ filter: /^\.\/shared-/ }, ({ path }) => ({
-        path: `dist/esm/${path.slice(2)}`,
-        namespace: 'chunk',
-      }));
+      onResolve({ filter: /^\.\/shared-/ }, ({ path }) => {
+        const chunk = `dist/esm/${path.slice(2)}`;
+        return chunks.includes(chunk) ? { path: chunk, namespace: 'chunk' } : { path, external: true };
+      });
       onLoad({ filter: /./, namespace: 'chunk' }, ({ path }) => ({ contents: textOf.get(path) }));
     },
   };
@@ -145,6 +146,19 @@ function withClassNames(text) {
       throw new Error(`${numbered} is used within its class`);
     return `${name}=${assigns} ${name}`;
   });
+}
+
+/** Lines that can be shown: of an error nobody catches Node prints the line, which would be the whole file. */
+function inLines(code) {
+  const breaks = [];
+  parse(code, {
+    ecmaVersion: 'latest',
+    sourceType: 'module',
+    onToken({ type: { label }, end }) {
+      if ([';', ',', '{'].includes(label) && end - (breaks.at(-1) ?? 0) > LINE_BYTES) breaks.push(end);
+    },
+  });
+  return [0, ...breaks].map((from, i) => code.slice(from, breaks[i])).join('\n');
 }
 
 /** What the licenses of the packages within the bundles want to be passed on, with the versions that are in them. */

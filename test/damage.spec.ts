@@ -25,8 +25,8 @@ const CONTENT: Record<string, unknown> = {
   last: 'from the second life',
 };
 
-/** Commits in the small store before it was closed or killed: two openings, two flushes, and one close. */
-const COMMITS = 5;
+/** Commits in the small store before it was closed or killed: the first opening, two flushes, and one close. */
+const COMMITS = 4;
 
 const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
   path: PATH,

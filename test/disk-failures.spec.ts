@@ -67,8 +67,9 @@ describe.each(LEVELS)('a full disk, at %s', (level) => {
     const disk = new SimulatedDisk();
     const store = await KvStore.open(on(disk, level));
     await store.set('k', 1);
-    await store.close();
-    // The commit of the opening is the first write to the log.
+    await store.flush();
+    disk.kill();
+    // The commit of the opening is the first write to the log, behind an unclean stop.
     disk.failAt({ operation: 'write', path: '.log', nth: 1, code: 'ENOSPC', sticky: true });
     await expect(KvStore.open(on(disk, level))).rejects.toThrow(KvDiskError);
     disk.clearFaults();
@@ -78,6 +79,25 @@ describe.each(LEVELS)('a full disk, at %s', (level) => {
     expect(disk.clock.pending).toBe(0);
     const again = await KvStore.open(on(disk, level));
     expect(await again.get('k')).toBe(1);
+    await again.close();
+  });
+
+  it('behind a clean stop: it is opened, writes are refused, and it goes on when there is room', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(on(disk, level));
+    await store.set('k', 1);
+    await store.close();
+    disk.failAt({ operation: 'write', path: '.log', nth: 1, code: 'ENOSPC', sticky: true });
+    const full = await KvStore.open(on(disk, level));
+    expect(await full.get('k')).toBe(1);
+    await full.set('k', 2).catch(() => undefined);
+    await expect(full.set('k', 3)).rejects.toThrow(KvDiskError);
+    disk.clearFaults();
+    await passTime(disk, 1000);
+    await full.set('k', 4);
+    await full.close();
+    const again = await KvStore.open(on(disk, level));
+    expect(await again.get('k')).toBe(4);
     await again.close();
   });
 });

@@ -24,3 +24,55 @@ it.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])(
     }
   },
 );
+
+const WRITES: [string, (store: KvStore) => Promise<unknown>][] = [
+  ['set', (store) => store.set('k', 1)],
+  ['setMany', (store) => store.setMany([['k', 1]])],
+  ['delete', (store) => store.delete('k')],
+  ['increment', (store) => store.increment('n')],
+  ['update', (store) => store.update('k', () => 2)],
+  ['a batch', (store) => store.batch((batch) => void batch.set('k', 1))],
+  ['clear', (store) => store.clear()],
+  ['invalidateTags', (store) => store.invalidateTags('tag')],
+];
+
+describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])(
+  'behind a clean stop, at %s',
+  (level) => {
+    const open = (disk: SimulatedDisk) =>
+      KvStore.open({ path: '/s', env: disk.env(), durability: { level, everyMs: 3_600_000 } });
+
+    it.each(WRITES)(
+      'the first write, %s, is acknowledged when no version can come twice',
+      async (_name, write) => {
+        const disk = new SimulatedDisk();
+        const first = await open(disk);
+        const before = await first.set('k', 0);
+        await first.close();
+        for (let life = 0, highest = before; life < 3; life++) {
+          const store = await open(disk);
+          await write(store);
+          const version = await store.set('other', life);
+          expect(version).toBeGreaterThan(highest);
+          highest = version;
+          disk.crash('none');
+        }
+      },
+    );
+
+    it('opening writes nothing itself, and reserves versions when it has time', async () => {
+      const disk = new SimulatedDisk();
+      await (await open(disk)).close();
+      await open(disk);
+      disk.crash('none');
+      const undisturbed = await open(disk);
+      expect(undisturbed.opened).toMatchObject({ clean: true, commit: 2 });
+      await disk.clock.turn();
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      disk.crash('none');
+      const store = await open(disk);
+      expect(store.opened).toMatchObject({ clean: false, commit: 3 });
+      await store.close();
+    });
+  },
+);

@@ -233,10 +233,11 @@ export class Compactor {
 
   /**
    * Commits what a run that failed left behind, so that it need not be told from a torn tail, and the index has nothing
-   * that is not durable.
+   * that is not durable. A store that is read-only can do no more for it, and its reads may need an index to be mended.
    */
   async settle(): Promise<void> {
-    if (!this.parts.cold.log.isDurable) await this.commitCold(false);
+    const { cold, health } = this.parts;
+    if (!cold.log.isDurable && !health.failure) await this.commitCold(false);
   }
 
   private async begin(

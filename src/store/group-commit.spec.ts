@@ -217,6 +217,8 @@ describe('waiting for stable storage', () => {
 describe('levels', () => {
   it('interval commits once for all writes, every so often', async () => {
     const bench = new Bench(INTERVAL);
+    await bench.commits.open();
+    const { syncs } = bench;
     for (let i = 0; i < 10; i++) {
       bench.write();
       void bench.commits.written();
@@ -225,10 +227,10 @@ describe('levels', () => {
     expect(bench.disk.clock.pending).toBe(1);
     bench.disk.clock.advance(99);
     await turns(5);
-    expect(bench.commits.synced).toBe(0);
+    expect(bench.commits.synced).toBe(1);
     bench.disk.clock.advance(1);
     await turns(5);
-    expect([bench.commits.synced, bench.syncs]).toEqual([1, 1]);
+    expect([bench.commits.synced, bench.syncs]).toEqual([2, syncs + 1]);
     expect(bench.disk.clock.pending).toBe(0);
     bench.write();
     void bench.commits.written();
@@ -237,8 +239,9 @@ describe('levels', () => {
     expect((await bench.survivors()).report.records).toBe(11);
   });
 
-  it.each([ALWAYS, CHECKPOINT])('$level sets no timer', (durability) => {
+  it.each([ALWAYS, CHECKPOINT])('$level sets no timer', async (durability) => {
     const bench = new Bench(durability);
+    await bench.commits.open();
     bench.write();
     void bench.commits.written();
     expect(bench.commits.waits).toBe(durability.level === 'always');
@@ -261,6 +264,28 @@ describe('the first and the last commit', () => {
     bench.write();
     expect(await bench.commits.close()).toEqual({ commit: 2, tail: bench.log.tail });
     expect((await bench.survivors()).last).toMatchObject({ number: 2, nextSequence: 2, knownSynced: 1 });
+  });
+
+  it('behind a clean stop, the first write has it made, and waits for it', async () => {
+    const bench = new Bench(INTERVAL);
+    bench.write();
+    await bench.commits.written();
+    expect((await bench.survivors()).last).toMatchObject({ number: 1, nextSequence: 2 + SEQUENCE_RESERVE });
+    bench.write();
+    expect(bench.commits.written()).toBeUndefined();
+  });
+
+  it('behind a clean stop, it is made once, and a failure is not the caller’s', async () => {
+    const bench = new Bench();
+    await Promise.all([bench.commits.begin(), bench.commits.begin()]);
+    await bench.commits.begin();
+    expect((await bench.survivors()).last).toMatchObject({ number: 1, nextSequence: 1 + SEQUENCE_RESERVE });
+
+    const failing = new Bench();
+    failing.disk.failAt({ operation: 'sync', path: 'hot-00000000.log', nth: 1, code: 'EIO' });
+    await failing.commits.begin();
+    expect(failing.health.failure).toBeInstanceOf(KvReadOnlyError);
+    await failing.commits.begin();
   });
 
   it('close waits for the commits that run, and cancels the timer', async () => {

@@ -56,6 +56,8 @@ export class GroupCommit {
   private dueMs = Infinity;
   private unlooked = 0;
   private closing = false;
+  /** The last commit before this opening. */
+  private readonly found: number;
   /** Whether the next commit is written even if there is nothing to commit. */
   private forced = false;
   /** Where the last commit on stable storage ended. */
@@ -74,7 +76,7 @@ export class GroupCommit {
     private number: number,
     private lastEnd: LogAddress,
   ) {
-    this.synced = number;
+    this.found = this.synced = number;
     this.syncedEnd = lastEnd;
     this.usable = { commit: number, end: lastEnd };
     parts.health.whenFull = () => this.retrySoon();
@@ -100,9 +102,11 @@ export class GroupCommit {
 
   /**
    * A write was made: sees to it that it is committed in time. Returns what the writer waits for when a commit is overdue:
-   * who awaits nothing but answers from memory never lets the event loop turn, and neither timer nor disk would get on.
+   * who awaits nothing but answers from memory never lets the event loop turn, and neither timer nor disk would get on. The
+   * first writes wait for the first commit: before it, no versions are reserved.
    */
   written(): Promise<void> | undefined {
+    if (this.synced === this.found) return this.begin();
     const { clock, log, maxUncommitted } = this.parts;
     if (this.durability.level === 'interval') {
       if (!this.cancelTimer && !this.closing) {
@@ -159,6 +163,11 @@ export class GroupCommit {
     return { commit: this.number, tail: this.lastEnd };
   }
 
+  /** The same after a clean stop, where it can wait until there is nothing else to do. Whether it fails, `health` tells. */
+  async begin(): Promise<void> {
+    if (this.synced === this.found) await this.commit().catch(() => undefined);
+  }
+
   /** The last commit, which leaves no sequence numbers reserved. Resolves to its number and end. */
   async close(): Promise<{ commit: number; tail: LogAddress }> {
     this.closing = true;
@@ -201,7 +210,8 @@ export class GroupCommit {
     try {
       // A full disk is tried with a commit record when there is nothing else to write.
       const probes = health.full !== undefined && this.synced === this.number;
-      if (log.hasUncommitted || always || probes || this.forced) this.append(reserve);
+      if (log.hasUncommitted || always || probes || this.forced || this.number === this.found)
+        this.append(reserve);
       this.forced = false;
       const { number, lastEnd } = this;
       if (this.synced === number) {

@@ -16,8 +16,8 @@ import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
-import { salvage, type KvSalvageOptions, type KvSalvageReport } from './repair/salvage.js';
-import { verify, type KvVerifyOptions, type KvVerifyReport } from './repair/verify.js';
+import type { KvSalvageOptions, KvSalvageReport } from './repair/salvage.js';
+import type { KvVerifyOptions, KvVerifyReport } from './repair/verify.js';
 
 /** A key space of its own within a store; made by `KvStore.namespace`. */
 export class KvNamespace<V = unknown> extends KeySpace<V> {
@@ -31,6 +31,9 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
     super(core, core.namespace(name), defaultTtlMs);
   }
 }
+
+/** Loaded when it is called for: few are, and an opening of a million keys takes longer by 2 ms with it (decision 14). */
+const repair = () => import('./repair/index.js');
 
 const NAMESPACE_OPTIONS = ['ttl'];
 const COMPACT_OPTIONS = ['full', 'signal'];
@@ -100,7 +103,8 @@ export class KvStore extends KeySpace {
    * @example
    * const { keys, doubtful, lost } = await KvStore.salvage('./data', './salvaged');
    */
-  static salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
+  static async salvage(from: string, to: string, options: KvSalvageOptions = {}): Promise<KvSalvageReport> {
+    const { salvage } = await repair();
     return salvage(from, to, options, async (storeOptions, more) => {
       const store = new KvStore(await openStore(storeOptions, more));
       store.startCompaction();
@@ -230,6 +234,8 @@ export class KvStore extends KeySpace {
   async verify(options: KvVerifyOptions = {}): Promise<KvVerifyReport> {
     this.core.assertOpen();
     checkNames(options, VERIFY_OPTIONS, '{ signal }');
+    const { verify } = await repair();
+    this.core.assertOpen();
     return verify(this.core, options);
   }
 

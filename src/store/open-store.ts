@@ -87,6 +87,7 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
   await device.lock();
   let dictionary: Dictionary | undefined;
   let segments: SegmentFiles | undefined;
+  let lasting: Promise<void> | undefined;
   try {
     requireOurs(device, resolved.readOnly);
     await removeLeftovers(device);
@@ -97,8 +98,9 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
       : { ...newManifest((count) => env.random.bytes(count), hot.segmentSize, cold.segmentSize), ...more };
     // A process that was killed may have put it there without making that durable: before files are removed that only
     // an older one needs, it has to be the one that stays.
-    if (existing === current) await device.syncDirectory();
+    if (existing === current) lasting = device.syncDirectory();
     else await writeManifest(device, current);
+    lasting?.catch(() => undefined);
     dictionary = new Dictionary(device, !current.hot.synced && !current.hot.closed);
     segments = new SegmentFiles(
       device,
@@ -110,17 +112,22 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
     const manifest = new ManifestFile(device, current);
     const activity = new Activity(env.clock);
     const opening = { options: resolved, env, device, manifest, dictionary, segments, activity };
+    await lasting;
     const core = await recoverOrRebuild(opening);
-    const { commit: synced } = await core.parts.commits.open();
+    const { commits, opened } = core.parts;
     if (!existing) {
-      core.parts.opened.created = true;
+      opened.created = true;
+      const { commit: synced } = await commits.open();
       // From here on a log that is missing altogether is noticed.
       await manifest.replace((latest) => ({ ...latest, hot: { ...latest.hot, synced } }));
+    } else if (!opened.clean) {
+      await commits.open();
     }
     tellOfCheckpoint(core, current);
     void loadBehind(core);
     return core;
   } catch (error) {
+    await lasting?.catch(() => undefined);
     segments?.close();
     dictionary?.close();
     device.close();
@@ -140,10 +147,11 @@ async function firstReads({ parts, reads }: StoreCore): Promise<void> {
 
 /** Loads what is not in memory yet of both indexes, behind the opening. Never rejects: of damage its menders tell. */
 async function loadBehind(core: StoreCore): Promise<void> {
-  const { clock, cold, index, loader } = core.parts;
+  const { clock, cold, commits, index, loader, options } = core.parts;
   // Whoever opened the store has his first read before.
   await clock.turn();
   await firstReads(core);
+  if (!options.readOnly && core.isOpen) await commits.begin();
   await loader?.loadBehind(index, clock);
   await enterRest(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
   if (!cold || cold.index.directory.isLoaded) return;

@@ -557,6 +557,22 @@ export const PLANTED_BUGS = [
     caughtBy: [{ spec: 'test/versions.spec.ts' }],
   },
   {
+    name: 'first-writes-wait-for-nothing',
+    file: 'src/store/group-commit.ts',
+    find: '    if (this.synced === this.found) return this.begin();\n',
+    replace: '',
+    why: 'Versions that callers have seen right behind a clean opening are handed out again after a crash.',
+    caughtBy: [{ spec: 'test/versions.spec.ts' }],
+  },
+  {
+    name: 'first-commit-left-out',
+    file: 'src/store/group-commit.ts',
+    find: ' || this.number === this.found)',
+    replace: ')',
+    why: 'A log is truncated to the last commit of the life before, with none behind it to begin at.',
+    caughtBy: [{ spec: 'test/crash-compaction.spec.ts' }, { spec: 'src/store/group-commit.spec.ts' }],
+  },
+  {
     name: 'addresses-used-again',
     file: 'src/store/recovery.ts',
     find: 'tail = this.segments.startOf(highest + 1);',
