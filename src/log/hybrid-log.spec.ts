@@ -433,6 +433,92 @@ describe('flushing', () => {
   });
 });
 
+describe('a durable write beside another', () => {
+  /** Two commits, of which the first hangs; and what becomes of the promises. */
+  async function twoCommits(bench: Bench, disk: SimulatedDisk) {
+    await bench.commitAndFlush();
+    await bench.segments.sync();
+    expect(bench.log.overlaps).toBe(false);
+    const before = bench.log.flushed;
+    disk.hangAt({ operation: 'write', nth: 1 });
+    bench.append(1000);
+    const ends = [bench.commit()];
+    const done: string[] = [];
+    const first = bench.log.flushTo(ends[0], true).then(() => done.push('first'));
+    expect(bench.log.overlaps).toBe(true);
+    bench.append(2000);
+    ends.push(bench.commit());
+    const second = bench.log.flushBeside(ends[1]).then(() => done.push('second'));
+    for (let turns = 0; turns < 10; turns++) await new Promise(setImmediate);
+    return { before, ends, done, both: Promise.allSettled([first, second]) };
+  }
+
+  it('is made at once, and done when both are', async () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk);
+    const { before, ends, done, both } = await twoCommits(bench, disk);
+    expect(disk.contents('/data/hot-00000000.log', 'durable')).toHaveLength(ends[1]);
+    expect([done, bench.log.flushed]).toEqual([[], before]);
+    disk.letGo();
+    await both;
+    expect([done, bench.log.flushed]).toEqual([['first', 'second'], ends[1]]);
+    await bench.expectOnDisk();
+    const [seen, durable] = (['seen', 'durable'] as const).map((as) =>
+      disk.contents('/data/hot-00000000.log', as),
+    );
+    expect(durable.equals(seen)).toBe(true);
+  });
+
+  it('fails when the other one does, and both are written again', async () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk);
+    await bench.commitAndFlush();
+    await bench.segments.sync();
+    bench.append(1000);
+    const first = bench.commit();
+    disk.failAt({ operation: 'write', nth: 1, code: 'ENOSPC' });
+    const flushes = [bench.log.flushTo(first, true)];
+    bench.append(2000);
+    const second = bench.commit();
+    flushes.push(bench.log.flushBeside(second));
+    const outcomes = await Promise.allSettled(flushes);
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(bench.log.flushed).toBeLessThan(first);
+    expect(bench.writeErrors).toHaveLength(1);
+    await bench.log.flushTo(second, true);
+    await bench.expectOnDisk();
+  });
+
+  it('keeps the page from being used again until both are done', async () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk);
+    const { both, ends } = await twoCommits(bench, disk);
+    // The second is done; the page leaves memory.
+    for (let i = 0; i < 30; i++) bench.append(PAGE / 2);
+    expect(bench.log.head).toBeGreaterThan(ends[1]);
+    disk.letGo();
+    await both;
+    await bench.commitAndFlush();
+    await bench.expectOnDisk();
+  });
+
+  it('comes after the other where it is in another page, or there is none', async () => {
+    const disk = new SimulatedDisk();
+    const bench = onDisk(disk);
+    await bench.commitAndFlush();
+    await bench.segments.sync();
+    bench.append(PAGE / 2);
+    const first = bench.log.flushTo(bench.commit(), true);
+    bench.append(PAGE / 2);
+    const end = bench.commit();
+    await bench.log.flushBeside(end);
+    await first;
+    bench.append(104);
+    await bench.log.flushBeside(bench.commit());
+    await bench.expectOnDisk();
+  });
+});
+
 describe('a full disk', () => {
   it('in the middle of a page turn leaves the log as it was, and it goes on when there is room', async () => {
     for (const mutableFraction of [0.5, 1]) {

@@ -90,9 +90,14 @@ export class HybridLog {
   private rangeSum = 0;
   readonly ring: PageRing;
   private readonly pageSize: number;
-  /** The page that an asynchronous write is reading, and its buffer once it had to leave the ring. */
-  private writing: LogAddress | undefined;
-  private detached: Buffer | undefined;
+  /** Pages that asynchronous writes are reading: by how many, and the buffer of one that had to leave the ring. */
+  private readonly writing = new Map<LogAddress, { writes: number; detached?: Buffer }>();
+  /** How many have left the ring. */
+  private detached = 0;
+  /** The last durable write, while it is under way: up to where it goes, and when it is done, and all before it. */
+  private durable: { end: LogAddress; done: Promise<void> } | undefined;
+  /** Whether what is to be durable was written in one call the last time: so another one can be under way beside it. */
+  overlaps = false;
   /** Whether the memory of the next page is being made ready. */
   private preparing = false;
   /** Pages that may still be added without pushing out old ones, because room was made for them. */
@@ -163,7 +168,7 @@ export class HybridLog {
   }
 
   get usedMemory(): number {
-    const beside = (this.detached ? 1 : 0) + (this.preparing ? 1 : 0);
+    const beside = this.detached + (this.preparing ? 1 : 0);
     return this.ring.memoryBytes + beside * this.pageSize;
   }
 
@@ -303,6 +308,20 @@ export class HybridLog {
   }
 
   /**
+   * Like a durable `flushTo`, beside the durable write that is under way, if there is one, and done when that is done as well.
+   * @throws KvDiskError also when the other one failed
+   */
+  async flushBeside(goal: LogAddress): Promise<void> {
+    const { durable } = this;
+    const from = durable?.end ?? goal;
+    const isInOnePage = from < goal && goal <= this.pageStartOf(from) + this.pageSize;
+    const write = durable && isInOnePage ? this.write(from, goal, true) : undefined;
+    if (!durable || !write) return this.flushTo(goal, true);
+    await this.noted(goal, bothOf(durable.done, write));
+    if (goal > this.flushed) this.flushed = goal;
+  }
+
+  /**
    * Like `readRecord`, but at once, if a synchronous read may be made now and a single one of no more than
    * `SYNC_READ_BYTES` covers the record; `undefined` otherwise. The record is valid until the next call.
    * @throws KvCorruptionError when what lies there is not an intact record
@@ -386,7 +405,7 @@ export class HybridLog {
     if (this.pagesMade > 0) this.pagesMade--;
     else while (this.ring.count >= this.pagesInUse(pages)) this.evictOldest();
     // One is for the page that comes now, one for the next that is set aside (unless there is one already).
-    const spares = (this.detached ? 1 : 2) + this.pagesMade;
+    const spares = (this.detached > 0 ? 1 : 2) + this.pagesMade;
     while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
@@ -436,8 +455,13 @@ export class HybridLog {
     this.seal(end);
     this.flushSync(end);
     const buffer = this.ring.take(start);
-    if (this.writing === start) this.detached = buffer;
-    else this.ring.giveBack(buffer);
+    const written = this.writing.get(start);
+    if (written) {
+      written.detached = buffer;
+      this.detached++;
+    } else {
+      this.ring.giveBack(buffer);
+    }
     this.head = end;
     if (!this.options.retains) this.begin = end;
     assert(this.head <= this.flushed, 'INV-1');
@@ -465,21 +489,55 @@ export class HybridLog {
     const pageStart = this.pageStartOf(from);
     const to = Math.min(this.flushGoal, pageStart + this.pageSize) as LogAddress;
     assert(from < to && to <= this.sealed, 'INV-4');
-    const offset = this.ring.byteOffset(from);
-    this.writing = pageStart;
-    try {
-      const durable = from < this.durableGoal && this.durableGoal <= to;
-      await this.segments.write(from, this.ring.bytesAt(from), offset, offset + (to - from), durable);
-    } catch (error) {
-      this.options.onWriteError(error);
-      throw error;
-    } finally {
-      this.writing = undefined;
-      if (this.detached) this.ring.giveBack(this.detached);
-      this.detached = undefined;
-    }
+    const durable = from < this.durableGoal && this.durableGoal <= to;
+    const durably = durable ? this.write(from, to, true) : undefined;
+    if (durable) this.overlaps = durably !== undefined;
+    await (durably ? this.noted(to, durably) : this.write(from, to));
     // Memory pressure may have written the same bytes, and more, in the meantime.
     if (to > this.flushed) this.flushed = to;
+  }
+
+  /** Notes a durable write that is under way. */
+  private async noted(end: LogAddress, done: Promise<void>): Promise<void> {
+    const durable = (this.durable = { end, done });
+    try {
+      await done;
+    } finally {
+      if (this.durable === durable) this.durable = undefined;
+    }
+  }
+
+  /** Writes what lies within a page. @returns `undefined` where it cannot be durable by itself */
+  private write(from: LogAddress, to: LogAddress): Promise<void>;
+  private write(from: LogAddress, to: LogAddress, durable: true): Promise<void> | undefined;
+  private write(from: LogAddress, to: LogAddress, durable = false): Promise<void> | undefined {
+    const { ring, segments, writing } = this;
+    const page = this.pageStartOf(from);
+    const offset = ring.byteOffset(from);
+    const end = offset + (to - from);
+    const refuse = (error: unknown): never => {
+      this.options.onWriteError(error);
+      throw error;
+    };
+    let write: Promise<void> | undefined;
+    try {
+      write = durable
+        ? segments.writeDurably(from, ring.bytesAt(from), offset, end)
+        : segments.write(from, ring.bytesAt(from), offset, end);
+    } catch (error) {
+      return refuse(error);
+    }
+    if (!write) return undefined;
+    const written = writing.get(page) ?? { writes: 0 };
+    written.writes++;
+    writing.set(page, written);
+    return write.catch(refuse).finally(() => {
+      if (--written.writes > 0) return;
+      writing.delete(page);
+      if (!written.detached) return;
+      ring.giveBack(written.detached);
+      this.detached--;
+    });
   }
 
   /** Seals whole records until `sealed` is at or behind `goal` (it may end up beyond, at the end of a record). */
@@ -499,4 +557,11 @@ export class HybridLog {
     words[at] = checksum;
     this.rangeSum = (this.rangeSum + checksum) | 0;
   }
+}
+
+/** Fulfilled when both are, and settled no sooner than both are. */
+async function bothOf(first: Promise<void>, second: Promise<void>): Promise<void> {
+  await Promise.allSettled([first, second]);
+  await first;
+  await second;
 }

@@ -50,14 +50,31 @@ describe('addresses and files', () => {
 
 describe('a write that a sync is to follow', () => {
   const bytes = Buffer.alloc(1024, 'x');
+  const durably = (segments: SegmentFiles, address: LogAddress): Promise<void> =>
+    segments.writeDurably(address, bytes, 0, 1024) ?? segments.write(address, bytes, 0, 1024);
+
+  it('has a descriptor of its own as long as it is under way: the system tells each once of what failed', async () => {
+    const { disk, segments } = onDisk();
+    await durably(segments, at(0));
+    await segments.sync();
+    const before = disk.counts().open ?? 0;
+    for (let round = 0; round < 5; round++)
+      await Promise.all([durably(segments, at(1024)), durably(segments, at(2048))]);
+    expect(disk.counts().open).toBe(before + 1);
+    const removed = Promise.all([durably(segments, at(1024)), durably(segments, at(2048))]);
+    await segments.remove(0);
+    await removed;
+    segments.close();
+    expect(disk.counts().close).toBe(disk.counts().open);
+  });
 
   it('makes the sync on the way, unless another write of the file waits for one', async () => {
     const { disk, segments } = onDisk();
     segments.writeSync(at(0), bytes, 0, 1024);
-    await segments.write(at(1024), bytes, 0, 1024, true);
+    await durably(segments, at(1024));
     await segments.sync();
     const { sync } = disk.counts();
-    await segments.write(at(2048), bytes, 0, 1024, true);
+    await durably(segments, at(2048));
     await segments.sync();
     expect(disk.counts().sync).toBe((sync ?? 0) + 1);
     disk.crash('none');
@@ -68,7 +85,7 @@ describe('a write that a sync is to follow', () => {
     const { disk, segments } = onDisk();
     disk.failAt({ operation: 'open', nth: 2, code: 'EMFILE' });
     for (let i = 0; i < 3; i++) {
-      await segments.write(at(i * 1024), bytes, 0, 1024, true);
+      await durably(segments, at(i * 1024));
       await segments.sync();
       expect(disk.unsyncedChanges).toBe(0);
     }
@@ -80,8 +97,8 @@ describe('a write that a sync is to follow', () => {
   it('keeps one more file open, and no other: the last one', async () => {
     const { disk, segments } = onDisk();
     for (let segment = 0; segment < 4; segment++) {
-      await segments.write(at(segment * MIB), bytes, 0, 1024, true);
-      await segments.write(at(segment * MIB + 1024), bytes, 0, 1024, true);
+      await durably(segments, at(segment * MIB));
+      await durably(segments, at(segment * MIB + 1024));
     }
     const open = (): number => (disk.counts().open ?? 0) - (disk.counts().close ?? 0);
     expect(open()).toBe(5);
@@ -95,11 +112,11 @@ describe('a write that a sync is to follow', () => {
     const disk = new SimulatedDisk();
     const device = new FileDevice(disk.env(), '/');
     const segments = new SegmentFiles(device, 'hot', 4 * MIB, 0, true);
-    await segments.write(at(0), bytes, 0, 1024, true);
+    await durably(segments, at(0));
     await segments.sync();
     expect(disk.unsyncedChanges).toBe(0);
     expect(disk.contents('/hot-00000000.log', 'durable')).toHaveLength(1024 + MIB);
-    await segments.write(at(1024), bytes, 0, 1024, true);
+    await durably(segments, at(1024));
     expect(disk.unsyncedChanges).toBe(0);
   });
 });

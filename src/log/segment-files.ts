@@ -28,8 +28,8 @@ export class SegmentFiles {
   /** The file that was lengthened last, and its length. */
   private lengthened: DeviceFile | undefined;
   private length = 0;
-  /** The file that the last commit went to, opened once more so that what is written there is durable. */
-  private durable: { of: DeviceFile; file: DeviceFile } | undefined;
+  /** The file that the last commit went to, opened again so that what is written there is durable, by nobody just now. */
+  private durable: { of: DeviceFile; free: DeviceFile[] } | undefined;
 
   /**
    * @param device where the files lie
@@ -123,29 +123,31 @@ export class SegmentFiles {
     return this.fileOf(address).readSync(buffer, 0, Math.min(length, this.segmentSize - position), position);
   }
 
-  /**
-   * Writes `bytes[from, to)` at `address`; the range lies within one segment.
-   * @param durable whether a `sync` will follow right away: where nothing else of the file waits for one, the write may do
-   * it by the way
-   */
-  async write(
-    address: LogAddress,
-    bytes: Uint8Array,
-    from: number,
-    to: number,
-    durable = false,
-  ): Promise<void> {
+  /** Writes `bytes[from, to)` at `address`; the range lies within one segment. */
+  async write(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> {
     const file = this.fileFor(address);
     const position = address % this.segmentSize;
     this.lengthen(file, position + to - from);
-    const durableFile = durable && !this.unsynced.has(file) ? this.durableOf(file) : undefined;
-    if (durableFile) {
-      await durableFile.write(bytes, from, to - from, position);
-      return;
-    }
     await file.write(bytes, from, to - from, position);
     // Only now: a sync that began while the write was under way does not cover it.
     if (this.files.get(this.segmentOf(address)) === file) this.unsynced.add(file);
+  }
+
+  /**
+   * The same, on stable storage when it is done. Several may be under way, each on a descriptor of its own: the system tells
+   * each descriptor once of what failed.
+   * @returns `undefined`, and nothing is done, where it takes a `write` and a `sync`
+   */
+  writeDurably(address: LogAddress, bytes: Uint8Array, from: number, to: number): Promise<void> | undefined {
+    const file = this.fileFor(address);
+    const position = address % this.segmentSize;
+    this.lengthen(file, position + to - from);
+    const opened = this.unsynced.has(file) ? undefined : this.durableOf(file);
+    if (!opened) return undefined;
+    return opened.write(bytes, from, to - from, position).finally(() => {
+      if (this.durable?.of === file) this.durable.free.push(opened);
+      else opened.close();
+    });
   }
 
   writeSync(address: LogAddress, bytes: Uint8Array, from: number, to: number): void {
@@ -218,7 +220,7 @@ export class SegmentFiles {
   }
 
   close(): void {
-    this.durable?.file.close();
+    this.closeDurable();
     for (const file of this.files.values()) file.close();
     this.files.clear();
   }
@@ -241,18 +243,22 @@ export class SegmentFiles {
     if (!file) return undefined;
     this.files.delete(segment);
     this.unsynced.delete(file);
-    if (this.durable?.of === file) this.durable.file.close();
+    if (this.durable?.of === file) this.closeDurable();
     file.close();
     return file.name;
   }
 
   private durableOf(file: DeviceFile): DeviceFile | undefined {
     if (this.durable?.of !== file) {
-      this.durable?.file.close();
-      const opened = this.device.openDurable?.(file);
-      this.durable = opened && { of: file, file: opened };
+      this.closeDurable();
+      this.durable = { of: file, free: [] };
     }
-    return this.durable?.file;
+    return this.durable.free.pop() ?? this.device.openDurable?.(file);
+  }
+
+  private closeDurable(): void {
+    for (const file of this.durable?.free ?? []) file.close();
+    this.durable = undefined;
   }
 
   /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes meanwhile. */

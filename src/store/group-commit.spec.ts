@@ -214,6 +214,51 @@ describe('waiting for stable storage', () => {
   });
 });
 
+describe('many writers', () => {
+  /** Writers who write again and again, for so many turns; resolves to how many commits were under way at most, and commits. */
+  async function write(count: number, opensDurable: boolean): Promise<{ most: number; each: number }> {
+    const bench = new Bench(ALWAYS, new SimulatedDisk({ opensDurable }));
+    let most = 0;
+    let writes = 0;
+    let goesOn = true;
+    let underWay = 0;
+    const { writeDurably } = SegmentFiles.prototype;
+    const spy = jest.spyOn(SegmentFiles.prototype, 'writeDurably');
+    spy.mockImplementation(function (this: SegmentFiles, ...call) {
+      const write = writeDurably.apply(this, call);
+      if (write) most = Math.max(most, ++underWay);
+      return write?.finally(() => underWay--);
+    });
+    const writer = async () => {
+      for (; goesOn; writes++) await bench.set();
+    };
+    const writers = Promise.all(Array.from({ length: count }, writer));
+    await turns(200);
+    goesOn = false;
+    await writers;
+    spy.mockRestore();
+    // Beside what fills pages up.
+    expect((await bench.survivors()).report.records).toBeGreaterThanOrEqual(writes);
+    return { most, each: writes / bench.commits.synced };
+  }
+
+  it('have two commits under way', async () => {
+    const { most, each } = await write(64, true);
+    expect(most).toBe(2);
+    expect(each).toBeGreaterThan(28);
+    expect(each).toBeLessThan(60);
+  });
+
+  it('share each commit where two cannot be under way, or they are few', async () => {
+    const all = await write(64, false);
+    expect(all.most).toBe(0);
+    expect(all.each).toBeGreaterThan(55);
+    const few = await write(8, true);
+    expect(few.most).toBe(1);
+    expect(few.each).toBeGreaterThan(7);
+  });
+});
+
 describe('levels', () => {
   it('interval commits once for all writes, every so often', async () => {
     const bench = new Bench(INTERVAL);

@@ -8,6 +8,7 @@ import type { HybridLog } from '../log/hybrid-log.js';
 import { SEQUENCE_RESERVE } from '../limits.js';
 import type { LogAddress } from '../log/address.js';
 import type { SegmentFiles } from '../log/segment-files.js';
+import { CommitOverlap } from './commit-overlap.js';
 import type { Dictionary } from './dictionary.js';
 import type { Health } from './health.js';
 import type { Hints } from './hints.js';
@@ -16,6 +17,9 @@ import type { Versions } from './versions.js';
 
 /** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
 const FULL_RETRY_MS = 250;
+
+/** Where fewer writers wait, all of them share each commit. */
+const LEAST_CROWD = 32;
 
 /** Writes between two looks at the clock. */
 const LOOK_EVERY = 64;
@@ -43,14 +47,27 @@ export interface CommitParts {
   maxUncommitted: number;
 }
 
+/** A commit that is about to start, and what its promise will follow. */
+interface Queued {
+  start: (run: Promise<void>) => void;
+  done: Promise<void>;
+}
+
 export class GroupCommit {
   /** Highest commit known to be on stable storage. */
   synced: number;
-  private queued: Promise<void> | undefined;
+  /** The commit that is about to start. */
+  private queued: Queued | undefined;
+  /** The commit that was started last, and those before it. */
   private running: Promise<void> | undefined;
+  /** How many commits are under way: two at the most. */
+  private underWay = 0;
   private waiting = 0;
   /** How many of those wait for the commit that is about to start. */
   private joined = 0;
+  /** How many were waiting at the most when one of the last commits started. */
+  private crowd = 0;
+  private readonly overlap = new CommitOverlap();
   private cancelTimer: (() => void) | undefined;
   /** When what was written has to be committed by, at `interval`; writes are let pass without a look at the clock. */
   private dueMs = Infinity;
@@ -129,12 +146,15 @@ export class GroupCommit {
   durable(): Promise<void> {
     this.waiting++;
     this.joined++;
-    return this.commit();
+    const committed = this.commit();
+    if (this.joined * 2 >= this.crowd && this.crowd >= LEAST_CROWD && this.queued)
+      this.startHalf(this.queued);
+    return committed;
   }
 
   /** Commits everything written before the call; joins the commit that is about to start. */
   commit(): Promise<void> {
-    return (this.queued ??= this.startNext());
+    return (this.queued ??= this.enqueue()).done;
   }
 
   /** Writes a commit record even if nothing has happened since the last one. */
@@ -145,7 +165,7 @@ export class GroupCommit {
 
   async flush(): Promise<KvFlushReport> {
     await this.commit();
-    return { commit: this.synced, durableBytes: this.lastEnd };
+    return { commit: this.synced, durableBytes: this.syncedEnd };
   }
 
   /**
@@ -173,38 +193,67 @@ export class GroupCommit {
     this.closing = true;
     this.cancelTimer?.();
     this.cancelTimer = undefined;
-    while (this.queued ?? this.running) await (this.queued ?? this.running)?.catch(() => undefined);
+    for (let last; (last = this.queued?.done ?? this.running);) await last.catch(() => undefined);
     // Whoever asks for a commit from now on waits for this one.
     this.running = this.run(0, true).finally(() => (this.running = undefined));
     await this.running;
     return { commit: this.number, tail: this.lastEnd };
   }
 
-  private async startNext(): Promise<void> {
+  private enqueue(): Queued {
+    let start: (run: Promise<void>) => void = () => undefined;
+    const done = new Promise<void>((resolve) => (start = resolve));
+    const queued = { start, done };
+    void this.startInTime(queued);
+    return queued;
+  }
+
+  private async startInTime(queued: Queued): Promise<void> {
     if (this.running) {
       await this.running.catch(() => undefined);
-      // Those whom it has released, and who write again at once, belong into this commit: without the turn of the event
-      // loop, writers fall apart into two halves, each of which waits for the sync of the other.
+      // Those whom it has released, and who write again at once, belong into this commit.
       await this.parts.clock.turn();
     } else {
       // One turn of the microtask queue, so that writes made together are committed together.
       await Promise.resolve();
     }
+    if (this.queued === queued) this.start(queued);
+  }
+
+  /**
+   * Of many writers, each of whom waits for his commit before he writes again, one half works while the disk has what the
+   * other half wrote: as soon as half of them are there, their commit starts. Where two cannot be under way at once, each half
+   * would wait for the commit of the other.
+   */
+  private startHalf(queued: Queued): void {
+    if (this.underWay < 2 && this.overlap.allowed && this.parts.log.overlaps) this.start(queued);
+  }
+
+  private start(queued: Queued): void {
     this.queued = undefined;
     const served = this.joined;
     this.joined = 0;
-    this.running = this.run(SEQUENCE_RESERVE, false).finally(() => {
-      this.running = undefined;
+    this.crowd = Math.max(this.waiting, this.crowd - 1);
+    this.underWay++;
+    const before = this.running;
+    const run: Promise<void> = this.run(SEQUENCE_RESERVE, false, before).finally(async () => {
+      // Whoever waits for the last one waits for all.
+      await before?.catch(() => undefined);
+      if (this.running === run) this.running = undefined;
+      this.underWay--;
       this.waiting -= served;
+      if (this.crowd >= LEAST_CROWD) this.overlap.ended(served, this.parts.clock.tick());
     });
-    await this.running;
+    this.running = run;
+    queued.start(run);
   }
 
   /**
    * @param reserve sequence numbers to reserve
    * @param always whether to write a commit record even if nothing has happened since the last one
+   * @param before the commit that is under way, without which this one counts for nothing
    */
-  private async run(reserve: number, always: boolean): Promise<void> {
+  private async run(reserve: number, always: boolean, before?: Promise<void>): Promise<void> {
     const { log, segments, health } = this.parts;
     if (health.failure) throw health.failure;
     try {
@@ -218,13 +267,18 @@ export class GroupCommit {
         this.dueFromNow();
         return;
       }
-      await log.flushTo(lastEnd, this.waits);
+      if (before) {
+        await log.flushBeside(lastEnd);
+        await before;
+      } else {
+        await log.flushTo(lastEnd, this.waits);
+      }
       health.written();
       await this.sync(segments);
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
       this.syncedEnd = lastEnd;
-      this.parts.hints?.synced();
+      this.parts.hints?.synced(number);
       this.dueFromNow();
     } catch (error) {
       if (!health.failure && !this.closing) this.retryAfter(FULL_RETRY_MS);

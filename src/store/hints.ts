@@ -104,22 +104,22 @@ export class Hints {
     // Before the first one there may be a part of the log that nothing was written to.
     if (this.lastEnd !== undefined) this.bytes += end - this.lastEnd;
     this.lastEnd = end;
-    this.prepared = undefined;
     if (rows.lacking) {
+      this.prepared = undefined;
       this.goOnFrom(end, rows.count);
       this.unbrokenFrom = end;
-    } else if (this.bytes >= this.dueBytes && !this.writing && index.isEntered) {
+    } else if (this.bytes >= this.dueBytes && !this.prepared && !this.writing && index.isEntered) {
       const state = { from, spaces: spaces.stateFor(cold.meanBytes, this.tagsUpTo), entries: index.entries };
       const tagsUpTo = spaces.tags.lastVersion;
       this.prepared = { rows: rows.count, commit, end, state, tagsUpTo };
     }
   }
 
-  /** The commit that was appended last is on stable storage. */
-  synced(): void {
+  /** A commit is on stable storage, and all before it. */
+  synced(commit: number): void {
     const { prepared, rows } = this;
+    if (!prepared || commit < prepared.commit) return;
     this.prepared = undefined;
-    if (!prepared) return;
     if (this.isConnected) this.writing = this.write(prepared).finally(() => (this.writing = undefined));
     // Otherwise not all that was written since the commit is there: the next one sees to that.
     if (rows.lacking) return;

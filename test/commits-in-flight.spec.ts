@@ -1,0 +1,156 @@
+/**
+ * Many writers at `always`: two commits are under way at once, the disk finishes them in any order, and either may fail. Whatever
+ * a power cut leaves is a prefix of what was written, with all in it that was acknowledged.
+ */
+import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { SegmentFiles } from '../src/log/segment-files.js';
+import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
+
+const RUNS = Number(process.env.RUNS ?? 1);
+const WRITERS = 40;
+
+const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
+  path: '/s',
+  env: disk.env(),
+  hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb' },
+  durability: { level: 'always' },
+});
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** How many durable writes were under way at once, at the most. */
+let most = 0;
+beforeEach(() => {
+  most = 0;
+  let underWay = 0;
+  const { writeDurably } = SegmentFiles.prototype;
+  jest.spyOn(SegmentFiles.prototype, 'writeDurably').mockImplementation(function (
+    this: SegmentFiles,
+    ...call
+  ) {
+    const write = writeDurably.apply(this, call);
+    if (write) most = Math.max(most, ++underWay);
+    const ended = () => void underWay--;
+    write?.then(ended, ended);
+    return write;
+  });
+});
+afterEach(() => jest.restoreAllMocks());
+
+/** Writers of whom each sets his own key to the number of the write, again and again. */
+class Writers {
+  /** Key by number of the write. */
+  private readonly keys: number[] = [];
+  private acknowledged = -1;
+  private stopped = false;
+  refused = 0;
+  private readonly bytes: number;
+
+  constructor(
+    readonly disk: SimulatedDisk,
+    seed: number,
+  ) {
+    // Some get to the end of a page often.
+    this.bytes = [10, 200, 600][seed % 3];
+  }
+
+  get count(): number {
+    return this.acknowledged + 1;
+  }
+
+  async open(): Promise<KvStore> {
+    return KvStore.open(optionsOn(this.disk));
+  }
+
+  start(store: KvStore): Promise<unknown> {
+    this.stopped = false;
+    const writer = async (key: number) => {
+      while (!this.stopped) {
+        const number = this.keys.push(key) - 1;
+        try {
+          await store.set(key, [number, 'x'.repeat(this.bytes)]);
+          this.acknowledged = Math.max(this.acknowledged, number);
+        } catch {
+          this.refused++;
+          await turn();
+        }
+      }
+    };
+    return Promise.all(Array.from({ length: WRITERS }, (_, key) => writer(key)));
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** After a crash, before which no write was refused: the state is a prefix with all that was acknowledged. */
+  async check(): Promise<void> {
+    const store = await this.open();
+    const found = await this.found(store);
+    const last = Math.max(-1, ...found);
+    expect(last).toBeGreaterThanOrEqual(this.acknowledged);
+    const expected = new Array<number>(WRITERS).fill(-1);
+    for (let number = 0; number <= last; number++) expected[this.keys[number]] = number;
+    expect(found).toEqual(expected);
+    expect(await store.verify()).toMatchObject({ ok: true });
+    this.disk.kill();
+  }
+
+  async found(store: KvStore): Promise<number[]> {
+    const values = (await store.getMany(Array.from({ length: WRITERS }, (_, key) => key))) as [number][];
+    return values.map((value) => value?.[0] ?? -1);
+  }
+}
+
+it.each(Array.from({ length: 60 * RUNS }, (_, seed) => seed))(
+  'a power cut leaves a prefix, seed %d',
+  async (seed) => {
+    const random = new SeededRandom(seed);
+    const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
+    const store = await writers.open();
+    void writers.start(store);
+    for (let turns = 20 + random.below(120); turns > 0; turns--) await turn();
+    writers.stop();
+    writers.disk.crash({ seed });
+    expect(writers.count).toBeGreaterThan(0);
+    expect(most).toBe(2);
+    await writers.check();
+    writers.disk.crash('none');
+    await writers.check();
+  },
+);
+
+describe.each(['EIO', 'ENOSPC'] as const)('%s', (code) => {
+  it.each(Array.from({ length: 30 * RUNS }, (_, seed) => seed))(
+    'in one of two commits takes nothing that was acknowledged, seed %d',
+    async (seed) => {
+      const random = new SeededRandom(seed);
+      const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
+      const { disk } = writers;
+      const store = await writers.open();
+      const done = writers.start(store);
+      for (let turns = 30; turns > 0; turns--) await turn();
+      const operation = code === 'EIO' && random.below(2) === 1 ? 'sync' : 'write';
+      disk.failAt({ operation, path: '.log', nth: 1 + random.below(5), code });
+      for (let turns = 60; turns > 0; turns--) {
+        await turn();
+        if (turns % 10 === 0) disk.clock.advance(250);
+      }
+      writers.stop();
+      await done;
+      expect(most).toBe(2);
+      expect(writers.refused).toBeGreaterThan(0);
+      expect(store.stats().failure === undefined).toBe(code === 'ENOSPC');
+      const before = await writers.found(store);
+      if (seed % 2 === 0) disk.crash('none');
+      else await store.close().catch(() => undefined);
+      const again = await writers.open();
+      const after = await writers.found(again);
+      const last = Math.max(...after);
+      expect(last).toBeGreaterThanOrEqual(writers.count - 1);
+      // What is full, and goes on, has lost nothing.
+      if (code === 'ENOSPC' && seed % 2 === 1) expect(after).toEqual(before);
+      await again.close();
+    },
+  );
+});
