@@ -2,8 +2,13 @@
  * Many writers at `always`: two commits are under way at once, the disk finishes them in any order, and either may fail. Whatever
  * a power cut leaves is a prefix of what was written, with all in it that was acknowledged.
  */
-import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { KvCorruptionError, KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { FileDevice } from '../src/device/index.js';
+import { FIRST_ADDRESS } from '../src/log/address.js';
+import { KIND_COMMIT, KIND_MASK } from '../src/log/record.js';
+import { scanSegment } from '../src/log/scan.js';
 import { SegmentFiles } from '../src/log/segment-files.js';
+import type { Manifest } from '../src/store/manifest.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
@@ -62,13 +67,15 @@ class Writers {
     return KvStore.open(optionsOn(this.disk));
   }
 
-  start(store: KvStore): Promise<unknown> {
+  start(store: KvStore, batches = false): Promise<unknown> {
     this.stopped = false;
     const writer = async (key: number) => {
       while (!this.stopped) {
         const number = this.keys.push(key) - 1;
+        const value = [number, 'x'.repeat(this.bytes)];
         try {
-          await store.set(key, [number, 'x'.repeat(this.bytes)]);
+          if (batches) await store.batch((batch) => void batch.set(key, value));
+          else await store.set(key, value);
           this.acknowledged = Math.max(this.acknowledged, number);
         } catch {
           this.refused++;
@@ -119,6 +126,49 @@ it.each(Array.from({ length: 60 * RUNS }, (_, seed) => seed))(
     await writers.check();
   },
 );
+
+it.each([true, false])('a log is not truncated behind its last commit (batches: %s)', async (batches) => {
+  for (let seed = 0; seed < 10; seed++) {
+    const writers = new Writers(new SimulatedDisk({ seed }), seed);
+    const { disk } = writers;
+    const store = await writers.open();
+    const done = writers.start(store, batches);
+    for (let turns = 20 + seed; turns > 0; turns--) await turn();
+    writers.stop();
+    await done;
+    await store.compact({ full: true });
+    const found = await writers.found(store);
+    disk.kill();
+    const again = await writers.open();
+    expect(await writers.found(again)).toEqual(found);
+    await again.close();
+  }
+});
+
+it('damage of the last but one commit is noticed', async () => {
+  for (let seed = 0; seed < 10; seed++) {
+    const writers = new Writers(new SimulatedDisk({ seed }), 0);
+    const { disk } = writers;
+    const store = await writers.open();
+    const done = writers.start(store);
+    // Fewer than after which one at a time is tried.
+    for (let turns = 20 + seed; turns > 0; turns--) await turn();
+    writers.stop();
+    await done;
+    for (let turns = 10; turns > 0; turns--) await turn();
+    disk.kill();
+    const [manifest] = disk.contents('/s/MANIFEST').toString().split('\n');
+    const { salt } = (JSON.parse(manifest) as Manifest).hot;
+    const segments = new SegmentFiles(new FileDevice(disk.env(), '/s'), 'hot', 1024 * 1024, salt);
+    const commits: number[] = [];
+    await scanSegment(segments, FIRST_ADDRESS, (words, at, address) => {
+      if ((words[at + 1] & KIND_MASK) === KIND_COMMIT) commits.push(address);
+    });
+    segments.close();
+    disk.flip('/s/hot-00000000.log', ((commits.at(-2) as number) + 50) * 8);
+    await expect(writers.open()).rejects.toThrow(KvCorruptionError);
+  }
+});
 
 describe.each(['EIO', 'ENOSPC'] as const)('%s', (code) => {
   it.each(Array.from({ length: 30 * RUNS }, (_, seed) => seed))(

@@ -261,7 +261,7 @@ export class SegmentFiles {
     this.durable = undefined;
   }
 
-  /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes meanwhile. */
+  /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes behind that meanwhile. */
   private lengthen(file: DeviceFile, end: number): void {
     if (!this.lengthens) return;
     if (file !== this.lengthened) {

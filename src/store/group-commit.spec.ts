@@ -320,7 +320,21 @@ describe('the first and the last commit', () => {
     expect(bench.commits.written()).toBeUndefined();
   });
 
-  it('behind a clean stop, it is made once, and a failure is not the caller’s', async () => {
+  it('behind a clean stop, a write that does not get it is told so, and no more writes wait for it than may', async () => {
+    const bench = new Bench(INTERVAL, new SimulatedDisk(), 3);
+    bench.disk.capacityBytes = 0;
+    bench.write();
+    await expect(bench.commits.written()).rejects.toThrow(KvDiskError);
+    bench.disk.capacityBytes = Infinity;
+    for (const waits of [true, true, false]) {
+      bench.write();
+      expect(bench.commits.written() !== undefined).toBe(waits);
+    }
+    await turns(5);
+    expect(bench.commits.synced).toBeGreaterThan(0);
+  });
+
+  it('behind a clean stop, it is made once', async () => {
     const bench = new Bench();
     await Promise.all([bench.commits.begin(), bench.commits.begin()]);
     await bench.commits.begin();
@@ -328,9 +342,9 @@ describe('the first and the last commit', () => {
 
     const failing = new Bench();
     failing.disk.failAt({ operation: 'sync', path: 'hot-00000000.log', nth: 1, code: 'EIO' });
-    await failing.commits.begin();
+    await expect(failing.commits.begin()).rejects.toThrow(KvReadOnlyError);
     expect(failing.health.failure).toBeInstanceOf(KvReadOnlyError);
-    await failing.commits.begin();
+    await expect(failing.commits.begin()).rejects.toThrow(KvReadOnlyError);
   });
 
   it('close waits for the commits that run, and cancels the timer', async () => {

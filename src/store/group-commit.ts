@@ -1,5 +1,5 @@
 /**
- * When commits happen, and who waits for them. One commit runs at a time; everybody who asks while it runs shares the
+ * When commits happen, and who waits for them. One commit runs at a time, or two; everybody who asks meanwhile shares the
  * next one: one write and one sync acknowledge them all (group commit; the idea is as old as System R's log).
  */
 import type { EnvClock } from '../device/env.js';
@@ -73,8 +73,12 @@ export class GroupCommit {
   private dueMs = Infinity;
   private unlooked = 0;
   private closing = false;
-  /** The last commit before this opening. */
+  /** The last commit before this opening, the first one behind it, and how many writes have waited for that. */
   private readonly found: number;
+  private first: Promise<void> | undefined;
+  private beginners = 0;
+  /** The last commit known to be on stable storage to the last one that was appended. */
+  private named = 0;
   /** Whether the next commit is written even if there is nothing to commit. */
   private forced = false;
   /** Where the last commit on stable storage ended. */
@@ -93,7 +97,7 @@ export class GroupCommit {
     private number: number,
     private lastEnd: LogAddress,
   ) {
-    this.found = this.synced = number;
+    this.found = this.synced = this.named = number;
     this.syncedEnd = lastEnd;
     this.usable = { commit: number, end: lastEnd };
     parts.health.whenFull = () => this.retrySoon();
@@ -120,10 +124,18 @@ export class GroupCommit {
   /**
    * A write was made: sees to it that it is committed in time. Returns what the writer waits for when a commit is overdue:
    * who awaits nothing but answers from memory never lets the event loop turn, and neither timer nor disk would get on. The
-   * first writes wait for the first commit: before it, no versions are reserved.
+   * first writes wait for the first commit: before it, no versions are reserved. Not more of them than may wait at all: who
+   * writes so much without waiting for any of it holds no version yet.
+   *
+   * What is returned may be dropped.
    */
   written(): Promise<void> | undefined {
-    if (this.synced === this.found) return this.begin();
+    const overdue = this.overdue();
+    if (this.synced > this.found || ++this.beginners > this.maxBacklog) return overdue;
+    return this.begin();
+  }
+
+  private overdue(): Promise<void> | undefined {
     const { clock, log, maxUncommitted } = this.parts;
     if (this.durability.level === 'interval') {
       if (!this.cancelTimer && !this.closing) {
@@ -183,9 +195,14 @@ export class GroupCommit {
     return { commit: this.number, tail: this.lastEnd };
   }
 
-  /** The same after a clean stop, where it can wait until there is nothing else to do. Whether it fails, `health` tells. */
-  async begin(): Promise<void> {
-    if (this.synced === this.found) await this.commit().catch(() => undefined);
+  /** The same after a clean stop, where it can wait until there is nothing else to do. What is returned may be dropped. */
+  begin(): Promise<void> {
+    if (this.synced > this.found) return Promise.resolve();
+    if (!this.first) {
+      this.first = this.commit().finally(() => (this.first = undefined));
+      this.first.catch(() => undefined);
+    }
+    return this.first;
   }
 
   /** The last commit, which leaves no sequence numbers reserved. Resolves to its number and end. */
@@ -226,26 +243,39 @@ export class GroupCommit {
    * would wait for the commit of the other.
    */
   private startHalf(queued: Queued): void {
-    if (this.underWay < 2 && this.overlap.allowed && this.parts.log.overlaps) this.start(queued);
+    const { log } = this.parts;
+    if (this.underWay < 2 && this.overlap.allowed && log.overlaps && log.hasUncommitted) this.start(queued);
   }
 
   private start(queued: Queued): void {
     this.queued = undefined;
     const served = this.joined;
     this.joined = 0;
-    this.crowd = Math.max(this.waiting, this.crowd - 1);
+    const { waiting, running: before } = this;
+    this.crowd = Math.max(waiting, this.crowd - 1 - (this.crowd >> 5));
     this.underWay++;
-    const before = this.running;
     const run: Promise<void> = this.run(SEQUENCE_RESERVE, false, before).finally(async () => {
       // Whoever waits for the last one waits for all.
       await before?.catch(() => undefined);
       if (this.running === run) this.running = undefined;
       this.underWay--;
       this.waiting -= served;
-      if (this.crowd >= LEAST_CROWD) this.overlap.ended(served, this.parts.clock.tick());
+      if (waiting >= LEAST_CROWD && this.parts.log.overlaps)
+        this.overlap.ended(served, this.parts.clock.tick());
+      if (this.named < this.synced - 1) void this.nameLast();
     });
     this.running = run;
     queued.start(run);
+  }
+
+  /**
+   * Of two commits that were under way at once neither says of the other that it is on stable storage. When no more come, one
+   * more does: so it stays that damage takes the very last commit at the most without being noticed.
+   */
+  private async nameLast(): Promise<void> {
+    await this.parts.clock.turn();
+    if (!this.running && !this.queued && !this.closing && this.named < this.synced - 1)
+      await this.mark().catch(() => undefined);
   }
 
   /**
@@ -270,10 +300,13 @@ export class GroupCommit {
       if (before) {
         await log.flushBeside(lastEnd);
         await before;
+        // There was nothing to add to the one before.
+        if (this.synced === number) return;
       } else {
         await log.flushTo(lastEnd, this.waits);
       }
-      health.written();
+      // What came since may not have found room.
+      if (this.number === number) health.written();
       await this.sync(segments);
       this.usable = { commit: this.synced, end: this.syncedEnd };
       this.synced = number;
@@ -308,6 +341,7 @@ export class GroupCommit {
       versions.last,
     );
     this.number++;
+    this.named = this.synced;
     this.lastEnd = end;
     this.parts.hints?.committed(this.number, end);
   }

@@ -151,7 +151,7 @@ async function loadBehind(core: StoreCore): Promise<void> {
   // Whoever opened the store has his first read before.
   await clock.turn();
   await firstReads(core);
-  if (!options.readOnly && core.isOpen) await commits.begin();
+  if (!options.readOnly && core.isOpen) await commits.begin().catch(() => undefined);
   await loader?.loadBehind(index, clock);
   await enterRest(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
   if (!cold || cold.index.directory.isLoaded) return;

@@ -228,7 +228,8 @@ export class StoreCore {
     const { commits, log } = this.parts;
     const { schedule } = this;
     const overdue = commits.written();
-    return schedule && log.tail > schedule.limit ? (schedule.pressed() ?? overdue) : overdue;
+    const pressed = schedule && log.tail > schedule.limit ? schedule.pressed() : undefined;
+    return pressed && overdue ? Promise.all([pressed, overdue]).then(() => undefined) : (pressed ?? overdue);
   }
 
   /** Number of a namespace. @throws KvOptionsError */
