@@ -12,7 +12,7 @@ import type { Manifest } from '../src/store/manifest.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
 
 const RUNS = Number(process.env.RUNS ?? 1);
-const WRITERS = 40;
+const WRITERS = 64;
 
 const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
   path: '/s',
@@ -56,7 +56,7 @@ class Writers {
     seed: number,
   ) {
     // Some get to the end of a page often.
-    this.bytes = [10, 200, 600][seed % 3];
+    this.bytes = [10, 100, 300][seed % 3];
   }
 
   get count(): number {
@@ -133,7 +133,7 @@ it.each([true, false])('a log is not truncated behind its last commit (batches: 
     const { disk } = writers;
     const store = await writers.open();
     const done = writers.start(store, batches);
-    for (let turns = 20 + seed; turns > 0; turns--) await turn();
+    for (let turns = 60 + seed; turns > 0; turns--) await turn();
     writers.stop();
     await done;
     await store.compact({ full: true });
@@ -151,8 +151,7 @@ it('damage of the last but one commit is noticed', async () => {
     const { disk } = writers;
     const store = await writers.open();
     const done = writers.start(store);
-    // Fewer than after which one at a time is tried.
-    for (let turns = 20 + seed; turns > 0; turns--) await turn();
+    for (let turns = 60 + seed; turns > 0; turns--) await turn();
     writers.stop();
     await done;
     for (let turns = 10; turns > 0; turns--) await turn();

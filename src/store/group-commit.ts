@@ -8,7 +8,6 @@ import type { HybridLog } from '../log/hybrid-log.js';
 import { SEQUENCE_RESERVE } from '../limits.js';
 import type { LogAddress } from '../log/address.js';
 import type { SegmentFiles } from '../log/segment-files.js';
-import { CommitOverlap } from './commit-overlap.js';
 import type { Dictionary } from './dictionary.js';
 import type { Health } from './health.js';
 import type { Hints } from './hints.js';
@@ -18,8 +17,8 @@ import type { Versions } from './versions.js';
 /** How long a full disk is left alone before the same bytes are tried again, in milliseconds. */
 const FULL_RETRY_MS = 250;
 
-/** Where fewer writers wait, all of them share each commit. */
-const LEAST_CROWD = 32;
+/** Where fewer writers wait, all of them share each commit: two at once take a disk longer than one (decision 15). */
+const LEAST_CROWD = 60;
 
 /** Writes between two looks at the clock. */
 const LOOK_EVERY = 64;
@@ -67,7 +66,6 @@ export class GroupCommit {
   private joined = 0;
   /** How many were waiting at the most when one of the last commits started. */
   private crowd = 0;
-  private readonly overlap = new CommitOverlap();
   private cancelTimer: (() => void) | undefined;
   /** When what was written has to be committed by, at `interval`; writes are let pass without a look at the clock. */
   private dueMs = Infinity;
@@ -244,24 +242,22 @@ export class GroupCommit {
    */
   private startHalf(queued: Queued): void {
     const { log } = this.parts;
-    if (this.underWay < 2 && this.overlap.allowed && log.overlaps && log.hasUncommitted) this.start(queued);
+    if (this.underWay < 2 && log.overlaps && log.hasUncommitted) this.start(queued);
   }
 
   private start(queued: Queued): void {
     this.queued = undefined;
     const served = this.joined;
     this.joined = 0;
-    const { waiting, running: before } = this;
-    this.crowd = Math.max(waiting, this.crowd - 1 - (this.crowd >> 5));
+    this.crowd = Math.max(this.waiting, this.crowd - 1 - (this.crowd >> 5));
     this.underWay++;
+    const before = this.running;
     const run: Promise<void> = this.run(SEQUENCE_RESERVE, false, before).finally(async () => {
       // Whoever waits for the last one waits for all.
       await before?.catch(() => undefined);
       if (this.running === run) this.running = undefined;
       this.underWay--;
       this.waiting -= served;
-      if (waiting >= LEAST_CROWD && this.parts.log.overlaps)
-        this.overlap.ended(served, this.parts.clock.tick());
       if (this.named < this.synced - 1) void this.nameLast();
     });
     this.running = run;
