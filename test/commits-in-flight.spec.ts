@@ -10,8 +10,11 @@ import { scanSegment } from '../src/log/scan.js';
 import { SegmentFiles } from '../src/log/segment-files.js';
 import type { Manifest } from '../src/store/manifest.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
+import { RUNS, tally } from './support/tally.js';
 
-const RUNS = Number(process.env.RUNS ?? 1);
+const SEED = Number(process.env.SEED ?? 0);
+const seeds = (count: number) => Array.from({ length: count * RUNS }, (_, i) => SEED + i);
+
 const WRITERS = 64;
 
 const optionsOn = (disk: SimulatedDisk): KvStoreOptions => ({
@@ -109,23 +112,21 @@ class Writers {
   }
 }
 
-it.each(Array.from({ length: 60 * RUNS }, (_, seed) => seed))(
-  'a power cut leaves a prefix, seed %d',
-  async (seed) => {
-    const random = new SeededRandom(seed);
-    const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
-    const store = await writers.open();
-    void writers.start(store);
-    for (let turns = 20 + random.below(120); turns > 0; turns--) await turn();
-    writers.stop();
-    writers.disk.crash({ seed });
-    expect(writers.count).toBeGreaterThan(0);
-    expect(most).toBe(2);
-    await writers.check();
-    writers.disk.crash('none');
-    await writers.check();
-  },
-);
+it.each(seeds(60))('a power cut leaves a prefix, seed %d', async (seed) => {
+  const random = new SeededRandom(seed);
+  const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
+  const store = await writers.open();
+  void writers.start(store);
+  for (let turns = 20 + random.below(120); turns > 0; turns--) await turn();
+  writers.stop();
+  tally({ 'power cuts': 1, acknowledged: writers.count });
+  writers.disk.crash({ seed });
+  expect(writers.count).toBeGreaterThan(0);
+  expect(most).toBe(2);
+  await writers.check();
+  writers.disk.crash('none');
+  await writers.check();
+});
 
 it.each([true, false])('a log is not truncated behind its last commit (batches: %s)', async (batches) => {
   for (let seed = 0; seed < 10; seed++) {
@@ -170,36 +171,34 @@ it('damage of the last but one commit is noticed', async () => {
 });
 
 describe.each(['EIO', 'ENOSPC'] as const)('%s', (code) => {
-  it.each(Array.from({ length: 30 * RUNS }, (_, seed) => seed))(
-    'in one of two commits takes nothing that was acknowledged, seed %d',
-    async (seed) => {
-      const random = new SeededRandom(seed);
-      const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
-      const { disk } = writers;
-      const store = await writers.open();
-      const done = writers.start(store);
-      for (let turns = 30; turns > 0; turns--) await turn();
-      const operation = code === 'EIO' && random.below(2) === 1 ? 'sync' : 'write';
-      disk.failAt({ operation, path: '.log', nth: 1 + random.below(5), code });
-      for (let turns = 60; turns > 0; turns--) {
-        await turn();
-        if (turns % 10 === 0) disk.clock.advance(250);
-      }
-      writers.stop();
-      await done;
-      expect(most).toBe(2);
-      expect(writers.refused).toBeGreaterThan(0);
-      expect(store.stats().failure === undefined).toBe(code === 'ENOSPC');
-      const before = await writers.found(store);
-      if (seed % 2 === 0) disk.crash('none');
-      else await store.close().catch(() => undefined);
-      const again = await writers.open();
-      const after = await writers.found(again);
-      const last = Math.max(...after);
-      expect(last).toBeGreaterThanOrEqual(writers.count - 1);
-      // What is full, and goes on, has lost nothing.
-      if (code === 'ENOSPC' && seed % 2 === 1) expect(after).toEqual(before);
-      await again.close();
-    },
-  );
+  it.each(seeds(30))('in one of two commits takes nothing that was acknowledged, seed %d', async (seed) => {
+    const random = new SeededRandom(seed);
+    const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
+    const { disk } = writers;
+    const store = await writers.open();
+    const done = writers.start(store);
+    for (let turns = 30; turns > 0; turns--) await turn();
+    const operation = code === 'EIO' && random.below(2) === 1 ? 'sync' : 'write';
+    disk.failAt({ operation, path: '.log', nth: 1 + random.below(5), code });
+    for (let turns = 60; turns > 0; turns--) {
+      await turn();
+      if (turns % 10 === 0) disk.clock.advance(250);
+    }
+    writers.stop();
+    await done;
+    tally({ [`${code} in a commit`]: 1 });
+    expect(most).toBe(2);
+    expect(writers.refused).toBeGreaterThan(0);
+    expect(store.stats().failure === undefined).toBe(code === 'ENOSPC');
+    const before = await writers.found(store);
+    if (seed % 2 === 0) disk.crash('none');
+    else await store.close().catch(() => undefined);
+    const again = await writers.open();
+    const after = await writers.found(again);
+    const last = Math.max(...after);
+    expect(last).toBeGreaterThanOrEqual(writers.count - 1);
+    // What is full, and goes on, has lost nothing.
+    if (code === 'ENOSPC' && seed % 2 === 1) expect(after).toEqual(before);
+    await again.close();
+  });
 });
