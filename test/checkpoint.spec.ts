@@ -449,3 +449,30 @@ it('a checkpoint that cannot be read is as good as none', async () => {
   await turns(2);
   expect(store.stats().errors.count).toBe(0);
 });
+
+it('is taken when more of the cold index is on disk for its sake alone than is in use', async () => {
+  const disk = new SimulatedDisk();
+  const store = await openOn(disk);
+  const keys = 40_000;
+  const checkpoints: number[] = [];
+  store.on('checkpoint', ({ checkpoint }) => checkpoints.push(checkpoint));
+  const rewrite = async (round: number) => {
+    for (let key = 0; key < keys; key++) await store.set(key, round);
+    await store.compact({ full: true });
+  };
+  const indexFiles = () => segmentsOf(disk, 'index').length;
+  await rewrite(0);
+  await store.checkpoint();
+  let most = 0;
+  for (let round = 1; round <= 12; round++) {
+    await rewrite(round);
+    most = Math.max(most, indexFiles());
+  }
+  // 29 without.
+  expect(most).toBeLessThanOrEqual(14);
+  expect(checkpoints.length).toBeGreaterThan(1);
+  disk.kill();
+  const again = await openOn(disk);
+  expect(await again.get(keys - 1)).toBe(12);
+  await again.close();
+});

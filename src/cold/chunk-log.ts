@@ -156,6 +156,11 @@ export class ChunkLog {
     return this.log.tail - this.log.begin;
   }
 
+  /** Bytes before it that are on disk for the last checkpoint alone. */
+  get keptBytes(): number {
+    return this.log.begin - (this.keptFrom ?? this.log.begin);
+  }
+
   /** Pages of the log, and what was read ahead. */
   get bufferBytes(): number {
     return this.log.usedMemory + this.windows.memoryBytes;

@@ -191,6 +191,12 @@ export class ColdIndex {
     await this.chunks.keepFrom(chunks.begin);
   }
 
+  /** Whether more of the log of chunks is on disk for the last checkpoint alone than is in use, and than so many bytes. */
+  keepsBeyond(bytes: number): boolean {
+    const { chunks } = this;
+    return chunks.keptBytes > Math.max(bytes, chunks.bytes);
+  }
+
   /**
    * Loads what is not in memory yet of the directory that a checkpoint had.
    * @param mayGoOn ends it

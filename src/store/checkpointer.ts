@@ -32,6 +32,9 @@ import type { Spaces, SpacesState } from './spaces.js';
 /** A checkpoint is due after so many bytes of both logs: half a second of replay at the most. */
 const DUE_BYTES = 256 * 1024 * 1024;
 
+/** A checkpoint is due when more of the log of chunks waits to go with the last one: segments, and what that one took to write. */
+const KEPT_SEGMENTS = 2;
+
 /** Less is replayed sooner than a checkpoint of it is written. */
 const WORTH_BYTES = 64 * 1024;
 
@@ -113,10 +116,14 @@ export class Checkpointer {
     return this.slices.workedMs;
   }
 
-  /** Whether so much was written since the last one that opening would take long. */
+  /** Whether so much was written since the last one that opening would take long, or so much is on disk for its sake alone. */
   get isDue(): boolean {
+    const { index, log } = this.parts.cold;
+    const bytes = this.last?.bytes ?? 0;
+    if (index.keepsBeyond(Math.max(bytes, KEPT_SEGMENTS * log.segments.segmentSize)))
+      return this.worthBeyond(this.notBefore);
     // A large index takes longer to write than its log takes to be read.
-    return this.worthBeyond(Math.max(DUE_BYTES, 4 * (this.last?.bytes ?? 0), this.notBefore));
+    return this.worthBeyond(Math.max(DUE_BYTES, 4 * bytes, this.notBefore));
   }
 
   /** Whether opening is faster with another one. */
