@@ -153,9 +153,12 @@ describe('opening', () => {
 
   it('is followed by checkpoints that wait for what is not loaded, and have all of it', async () => {
     const disk = closed.fork();
+    // The first write waits for a commit, and loading goes on meanwhile: a slice at each turn.
+    disk.clock.tickMs = 1;
     let store = await open(disk);
-    await write(store, 0, 100, 2);
+    await write(store, 0, 3, 2);
     expect(store['core'].parts.index.isLoaded).toBe(false);
+    disk.clock.tickMs = 0.001;
     expect(await store.checkpoint()).toMatchObject({ checkpoint: 2, incremental: true });
     disk.kill();
     store = await open(disk);
