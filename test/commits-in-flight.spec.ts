@@ -146,6 +146,19 @@ it.each([true, false])('a log is not truncated behind its last commit (batches: 
   }
 });
 
+it.each(seeds(20))('close() in the middle keeps what was acknowledged, seed %d', async (seed) => {
+  const writers = new Writers(new SimulatedDisk({ completion: 'random', seed }), seed);
+  const store = await writers.open();
+  const done = writers.start(store);
+  for (let turns = 15 + seed; turns > 0; turns--) await turn();
+  const closing = store.close();
+  writers.stop();
+  await Promise.all([closing, done]);
+  expect(most).toBe(2);
+  writers.disk.crash('none');
+  await writers.check();
+});
+
 it('damage of the last but one commit is noticed', async () => {
   for (let seed = 0; seed < 10; seed++) {
     const writers = new Writers(new SimulatedDisk({ seed }), 0);

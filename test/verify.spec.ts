@@ -349,3 +349,10 @@ const keyName = ({ namespace = '', key }: KvNamedKey) => `${namespace}/${key as 
 function manifestOf(disk: SimulatedDisk): Record<'hot' | 'cold', { begin: number }> {
   return JSON.parse(disk.contents(`${PATH}/MANIFEST`).toString().split('\n')[0]) as never;
 }
+
+it('is refused by a store that is closed before it has begun', async () => {
+  const store = await KvStore.open({ path: PATH, env: new SimulatedDisk().env() });
+  const refused = expect(store.verify()).rejects.toThrow(KvClosedError);
+  await store.close();
+  await refused;
+});

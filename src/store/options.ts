@@ -30,6 +30,8 @@ export type KvDuration = number | string;
  * - `interval`: its promise resolves once it is in memory and visible; a commit every `everyMs` makes it durable.
  * - `checkpoint`: like `interval`, but commits happen only at `flush()`, `close()`, before a compaction, and after
  *   every 32 MiB (or an eighth of `hot.diskBudget`, if that is less), because a log can only be truncated behind one.
+ *
+ * At every level the first writes behind an opening wait for its first commit.
  */
 export type KvDurabilityLevel = 'always' | 'interval' | 'checkpoint';
 
