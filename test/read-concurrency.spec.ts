@@ -2,6 +2,8 @@
 import { KvStore } from 'nestjs-hotcold/store';
 import type { Device, DeviceFile } from '../src/device/device.js';
 import { MemoryDevice } from '../src/device/memory-device.js';
+import { nodeEnv } from '../src/device/node-env.js';
+import { missingPath } from './support/temp-directory.js';
 
 const KEYS = 20_000;
 
@@ -36,5 +38,35 @@ it('bounds the reads from disk that run at the same time', async () => {
   expect(store.stats().reads.diskHits).toBeGreaterThan(KEYS / 2);
   expect(device.most).toBeGreaterThan(100);
   expect(device.most).toBeLessThanOrEqual(256);
+  await store.close();
+});
+
+/** Two looks at the clock make a read: so long does the page cache take. */
+const TICK_MS = 0.004;
+
+it('waits for a turn of the event loop, and not for the thread pool, when too much was read at once', async () => {
+  let ms = 0;
+  let pooled = 0;
+  const { clock, fs } = nodeEnv;
+  const read: typeof fs.read = (...args) => {
+    pooled++;
+    return fs.read(...args);
+  };
+  const env = { ...nodeEnv, clock: { ...clock, tick: () => (ms += TICK_MS) }, fs: { ...fs, read } };
+  const filler = 'x'.repeat(700);
+  const store = await KvStore.open({ path: missingPath(), env, hot: { memory: '8mb' }, compaction: false });
+  for (let i = 0; i < KEYS; i++) await store.set(i, { i, filler });
+  await store.compact();
+  // The first reads after the opening prove that reads are cheap.
+  await store.get(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = { ...store.stats().reads };
+  pooled = 0;
+  const reads = Array.from({ length: 3000 }, (_, i) => store.get<{ i: number }>(i));
+  expect((await Promise.all(reads)).every((value, i) => value?.i === i)).toBe(true);
+  const { coldHits, diskReads, indexReads } = store.stats().reads;
+  expect(coldHits - before.coldHits).toBeGreaterThan(2000);
+  expect(diskReads - before.diskReads + indexReads - before.indexReads).toBeGreaterThan(2000);
+  expect(pooled).toBe(0);
   await store.close();
 });

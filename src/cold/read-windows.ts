@@ -10,7 +10,7 @@ import { isIntact } from '../log/record.js';
 import type { SegmentFiles } from '../log/segment-files.js';
 
 const WINDOWS = 16;
-const WINDOW_BYTES = 4096;
+const WINDOW_BYTES = 16 * 1024;
 
 interface Window {
   start: LogAddress;

@@ -341,6 +341,14 @@ export class HybridLog {
   }
 
   /**
+   * When `tryReadRecord` gives nothing because the event loop has to turn first: settles when it has; `undefined` when there is
+   * another reason.
+   */
+  turned(): Promise<void> | undefined {
+    return this.options.pacer?.turned();
+  }
+
+  /**
    * Reads a record from disk, in one read where the size class covers it, and verifies it.
    * @param sizeClass of the record; a guess when it is not known
    * @throws KvCorruptionError when what lies there is not an intact record

@@ -231,11 +231,18 @@ export class ReadPath {
     let mended = false;
     try {
       for (;;) {
-        const { truncations } = this;
-        const where = this.find(key);
-        const { address } = this;
+        let where = this.find(key);
+        let { address, truncations } = this;
         try {
-          const found = await this.newest(key, where);
+          let further: Further = WAIT;
+          for (let turned; further === WAIT && where !== IN_MEMORY && (turned = this.log.turned());) {
+            // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
+            await turned;
+            where = this.find(key);
+            ({ address, truncations } = this);
+            if (where !== IN_MEMORY) further = this.tryFurther(key);
+          }
+          const found = further === WAIT ? await this.newest(key, where) : this.located(further);
           // What was truncated while we read has moved on: an absence means nothing then.
           if (!found && truncations !== this.truncations) continue;
           const record = found && (await this.gather(found)) ? found : undefined;
@@ -277,6 +284,13 @@ export class ReadPath {
     this.pending--;
     this.wakeNext();
     if (this.pending === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
+  }
+
+  /** What `tryFurther` found, for a caller who will wait. */
+  private located(further: Further): Located | undefined {
+    if (further === NOTHING) return undefined;
+    const { cold, log, source } = this;
+    return { ...copyOf(this), log: cold && source === FROM_COLD ? cold.log.log : log, source };
   }
 
   private async newest(key: EncodedKey, where: Where): Promise<Located | undefined> {
