@@ -204,6 +204,33 @@ describe('compact()', () => {
     await check();
   });
 
+  it('leaves superseded records of the cold log behind, also when it ends on the way', async () => {
+    await store.close();
+    store = await openOn(disk, { cold: { ...COMPACTING.cold, garbageShare: 0.9 } });
+    for (const round of [0, 1]) {
+      for (let i = 0; i < 20; i++) {
+        await fill(i * 10, i * 10 + 10, round);
+        await store.flush();
+      }
+      expect((await store.compact()).cold.records).toBe(0);
+    }
+    // Slices end after every group of records.
+    disk.clock.tickMs = 5;
+    const controller = new AbortController();
+    const before = store.stats().compaction.copiedRecords;
+    const begin = manifestOf(disk).cold.begin;
+    const run = store.compact({ full: true, signal: controller.signal });
+    while (manifestOf(disk).cold.begin === begin) await turns(1);
+    controller.abort();
+    const { aborted, cold } = await run;
+    expect(aborted).toBe(true);
+    expect(cold.records).toBeGreaterThan(50);
+    expect(cold.records).toBeLessThan(300);
+    // What was in memory.
+    expect(store.stats().compaction.copiedRecords - before).toBeLessThan(30);
+    await check();
+  });
+
   it('moves nothing when the signal has come before', async () => {
     await fill(0, 50);
     const report = await store.compact({ full: true, signal: AbortSignal.abort() });
@@ -489,6 +516,19 @@ describe('disk space', () => {
     const report = await store.compact();
     expect(report).toMatchObject({ copiedRecords: 0, cold: { truncatedBytes: 0 } });
     await check();
+  });
+
+  it('asks the cold index for many records at a time', async () => {
+    const keys = 20_000;
+    await Promise.all(Array.from({ length: keys }, (_, i) => store.set(i, `first ${i}`)));
+    await full();
+    await Promise.all(Array.from({ length: keys / 2 }, (_, i) => store.set(i * 2, `second ${i}`)));
+    const before = store.stats().reads.indexReads;
+    const { cold } = await full();
+    expect(cold.records).toBeGreaterThan(keys * 0.9);
+    expect(store.stats().reads.indexReads - before).toBeLessThan(cold.records / 8);
+    for (let i = 0; i < keys; i++)
+      expect(await store.get(i)).toBe(i % 2 === 0 ? `second ${i / 2}` : `first ${i}`);
   });
 
   it('is not wasted on records that stay where they are', async () => {

@@ -29,6 +29,7 @@ import {
   type ChunkView,
 } from './hash-chunk.js';
 import { addOwn, IndexMerge } from './index-merge.js';
+import { NewestSweep } from './newest-sweep.js';
 import { PendingEntries } from './pending-entries.js';
 
 /** Entries that wait before a flush is due: 1 MiB. Twice as many would save a fifth of the writes at a million keys. */
@@ -373,6 +374,21 @@ export class ColdIndex {
     pending.gather(slot, width, begin, list);
     if (chunk) addOwn(list, chunk, slot, width, begin);
     return list.count === 0 ? undefined : newestFirst(list);
+  }
+
+  /** To find out for many records at a time whether they are the newest of their hashes. */
+  newestSweep(): NewestSweep {
+    const { chunks, directory, options, pending } = this;
+    const pacer = options.flushPacer ?? options.pacer;
+    const { coldBegin } = options;
+    return new NewestSweep({
+      directory,
+      pending,
+      chunks,
+      pacer,
+      coldBegin,
+      isLost: (slot) => this.isLost(slot),
+    });
   }
 
   // ── Mending ──

@@ -126,7 +126,7 @@ describe('IndexMerge', () => {
     };
     for (let i = 0; i < 3; i++) await reads(16_384);
     expect(await reads(16_384)).toBeLessThan(8192 / 5);
-    expect(device.longestSyncRead).toBe(4096);
+    expect(device.longestSyncRead).toBe(16 * KIB);
     // Some of them lie in pages that are still in memory.
     expect(await reads(200)).toBeGreaterThan(50);
     expect(device.longestSyncRead).toBe(512);

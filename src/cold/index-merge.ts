@@ -22,12 +22,10 @@ import {
   type ChunkView,
 } from './hash-chunk.js';
 import { PendingEntries } from './pending-entries.js';
+import { isDense } from './read-windows.js';
 
 /** Chunks read at the same time: the disk has something to choose from, and each takes half a KiB. */
 const MAX_READS = 64;
-
-/** With more slots than this for each pending entry, a flush finds little of what it reads ahead. */
-const SPARSE_SLOTS = 16;
 
 /** The log of chunks is collected when it is longer than this many times its live bytes, and a segment. */
 const MAX_GARBAGE_FACTOR = 1.5;
@@ -87,7 +85,7 @@ export class IndexMerge {
   private async mergePending(slices: Slices): Promise<void> {
     const { chunks, pending, directory } = this.parts;
     this.failure = undefined;
-    this.dense = pending.count * SPARSE_SLOTS > directory.slots;
+    this.dense = isDense(pending.count, directory.slots);
     try {
       for (let turn = 0; turn < PendingEntries.buckets && pending.count > 0; turn++) {
         const bucket = PendingEntries.bucketAt(turn);

@@ -123,6 +123,12 @@ export class PendingEntries {
 
   static readonly buckets = BUCKETS;
 
+  /** When the bucket of a hash has its turn. */
+  static turnOf(hashLow: number): number {
+    const perPartition = BUCKET_BITS - PARTITION_BITS;
+    return ((hashLow & (PARTITIONS - 1)) << perPartition) | ((hashLow & BUCKET_MASK) >>> PARTITION_BITS);
+  }
+
   /** First entry of a bucket, or the one behind `link`; 0 when there is none. */
   linkAfter(bucket: number, link: number): number {
     if (this.count === 0) return 0;

@@ -7,6 +7,7 @@ import { ReadWindows } from './read-windows.js';
 const SEGMENT = 64 * 1024;
 const RECORD = 104;
 const SALT = 9;
+const WINDOW = 16 * 1024;
 
 /** A log of records of 104 bytes, back to back. */
 function logOf(records: number): { segments: SegmentFiles; at: (index: number) => LogAddress } {
@@ -23,22 +24,22 @@ function logOf(records: number): { segments: SegmentFiles; at: (index: number) =
 
 describe('ReadWindows', () => {
   it('has what lies behind a record that was read, as far as it is whole', () => {
-    const { segments, at } = logOf(100);
+    const { segments, at } = logOf(400);
     const windows = new ReadWindows(segments);
     expect(windows.find(at(3))).toBe(false);
-    expect(windows.read(at(3))).toBe(4096);
+    expect(windows.read(at(3))).toBe(WINDOW);
     expect(windows.words[windows.at + 3]).toBe(3);
-    const whole = Math.floor(4096 / RECORD);
+    const whole = Math.floor(WINDOW / RECORD);
     for (let i = 3; i < 3 + whole; i++) {
       expect(windows.find(at(i))).toBe(true);
       expect(windows.words[windows.at + 3]).toBe(i);
     }
     expect([windows.find(at(2)), windows.find(at(3 + whole))]).toEqual([false, false]);
     // No more than asked for, or than there is.
-    expect(windows.read(at(60), 512)).toBe(512);
-    expect([windows.find(at(63)), windows.find(at(64))]).toEqual([true, false]);
-    expect(windows.read(at(98))).toBe(2 * RECORD);
-    expect([windows.find(at(99)), windows.find(at(100))]).toEqual([true, false]);
+    expect(windows.read(at(260), 512)).toBe(512);
+    expect([windows.find(at(263)), windows.find(at(264))]).toEqual([true, false]);
+    expect(windows.read(at(398))).toBe(2 * RECORD);
+    expect([windows.find(at(399)), windows.find(at(400))]).toEqual([true, false]);
   });
 
   it('does not take damaged bytes for a record', () => {
@@ -53,13 +54,13 @@ describe('ReadWindows', () => {
     const { segments, at } = logOf(600);
     const windows = new ReadWindows(segments);
     for (let row = 0; row < 16; row++) windows.read(at(row * 35), 512);
-    expect(windows.memoryBytes).toBe(16 * 4096);
+    expect(windows.memoryBytes).toBe(16 * WINDOW);
     for (let row = 0; row < 16; row++) expect(windows.find(at(row * 35 + 1))).toBe(true);
     windows.find(at(0));
     windows.read(at(590), 512);
     // The second had not been used for longest.
     expect([0, 35, 70].map((index) => windows.find(at(index)))).toEqual([true, false, true]);
-    expect(windows.memoryBytes).toBe(16 * 4096);
+    expect(windows.memoryBytes).toBe(16 * WINDOW);
   });
 
   it('is none the worse for a read that failed', () => {

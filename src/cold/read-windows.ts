@@ -12,6 +12,14 @@ import type { SegmentFiles } from '../log/segment-files.js';
 const WINDOWS = 16;
 const WINDOW_BYTES = 16 * 1024;
 
+/** With more slots than this for each whose chunk is wanted, too little is found in what was read ahead. */
+const SPARSE_SLOTS = 48;
+
+/** Whether it pays to read a whole window for so many of the chunks. */
+export function isDense(wanted: number, slots: number): boolean {
+  return wanted * SPARSE_SLOTS > slots;
+}
+
 interface Window {
   start: LogAddress;
   end: number;

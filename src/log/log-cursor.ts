@@ -50,6 +50,11 @@ export class LogCursor {
     return this.buffer.bytes;
   }
 
+  /** Behind what was read last. */
+  get loadedTo(): LogAddress {
+    return (this.loadedFrom + this.loadedWords * 4) as LogAddress;
+  }
+
   /** Index of the first word of a record that was read together with the current one, or -1. */
   find(address: LogAddress): number {
     const at = (address - this.loadedFrom) / 4;

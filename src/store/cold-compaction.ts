@@ -4,50 +4,114 @@
  * and is gone already. Records that a newer one in the hot log's memory covers are left behind as well; the store
  * commits the hot log before it truncates, so that they are not lost with it.
  */
-import type { ColdTier } from '../cold/cold-tier.js';
+import type { KeyedHash } from '../codec/keyed-hash.js';
+import type { NewestSweep } from '../cold/newest-sweep.js';
+import { KvCorruptionError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
-import type { LogAddress } from '../log/address.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
-import type { LogCursor } from '../log/log-cursor.js';
-import { previousOf, totalBytes } from '../log/record.js';
-import type { HotCompactionParts } from './hot-compaction.js';
+import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
+import { keyLengthOf, KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf, totalBytes } from '../log/record.js';
+import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
+import type { Slices } from '../log/slices.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
+import type { HotCompactionParts } from './hot-compaction.js';
 import type { RecordRef } from './read-path.js';
 import type { RecordCopier } from './record-copier.js';
-import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
+
+export interface ColdCompactionParts extends HotCompactionParts {
+  hash: KeyedHash;
+}
 
 export class ColdCompaction implements PassPolicy {
   /** Bytes of records that the hot log covers: the cold index, from which garbage is estimated, knows nothing of that. */
   coveredBytes = 0;
   private readonly coldLog: HybridLog;
+  private readonly sweep: NewestSweep;
+  /** Up to here the records have been asked for together. */
+  private preparedTo: LogAddress = NO_ADDRESS;
+  private readonly aheadBuffer = new ReadBuffer();
 
   constructor(
-    private readonly parts: HotCompactionParts,
+    private readonly parts: ColdCompactionParts,
     private readonly cursor: LogCursor,
     private readonly copier: RecordCopier,
+    /** End of what is compacted. */
+    private readonly until: LogAddress,
+    private readonly slices: Slices,
   ) {
     this.coldLog = parts.cold.log.log;
+    this.sweep = parts.cold.index.newestSweep();
+  }
+
+  /** Asks the cold index for the next records together. */
+  async prepare(from: LogAddress, to: LogAddress): Promise<void> {
+    if (to <= this.preparedTo) return;
+    const { hash, index, log, cold } = this.parts;
+    const { slices, sweep } = this;
+    const ahead = new LogCursor(cold.log.segments, from, this.until, this.aheadBuffer);
+    sweep.clear();
+    try {
+      while (!sweep.full && (await ahead.load())) {
+        while (!sweep.full && ahead.next()) {
+          const { words, at, address } = ahead;
+          const kind = words[at + 1] & KIND_MASK;
+          if (kind !== KIND_VALUE && kind !== KIND_TOMBSTONE) continue;
+          hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
+          const { low, high } = hash;
+          if (!isInHotMemory(index, log, low, words, at)) sweep.add(low, high, address);
+        }
+        if (slices.over) await slices.next();
+      }
+    } catch (error) {
+      // The pass comes there as well, and what lies before is not damaged.
+      if (!(error instanceof KvCorruptionError)) throw error;
+    }
+    this.preparedTo = ahead.position;
+    await sweep.answer(slices);
   }
 
   isNewest(record: PassRecord): boolean | Promise<boolean> {
-    if (isInHotMemory(this.parts.index, this.parts.log, record)) {
-      this.coveredBytes += totalBytes(record.words, record.at);
+    return this.isNewestAtOnce(record) ?? this.isNewestLater(record);
+  }
+
+  /** `undefined` when something has to be waited for. */
+  private isNewestAtOnce(record: PassRecord): boolean | undefined {
+    const { words, at, low } = record;
+    const { cold, index, log } = this.parts;
+    if (isInHotMemory(index, log, low, words, at)) {
+      this.coveredBytes += totalBytes(words, at);
       return false;
     }
-    const candidates = this.parts.cold.index.tryFind(record.low, record.high);
-    if (!candidates) return this.isNewestOnDisk(record, this.parts.cold);
+    const { coldLog, sweep } = this;
+    if (sweep.find(record.address)) {
+      const { newest, newestClass } = sweep;
+      if (newest === record.address) return true;
+      if (newest > record.address) {
+        const other = this.atHand(newest) ?? coldLog.tryReadRecord(newest, newestClass);
+        if (!other) return undefined;
+        if (sameKey(other.words, other.at, words, at)) return false;
+      }
+    }
+    const candidates = cold.index.tryFind(low, record.high);
+    if (!candidates) return undefined;
     for (let i = 0; i < candidates.count; i++) {
       const address = candidates.addresses[i] as LogAddress;
       if (address <= record.address) break;
-      const other = this.atHand(address) ?? this.coldLog.tryReadRecord(address, candidates.sizeClasses[i]);
-      if (!other) return this.isNewestOnDisk(record, this.parts.cold);
-      if (sameKey(other.words, other.at, record.words, record.at)) return false;
+      const other = this.atHand(address) ?? coldLog.tryReadRecord(address, candidates.sizeClasses[i]);
+      if (!other) return undefined;
+      if (sameKey(other.words, other.at, words, at)) return false;
     }
     return true;
   }
 
-  private async isNewestOnDisk(record: PassRecord, { index }: ColdTier): Promise<boolean> {
-    const { count, addresses, sizeClasses } = await index.find(record.low, record.high);
+  private async isNewestLater(record: PassRecord): Promise<boolean> {
+    for (let turned; (turned = this.coldLog.turned());) {
+      await turned;
+      const verdict = this.isNewestAtOnce(record);
+      if (verdict !== undefined) return verdict;
+    }
+    const { count, addresses, sizeClasses } = await this.parts.cold.index.find(record.low, record.high);
     for (let i = 0; i < count; i++) {
       const address = addresses[i] as LogAddress;
       if (address <= record.address) break;
@@ -77,7 +141,13 @@ export class ColdCompaction implements PassPolicy {
 }
 
 /** Whether the hot log has a record of the same key, as far as its memory tells. */
-function isInHotMemory(index: HashIndex, log: HybridLog, { words, at, low }: PassRecord): boolean {
+function isInHotMemory(
+  index: HashIndex,
+  log: HybridLog,
+  low: number,
+  words: Int32Array,
+  at: number,
+): boolean {
   for (let address = index.find(low); address >= log.head;) {
     const other = log.ring.wordsAt(address);
     const otherAt = log.ring.wordOffset(address);

@@ -423,7 +423,7 @@ export class Compactor {
       : new LogCursor(cold.log.segments, from, end, this.buffer);
     const policy = isHot
       ? new HotCompaction(this.parts, cursor, copier)
-      : new ColdCompaction(this.parts, cursor, copier);
+      : new ColdCompaction(this.parts, cursor, copier, end, this.slices);
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
       this.doneBytes += address - reported;

@@ -524,11 +524,18 @@ export const PLANTED_BUGS = [
   {
     name: 'cold-rewrite-copies-too-little',
     file: 'src/store/cold-compaction.ts',
-    find: 'if (address <= record.address) break;\n      const other = this.atHand(address) ?? this.coldLog.tryReadRecord(',
-    replace:
-      'if (address < record.address) break;\n      const other = this.atHand(address) ?? this.coldLog.tryReadRecord(',
+    find: 'if (newest === record.address) return true;\n      if (newest > record.address) {',
+    replace: 'if (newest >= record.address) {',
     why: 'A record is taken for a newer one of its own key, and left behind.',
     caughtBy: [{ spec: 'test/reference-defects.spec.ts', test: 'bare truncation' }],
+  },
+  {
+    name: 'cold-rewrite-copies-superseded',
+    file: 'src/store/cold-compaction.ts',
+    find: 'if (newest === record.address) return true;',
+    replace: 'if (newest >= record.address) return true;',
+    why: 'A superseded record goes to the tail of the cold log, in front of the one that took its place.',
+    caughtBy: [{ spec: 'test/compaction.spec.ts', test: 'also when it ends on the way' }],
   },
 
   // ── Versions, time, addresses, locks ──

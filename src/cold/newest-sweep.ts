@@ -1,0 +1,150 @@
+/**
+ * Which of many records of the cold log are the newest of their hashes, for whoever rewrites it: asked together, and answered
+ * in the order in which chunks lie, so that one read brings many of them. One by one each takes a read of its own, which is
+ * two thirds of a rewrite.
+ *
+ *   sweep.clear();
+ *   for (const { low, high, address } of next) sweep.add(low, high, address);
+ *   await sweep.answer(slices);
+ *   for (const { address } of next) if (sweep.find(address)) use(sweep.newest);
+ */
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import { KvCorruptionError } from '../errors.js';
+import type { ReadPacer } from '../log/read-pacer.js';
+import type { Slices } from '../log/slices.js';
+import type { ChunkDirectory } from './chunk-directory.js';
+import type { ChunkLog } from './chunk-log.js';
+import { addressOf, EntryList, sizeClassOfEntry, tagOf, type ChunkView } from './hash-chunk.js';
+import { PendingEntries } from './pending-entries.js';
+import { isDense } from './read-windows.js';
+
+/** Records that are asked for together, 30 bytes each: with a million slots, each read answers for some five. */
+const MOST_RECORDS = 65_536;
+
+/** Records between two looks at the clock. */
+const LOOK_EVERY = 16;
+
+export interface SweepParts {
+  directory: ChunkDirectory;
+  pending: PendingEntries;
+  chunks: ChunkLog;
+  pacer: ReadPacer | undefined;
+  coldBegin: () => LogAddress;
+  isLost: (slot: number) => boolean;
+}
+
+export class NewestSweep {
+  /** The newest address of the record's hash, if `find` found it: `NO_ADDRESS` where that is not known. */
+  newest: LogAddress = NO_ADDRESS;
+  /** And the size class of what lies there. */
+  newestClass = 0;
+  private count = 0;
+  private dense = false;
+  private readonly lows = new Int32Array(MOST_RECORDS);
+  private readonly highs = new Int32Array(MOST_RECORDS);
+  private readonly addresses = new Float64Array(MOST_RECORDS);
+  private readonly answers = new Float64Array(MOST_RECORDS);
+  private readonly classes = new Uint8Array(MOST_RECORDS);
+  private readonly order = new Uint32Array(MOST_RECORDS);
+  private readonly starts = new Uint32Array(PendingEntries.buckets + 1);
+  /** Where `find` goes on: it is asked in about the order of addresses. */
+  private at = 0;
+  private readonly list = new EntryList();
+
+  constructor(private readonly parts: SweepParts) {}
+
+  get full(): boolean {
+    return this.count === MOST_RECORDS;
+  }
+
+  clear(): void {
+    this.count = this.at = 0;
+  }
+
+  /** @param address higher than those of all before */
+  add(hashLow: number, hashHigh: number, address: LogAddress): void {
+    const at = this.count++;
+    this.lows[at] = hashLow;
+    this.highs[at] = hashHigh;
+    this.addresses[at] = address;
+    this.answers[at] = NO_ADDRESS;
+  }
+
+  /**
+   * Looks all of them up. Nothing may be put or flushed meanwhile; what is put later is not in the answers.
+   * @throws KvDiskError
+   */
+  async answer(slices: Slices): Promise<void> {
+    const { count, order, parts } = this;
+    this.dense = isDense(count, parts.directory.slots);
+    this.sort();
+    for (let turn = 0; turn < count; turn++) {
+      if (!this.lookUp(order[turn])) {
+        // Otherwise reads are not cheap now, and whoever asks for the record makes one that does not block.
+        const turned = parts.pacer?.turned();
+        if (turned) {
+          await turned;
+          slices.restart();
+          this.lookUp(order[turn]);
+        }
+      }
+      if (turn % LOOK_EVERY === 0 && slices.over) await slices.next();
+    }
+  }
+
+  /** Whether the record at an address was asked for: `newest` and `newestClass` are what was found. */
+  find(address: LogAddress): boolean {
+    const { addresses, count } = this;
+    let { at } = this;
+    while (at < count && addresses[at] < address) at++;
+    while (at > 0 && addresses[at - 1] >= address) at--;
+    this.at = at;
+    if (at === count || addresses[at] !== address) return false;
+    this.newest = this.answers[at] as LogAddress;
+    this.newestClass = this.classes[at];
+    return true;
+  }
+
+  /** Puts them in the order in which a flush meets their slots, which is that of the chunks that it wrote. */
+  private sort(): void {
+    const { count, lows, order, starts } = this;
+    starts.fill(0);
+    for (let i = 0; i < count; i++) starts[PendingEntries.turnOf(lows[i]) + 1]++;
+    for (let turn = 1; turn < starts.length; turn++) starts[turn] += starts[turn - 1];
+    for (let i = 0; i < count; i++) order[starts[PendingEntries.turnOf(lows[i])]++] = i;
+  }
+
+  /** @returns false when a chunk has to be read and must not be now */
+  private lookUp(at: number): boolean {
+    const { list } = this;
+    const { chunks, coldBegin, directory, isLost, pacer, pending } = this.parts;
+    const hashLow = this.lows[at];
+    const tag = tagOf(hashLow, this.highs[at]);
+    const slot = directory.slotOf(hashLow);
+    directory.load(slot);
+    if (isLost(slot)) return true;
+    list.clear();
+    pending.collect(hashLow, tag, coldBegin(), list);
+    if (list.count > 0) return this.found(at, list.lows[0], list.highs[0]);
+    if (!directory.mayHold(slot, tag)) return true;
+    const address = chunks.addressOf(directory.placeOf(slot));
+    let chunk: ChunkView | undefined;
+    try {
+      chunk = chunks.inMemory(address) ?? chunks.inOrder(address, pacer, this.dense);
+    } catch (error) {
+      // Whoever asks for the record meets it, and says so.
+      if (error instanceof KvCorruptionError) return true;
+      throw error;
+    }
+    if (!chunk) return false;
+    for (let i = 0; i < chunk.count; i++)
+      if (chunk.tag(i) === tag) return this.found(at, chunk.low(i), chunk.high(i));
+    return true;
+  }
+
+  private found(at: number, low: number, high: number): true {
+    this.answers[at] = addressOf(low, high);
+    this.classes[at] = sizeClassOfEntry(high);
+    return true;
+  }
+}
