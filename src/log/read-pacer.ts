@@ -5,7 +5,8 @@
  * cost (docs/decisions/0007 has the figures):
  *
  * - While others want the event loop, synchronous reads may hold it no longer on average than the pool would. A reader
- *   who has the loop to himself may wait for a quick disk in it: he would wait for the thread pool, too.
+ *   who has the loop to himself may wait for a quick disk in it: he would wait for the thread pool, too. Background work of
+ *   the store is nobody else.
  * - What cheap windows save is a small credit, on which a costly one lives. Without credit, all reads go through the
  *   pool for a while, and then a small window shows whether they are cheap again.
  *
@@ -34,14 +35,16 @@ export interface Pace {
 const PACE: Pace = {
   windowMs: 0.5,
   probeMs: 0.06,
-  poolMs: 0.008,
+  poolMs: 0.015,
   detourMs: 0.03,
   aloneMs: 0.2,
   busyMs: 0.05,
 };
 
-/** Enough for a read during which another process had the processor for a time slice. */
-const CREDIT_MS = 5;
+/** Enough for some reads during which others had the processor: 4 to 36 ms where much is written beside. */
+const CREDIT_MS = 40;
+/** What a window may owe at the most: the same reads say nothing of how slow the disk is. */
+const MOST_DEBT_MS = 5;
 /** Reads through the thread pool after the first window that nothing pays for: that may be chance. */
 const FIRST_PAUSE_READS = 16;
 /** After two in a row, pauses last that many reads and that many times the debt, whichever is longer. */
@@ -53,6 +56,8 @@ export class ReadPacer {
   totalMs = 0;
   /** And the last of them. */
   lastMs = 0;
+  /** Milliseconds that background work of the store has taken of the event loop so far: it may wait for a reader. */
+  backgroundMs: () => number = () => 0;
   private limitMs: number;
   private spentMs = 0;
   /** Of `spentMs`, what single reads took beyond `aloneMs`. */
@@ -64,6 +69,7 @@ export class ReadPacer {
   private turning: Promise<void> | undefined;
   /** When it began, or when the window was used up. */
   private turningSinceMs = 0;
+  private backgroundThenMs = 0;
   private closed = false;
   private refused = 0;
 
@@ -123,7 +129,10 @@ export class ReadPacer {
 
   private pastMiddle(nowMs: number): void {
     const closes = this.spentMs >= this.limitMs && !this.closed;
-    if (closes || !this.turning) this.turningSinceMs = nowMs;
+    if (closes || !this.turning) {
+      this.turningSinceMs = nowMs;
+      this.backgroundThenMs = this.backgroundMs();
+    }
     if (closes) {
       this.closed = true;
       this.refused = 0;
@@ -133,8 +142,9 @@ export class ReadPacer {
 
   private judge(nowMs: number): void {
     const { windowMs, probeMs, poolMs, detourMs, busyMs } = this.pace;
+    const turnMs = nowMs - this.turningSinceMs - (this.backgroundMs() - this.backgroundThenMs);
     // A single chain of awaited reads is refused once, then it waits.
-    const shared = this.refused > 1 || nowMs - this.turningSinceMs > busyMs;
+    const shared = this.refused > 1 || turnMs > busyMs;
     const savedMs = shared ? this.reads * poolMs - this.spentMs : this.reads * detourMs - this.excessMs;
     this.creditMs = Math.min(this.creditMs + savedMs, CREDIT_MS);
     if (this.creditMs >= 0) {
@@ -144,7 +154,7 @@ export class ReadPacer {
     } else {
       const chance = ++this.debtsInARow === 1;
       this.pauseReads = 1 + (chance ? FIRST_PAUSE_READS : PAUSE_READS);
-      this.pauseUntilMs = chance ? nowMs : nowMs - this.creditMs * PAUSE_PER_DEBT;
+      this.pauseUntilMs = chance ? nowMs : nowMs + Math.min(-this.creditMs, MOST_DEBT_MS) * PAUSE_PER_DEBT;
       this.creditMs = 0;
       this.limitMs = probeMs;
     }

@@ -44,6 +44,7 @@ export class Slices {
   /** Lets the event loop turn, and begins the next slice. */
   async next(): Promise<void> {
     const endedMs = (this.lookedMs = this.clock.tick());
+    this.end();
     await this.clock.turn();
     const nowMs = this.clock.tick();
     const fairMs = Math.min(Math.max(nowMs - endedMs, LEAST_MS), this.mostMs);
@@ -52,11 +53,15 @@ export class Slices {
 
   /** Begins a slice where something else was awaited. */
   restart(): void {
+    this.end();
     this.begin(this.clock.tick(), Math.min(LEAST_MS, this.mostMs));
   }
 
-  private begin(nowMs: number, givenMs: number): void {
+  private end(): void {
     this.workedMs += Math.min(this.lookedMs, this.endMs) - this.startMs;
+  }
+
+  private begin(nowMs: number, givenMs: number): void {
     this.lookedMs = this.startMs = nowMs;
     this.endMs = nowMs + Math.max(givenMs, this.leastMs);
   }

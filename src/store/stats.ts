@@ -176,8 +176,7 @@ export function statsOf(core: StoreCore): KvStats {
     checkpoints: { ...activity.checkpoints },
     errors: { ...activity.errors },
     eventLoop: {
-      backgroundMs:
-        (core.compactor?.workedMs ?? 0) + (core.checkpointer?.workedMs ?? 0) + (core.mender?.workedMs ?? 0),
+      backgroundMs: core.backgroundMs,
       readMs: pacer.totalMs,
     },
     writable: health.writable,

@@ -114,6 +114,7 @@ export class StoreCore {
       },
     });
     this.reads.mend = () => this.mended();
+    parts.pacer.backgroundMs = () => this.backgroundMs;
     if (parts.options.readOnly) return;
     this.checkpointer = new Checkpointer(
       { ...parts, cold, sliceMs: parts.options.compaction.sliceMs },
@@ -134,6 +135,12 @@ export class StoreCore {
     });
     this.compactor.onDone = (report) => parts.activity.compacted(report);
     this.schedule = new CompactionScheduler(this.compactor, { ...parts, onFailure: parts.onError });
+  }
+
+  /** Milliseconds that background work has taken of the event loop so far. */
+  get backgroundMs(): number {
+    const { checkpointer, compactor, mender } = this;
+    return (compactor?.workedMs ?? 0) + (checkpointer?.workedMs ?? 0) + (mender?.workedMs ?? 0);
   }
 
   /** Bytes appended to the logs and the cold index since the store was opened. */
