@@ -21,6 +21,8 @@ import { isDense } from './read-windows.js';
 /** Records that are asked for together, 30 bytes each: with a million slots, each read answers for some five. */
 const MOST_RECORDS = 65_536;
 
+const FIRST_RECORDS = 256;
+
 /** Records between two looks at the clock. */
 const LOOK_EVERY = 16;
 
@@ -40,13 +42,11 @@ export class NewestSweep {
   newestClass = 0;
   private count = 0;
   private dense = false;
-  private readonly lows = new Int32Array(MOST_RECORDS);
-  private readonly highs = new Int32Array(MOST_RECORDS);
-  private readonly addresses = new Float64Array(MOST_RECORDS);
-  private readonly answers = new Float64Array(MOST_RECORDS);
-  private readonly classes = new Uint8Array(MOST_RECORDS);
-  private readonly order = new Uint32Array(MOST_RECORDS);
-  private readonly starts = new Uint32Array(PendingEntries.buckets + 1);
+  private lows = new Int32Array(FIRST_RECORDS);
+  private highs = new Int32Array(FIRST_RECORDS);
+  private addresses = new Float64Array(FIRST_RECORDS);
+  private answers = new Float64Array(FIRST_RECORDS);
+  private classes = new Uint8Array(FIRST_RECORDS);
   /** Where `find` goes on: it is asked in about the order of addresses. */
   private at = 0;
   private readonly list = new EntryList();
@@ -63,6 +63,7 @@ export class NewestSweep {
 
   /** @param address higher than those of all before */
   add(hashLow: number, hashHigh: number, address: LogAddress): void {
+    if (this.count === this.lows.length) this.grow();
     const at = this.count++;
     this.lows[at] = hashLow;
     this.highs[at] = hashHigh;
@@ -75,9 +76,9 @@ export class NewestSweep {
    * @throws KvDiskError
    */
   async answer(slices: Slices): Promise<void> {
-    const { count, order, parts } = this;
+    const { count, parts } = this;
     this.dense = isDense(count, parts.directory.slots);
-    this.sort();
+    const order = this.inOrder();
     for (let turn = 0; turn < count; turn++) {
       if (!this.lookUp(order[turn])) {
         // Otherwise reads are not cheap now, and whoever asks for the record makes one that does not block.
@@ -105,13 +106,27 @@ export class NewestSweep {
     return true;
   }
 
-  /** Puts them in the order in which a flush meets their slots, which is that of the chunks that it wrote. */
-  private sort(): void {
-    const { count, lows, order, starts } = this;
-    starts.fill(0);
-    for (let i = 0; i < count; i++) starts[PendingEntries.turnOf(lows[i]) + 1]++;
-    for (let turn = 1; turn < starts.length; turn++) starts[turn] += starts[turn - 1];
-    for (let i = 0; i < count; i++) order[starts[PendingEntries.turnOf(lows[i])]++] = i;
+  /** Their numbers in the order in which a flush meets their slots, or about: which is that of the chunks that it wrote. */
+  private inOrder(): Uint32Array {
+    const { count, lows } = this;
+    // About as many buckets as there are records.
+    const shift = Math.max(0, Math.clz32(count) - Math.clz32(PendingEntries.buckets));
+    const starts = new Uint32Array((PendingEntries.buckets >>> shift) + 1);
+    const order = new Uint32Array(count);
+    for (let i = 0; i < count; i++) starts[(PendingEntries.turnOf(lows[i]) >>> shift) + 1]++;
+    for (let bucket = 1; bucket < starts.length; bucket++) starts[bucket] += starts[bucket - 1];
+    for (let i = 0; i < count; i++) order[starts[PendingEntries.turnOf(lows[i]) >>> shift]++] = i;
+    return order;
+  }
+
+  private grow(): void {
+    const { addresses, answers, classes, highs, lows } = this;
+    const length = lows.length * 2;
+    (this.lows = new Int32Array(length)).set(lows);
+    (this.highs = new Int32Array(length)).set(highs);
+    (this.addresses = new Float64Array(length)).set(addresses);
+    (this.answers = new Float64Array(length)).set(answers);
+    (this.classes = new Uint8Array(length)).set(classes);
   }
 
   /** @returns false when a chunk has to be read and must not be now */
