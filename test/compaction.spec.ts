@@ -518,6 +518,32 @@ describe('disk space', () => {
     await check();
   });
 
+  it('is not read again and again where few long values lie', async () => {
+    await store.close();
+    const reads = new Map<string, number>();
+    const env = watched(disk.env(), (operation, file) => {
+      const log = file.split('-')[0];
+      if (operation === 'read') reads.set(log, (reads.get(log) ?? 0) + 1);
+    });
+    store = await openOn(disk, { env });
+    const count = 150;
+    const cleared = store.namespace('cleared');
+    for (let i = 0; i < count; i++) {
+      await store.set(i, valueOf(i, 0, 50_000));
+      await cleared.set(i, valueOf(i, 1, 50_000));
+      // A pass ends behind a commit.
+      if (i % 10 === 9) await store.flush();
+    }
+    await full();
+    await cleared.clear();
+    reads.clear();
+    const { cold } = await full();
+    expect(cold.records).toBe(2 * count);
+    // Half a MiB each, twice, and parts of it again, since a pass is short here. As far as it goes, it were twelve times.
+    const loads = Math.ceil((cold.records * 50_000) / (MIB / 2));
+    expect(reads.get('cold')).toBeLessThan(5 * loads);
+  });
+
   it('asks the cold index for many records at a time', async () => {
     const keys = 20_000;
     await Promise.all(Array.from({ length: keys }, (_, i) => store.set(i, `first ${i}`)));

@@ -2,6 +2,7 @@
 import { KvStore } from 'nestjs-hotcold/store';
 import type { Device, DeviceFile } from '../src/device/device.js';
 import { MemoryDevice } from '../src/device/memory-device.js';
+import type { StoreCore } from '../src/store/store-core.js';
 import { nodeEnv } from '../src/device/node-env.js';
 import { missingPath } from './support/temp-directory.js';
 
@@ -38,6 +39,49 @@ it('bounds the reads from disk that run at the same time', async () => {
   expect(store.stats().reads.diskHits).toBeGreaterThan(KEYS / 2);
   expect(device.most).toBeGreaterThan(100);
   expect(device.most).toBeLessThanOrEqual(256);
+  await store.close();
+});
+
+/** Two integers whose records lie in one chain of the hot index: 28 bits of their hashes are the same. */
+function twoOfOneChain(store: KvStore): [number, number] {
+  const { core } = store as unknown as { core: StoreCore };
+  const seen = new Map<number, number>();
+  for (let key = 0; ; key++) {
+    const chain = core.key(0, key).hashLow & 0x0fffffff;
+    const other = seen.get(chain);
+    if (other !== undefined) return [other, key];
+    seen.set(chain, key);
+  }
+}
+
+it('finds what lies behind more records than can be read in one turn', async () => {
+  let ms = 0;
+  const { clock, fs } = nodeEnv;
+  // A fifth of what may be read in a turn, which is not slow for somebody who reads alone.
+  const readSync: typeof fs.readSync = (...args) => {
+    ms += 0.1;
+    return fs.readSync(...args);
+  };
+  const env = { ...nodeEnv, clock: { ...clock, tick: () => ms }, fs: { ...fs, readSync } };
+  const store = await KvStore.open({
+    path: missingPath(),
+    env,
+    hot: { memory: '8mb', pageSize: '64kb', expectedKeys: 500_000 },
+    readCache: { memory: 0 },
+    compaction: false,
+  });
+  const [old, often] = twoOfOneChain(store);
+  await store.set(old, 'old');
+  await store.set('other', 'value');
+  for (let round = 0; round < 12; round++) {
+    await store.set(often, round);
+    // Out of memory with it, so that the next is another record.
+    for (let i = 0; i < 100; i++) await store.set(`filler ${i}`, 'x'.repeat(10_000));
+  }
+  await store.get('other');
+  const before = store.stats().reads.diskReads;
+  expect(await store.get(old)).toBe('old');
+  expect(store.stats().reads.diskReads - before).toBeGreaterThan(12);
   await store.close();
 });
 

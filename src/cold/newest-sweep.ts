@@ -82,10 +82,8 @@ export class NewestSweep {
     for (let turn = 0; turn < count; turn++) {
       if (!this.lookUp(order[turn])) {
         // Otherwise reads are not cheap now, and whoever asks for the record makes one that does not block.
-        const turned = parts.pacer?.turned();
-        if (turned) {
-          await turned;
-          slices.restart();
+        if (parts.pacer?.turned()) {
+          await slices.next();
           this.lookUp(order[turn]);
         }
       }

@@ -7,7 +7,7 @@
  * - While others want the event loop, synchronous reads may hold it no longer on average than the pool would. A reader
  *   who has the loop to himself may wait for a quick disk in it: he would wait for the thread pool, too. Background work of
  *   the store is nobody else.
- * - What cheap windows save is a small credit, on which a costly one lives. Without credit, all reads go through the
+ * - What cheap windows save is a credit, of some eighty windows at the most, on which costly ones live. Without credit, all reads go through the
  *   pool for a while, and then a small window shows whether they are cheap again.
  *
  * The bound: one turn of the event loop is blocked by no more than `windowMs` and one read, however long that takes,
@@ -43,7 +43,7 @@ const PACE: Pace = {
 
 /** Enough for some reads during which others had the processor: 4 to 36 ms where much is written beside. */
 const CREDIT_MS = 40;
-/** What a window may owe at the most: the same reads say nothing of how slow the disk is. */
+/** What is counted of the debt of two windows in a row; four times as much of each that follows. */
 const MOST_DEBT_MS = 5;
 /** Reads through the thread pool after the first window that nothing pays for: that may be chance. */
 const FIRST_PAUSE_READS = 16;
@@ -117,6 +117,11 @@ export class ReadPacer {
     return this.closed ? this.turning : undefined;
   }
 
+  /** A single long wait says nothing of how slow the disk is, one after the other does. */
+  private debt(): number {
+    return Math.min(-this.creditMs, MOST_DEBT_MS * 4 ** (this.debtsInARow - 2));
+  }
+
   private pauseEnds(): boolean {
     if (this.pauseReads > 1) {
       this.pauseReads--;
@@ -154,7 +159,7 @@ export class ReadPacer {
     } else {
       const chance = ++this.debtsInARow === 1;
       this.pauseReads = 1 + (chance ? FIRST_PAUSE_READS : PAUSE_READS);
-      this.pauseUntilMs = chance ? nowMs : nowMs + Math.min(-this.creditMs, MOST_DEBT_MS) * PAUSE_PER_DEBT;
+      this.pauseUntilMs = chance ? nowMs : nowMs + this.debt() * PAUSE_PER_DEBT;
       this.creditMs = 0;
       this.limitMs = probeMs;
     }

@@ -2,6 +2,19 @@ import { SimulatedClock } from '../../test/support/simulated-clock.js';
 import { Slices } from './slices.js';
 
 describe('Slices', () => {
+  it('counts a slice once that several callers end', async () => {
+    const clock = new SimulatedClock();
+    clock.tickMs = 0;
+    const slices = new Slices(clock, 2);
+    clock.advance(2);
+    expect(slices.over).toBe(true);
+    await Promise.all([slices.next(), slices.next(), slices.next()]);
+    expect(slices.workedMs).toBe(2);
+    slices.restart();
+    slices.restart();
+    expect(slices.workedMs).toBe(2);
+  });
+
   it('counts the time that they took of the event loop, and not what was awaited', async () => {
     const clock = new SimulatedClock();
     clock.tickMs = 0;

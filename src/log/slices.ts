@@ -57,8 +57,12 @@ export class Slices {
     this.begin(this.clock.tick(), Math.min(LEAST_MS, this.mostMs));
   }
 
+  /** Counts what was worked since the last time: several callers may share the slices. */
   private end(): void {
-    this.workedMs += Math.min(this.lookedMs, this.endMs) - this.startMs;
+    const toMs = Math.min(this.lookedMs, this.endMs);
+    if (toMs <= this.startMs) return;
+    this.workedMs += toMs - this.startMs;
+    this.startMs = toMs;
   }
 
   private begin(nowMs: number, givenMs: number): void {

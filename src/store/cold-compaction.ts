@@ -6,7 +6,7 @@
  */
 import type { KeyedHash } from '../codec/keyed-hash.js';
 import type { NewestSweep } from '../cold/newest-sweep.js';
-import { KvCorruptionError } from '../errors.js';
+import { KvCorruptionError, KvDiskError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
@@ -16,8 +16,17 @@ import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
 import type { Slices } from '../log/slices.js';
 import type { PassPolicy, PassRecord } from './compaction-pass.js';
 import type { HotCompactionParts } from './hot-compaction.js';
-import type { RecordRef } from './read-path.js';
+import { MOST_TRIES, type RecordRef } from './read-path.js';
 import type { RecordCopier } from './record-copier.js';
+
+/**
+ * Most bytes that are looked ahead: what is small is asked for 65,536 at a time, and of what is large hardly more is read twice
+ * than the pass goes through.
+ */
+const MOST_AHEAD = 16 * 1024 * 1024;
+
+/** Records between two looks at the clock. */
+const LOOK_EVERY = 64;
 
 export interface ColdCompactionParts extends HotCompactionParts {
   hash: KeyedHash;
@@ -36,6 +45,8 @@ export class ColdCompaction implements PassPolicy {
     private readonly parts: ColdCompactionParts,
     private readonly cursor: LogCursor,
     private readonly copier: RecordCopier,
+    /** Where the pass is to end, or right behind. */
+    private readonly goal: LogAddress,
     /** End of what is compacted. */
     private readonly until: LogAddress,
     private readonly slices: Slices,
@@ -50,10 +61,17 @@ export class ColdCompaction implements PassPolicy {
     const { hash, index, log, cold } = this.parts;
     const { slices, sweep } = this;
     const ahead = new LogCursor(cold.log.segments, from, this.until, this.aheadBuffer);
+    const { goal } = this;
+    // How far behind its goal the next commit ends the pass is not known: as far again as it has come.
+    const wanted = from < goal ? goal : from + (from - goal);
+    const limit = Math.max(to, Math.min(wanted, from + MOST_AHEAD));
     sweep.clear();
+    let seen = 0;
     try {
-      while (!sweep.full && (await ahead.load())) {
-        while (!sweep.full && ahead.next()) {
+      while (ahead.position < limit && !sweep.full && (await ahead.load())) {
+        slices.restart();
+        while (ahead.position < limit && !sweep.full && ahead.next()) {
+          if (++seen % LOOK_EVERY === 0 && slices.over) await slices.next();
           const { words, at, address } = ahead;
           const kind = words[at + 1] & KIND_MASK;
           if (kind !== KIND_VALUE && kind !== KIND_TOMBSTONE) continue;
@@ -61,11 +79,10 @@ export class ColdCompaction implements PassPolicy {
           const { low, high } = hash;
           if (!isInHotMemory(index, log, low, words, at)) sweep.add(low, high, address);
         }
-        if (slices.over) await slices.next();
       }
     } catch (error) {
-      // The pass comes there as well, and what lies before is not damaged.
-      if (!(error instanceof KvCorruptionError)) throw error;
+      // The pass comes there as well, unless it ends before.
+      if (!(error instanceof KvCorruptionError || error instanceof KvDiskError)) throw error;
     }
     this.preparedTo = ahead.position;
     await sweep.answer(slices);
@@ -88,17 +105,19 @@ export class ColdCompaction implements PassPolicy {
       const { newest, newestClass } = sweep;
       if (newest === record.address) return true;
       if (newest > record.address) {
-        const other = this.atHand(newest) ?? coldLog.tryReadRecord(newest, newestClass);
+        const other = this.atHand(newest) ?? this.tryRead(newest, newestClass);
         if (!other) return undefined;
         if (sameKey(other.words, other.at, words, at)) return false;
       }
     }
+    // Not asked while it has to be waited: a reader who is alone would be taken for one of many.
+    if (coldLog.turned()) return undefined;
     const candidates = cold.index.tryFind(low, record.high);
     if (!candidates) return undefined;
     for (let i = 0; i < candidates.count; i++) {
       const address = candidates.addresses[i] as LogAddress;
       if (address <= record.address) break;
-      const other = this.atHand(address) ?? coldLog.tryReadRecord(address, candidates.sizeClasses[i]);
+      const other = this.atHand(address) ?? this.tryRead(address, candidates.sizeClasses[i]);
       if (!other) return undefined;
       if (sameKey(other.words, other.at, words, at)) return false;
     }
@@ -106,7 +125,7 @@ export class ColdCompaction implements PassPolicy {
   }
 
   private async isNewestLater(record: PassRecord): Promise<boolean> {
-    for (let turned; (turned = this.coldLog.turned());) {
+    for (let tries = 0, turned; tries < MOST_TRIES && (turned = this.coldLog.turned()); tries++) {
       await turned;
       const verdict = this.isNewestAtOnce(record);
       if (verdict !== undefined) return verdict;
@@ -132,6 +151,10 @@ export class ColdCompaction implements PassPolicy {
 
   /** Everything that the mark declared dead lay below it. */
   mark(): void {}
+
+  private tryRead(address: LogAddress, sizeClass: number): RecordRef | undefined {
+    return this.coldLog.turned() ? undefined : this.coldLog.tryReadRecord(address, sizeClass);
+  }
 
   private atHand(address: LogAddress): RecordRef | undefined {
     if (address >= this.coldLog.head) return inMemory(this.coldLog, address);

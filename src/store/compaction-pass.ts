@@ -34,8 +34,8 @@ export interface PassRecord extends HashedRecord {
 /** What one kind of compaction does with records. */
 export interface PassPolicy {
   /**
-   * Told before the records from `from` to `to` (the last may be longer) are asked for, between two groups: what can be found
-   * out for many of them together may be now.
+   * Told between two groups, before the records from `from` to `to` and what lies behind are asked for: what can be found out
+   * for many of them together may be now.
    */
   prepare?(from: LogAddress, to: LogAddress): Promise<void>;
   /** Whether a value or tombstone is the newest of its key in this log. */
@@ -82,6 +82,7 @@ export class CompactionPass {
     const { cursor } = this;
     let reached = cursor.position;
     while (await cursor.load()) {
+      this.slices.restart();
       await this.policy.prepare?.(cursor.position, cursor.loadedTo);
       while (cursor.next()) {
         const { words, at, address } = cursor;

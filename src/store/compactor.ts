@@ -421,9 +421,11 @@ export class Compactor {
     const cursor = isHot
       ? new LogCursor(segments, from, commits.usable.end, this.buffer)
       : new LogCursor(cold.log.segments, from, end, this.buffer);
+    const portion = Math.min(MAX_PORTION, options.hot.diskBudget);
+    const goal = Math.min(end, from + portion) as LogAddress;
     const policy = isHot
       ? new HotCompaction(this.parts, cursor, copier)
-      : new ColdCompaction(this.parts, cursor, copier, end, this.slices);
+      : new ColdCompaction(this.parts, cursor, copier, goal, end, this.slices);
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
       this.doneBytes += address - reported;
@@ -434,8 +436,6 @@ export class Compactor {
       policy instanceof ColdCompaction
         ? this.truncateCold(passed, run.bytes - policy.coveredBytes)
         : this.truncateHot(passed);
-    const portion = Math.min(MAX_PORTION, options.hot.diskBudget);
-    const goal = Math.min(end, from + portion) as LogAddress;
     try {
       await run.run(goal, mayGoOn);
     } catch (error) {

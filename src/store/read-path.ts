@@ -51,6 +51,12 @@ export const FROM_DECODED = 4;
 /** The read size of a record that is not at the head of its chain: its size class is not known. */
 const GUESSED_CLASS = sizeClassOf(512);
 
+/**
+ * So often somebody who could not read at once waits for the next turn and begins anew, before he goes his way read by read:
+ * a long chain may take more reads than fit into a turn.
+ */
+export const MOST_TRIES = 16;
+
 /** A record somewhere in memory: in a page, or read from disk. */
 export interface RecordRef {
   words: Int32Array;
@@ -235,8 +241,9 @@ export class ReadPath {
         let { address, truncations } = this;
         try {
           let further: Further = WAIT;
-          for (let turned; further === WAIT && where !== IN_MEMORY && (turned = this.log.turned());) {
+          for (let tries = 0, turned; tries < MOST_TRIES && further === WAIT; tries++) {
             // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
+            if (where === IN_MEMORY || !(turned = this.log.turned())) break;
             await turned;
             where = this.find(key);
             ({ address, truncations } = this);
