@@ -479,6 +479,40 @@ describe('the directory of the cold index', () => {
     expect(filesOf(disk)).toEqual(files);
   });
 
+  it('is none the worse for a checkpoint that cannot be closed', async () => {
+    const disk = cold.fork();
+    const env = disk.env();
+    const { fs } = env;
+    const of = new Set<number>();
+    let failed = 0;
+    let isOpen = false;
+    const store = await open(disk, {
+      env: {
+        ...env,
+        fs: {
+          ...fs,
+          open: (path, options) => {
+            const fd = fs.open(path, options);
+            if (path.includes('checkpoint-')) of.add(fd);
+            return fd;
+          },
+          close: (fd) => {
+            fs.close(fd);
+            if (!of.delete(fd) || !isOpen) return;
+            failed++;
+            throw Object.assign(new Error('EIO: i/o error, close'), { code: 'EIO' });
+          },
+        },
+      },
+    });
+    isOpen = true;
+    // Somebody reads the last part before the background does.
+    const values = await Promise.all(Array.from({ length: KEYS }, (_, key) => store.get(key)));
+    expect(failed).toBeGreaterThan(0);
+    expect(values.every((value, key) => value === valueOf(key))).toBe(true);
+    await allThere(store);
+  });
+
   it('leaves no file open, whenever the store is closed', async () => {
     const disk = cold.fork();
     for (let turns = 0; turns < 4; turns++) {

@@ -187,8 +187,15 @@ export class BlockReader {
     return undefined;
   }
 
+  /** Never throws: what was only read is whole, whatever the system says. */
   close(): void {
-    for (const file of this.files.values()) file.close();
+    for (const file of this.files.values()) {
+      try {
+        file.close();
+      } catch (error) {
+        if (!(error instanceof KvDiskError)) throw error;
+      }
+    }
     this.files.clear();
   }
 }
