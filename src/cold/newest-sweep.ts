@@ -18,7 +18,7 @@ import { addressOf, EntryList, sizeClassOfEntry, tagOf, type ChunkView } from '.
 import { PendingEntries } from './pending-entries.js';
 import { isDense } from './read-windows.js';
 
-/** Records that are asked for together, 30 bytes each: with a million slots, each read answers for some five. */
+/** Records that are asked for together, 33 bytes each: with a million slots, each read answers for some five. */
 const MOST_RECORDS = 65_536;
 
 const FIRST_RECORDS = 256;
@@ -80,12 +80,10 @@ export class NewestSweep {
     this.dense = isDense(count, parts.directory.slots);
     const order = this.inOrder();
     for (let turn = 0; turn < count; turn++) {
-      if (!this.lookUp(order[turn])) {
-        // Otherwise reads are not cheap now, and whoever asks for the record makes one that does not block.
-        if (parts.pacer?.turned()) {
-          await slices.next();
-          this.lookUp(order[turn]);
-        }
+      // Without a turn that is missing reads are not cheap now: whoever asks for the record makes one that does not block.
+      if (!this.lookUp(order[turn]) && parts.pacer?.turned()) {
+        await slices.next();
+        this.lookUp(order[turn]);
       }
       if (turn % LOOK_EVERY === 0 && slices.over) await slices.next();
     }

@@ -7,8 +7,8 @@
  * - While others want the event loop, synchronous reads may hold it no longer on average than the pool would. A reader
  *   who has the loop to himself may wait for a quick disk in it: he would wait for the thread pool, too. Background work of
  *   the store is nobody else.
- * - What cheap windows save is a credit, of some eighty windows at the most, on which costly ones live. Without credit, all reads go through the
- *   pool for a while, and then a small window shows whether they are cheap again.
+ * - What cheap windows save is a credit, of some eighty windows at the most, on which costly ones live. Without credit, all
+ *   reads go through the pool for a while, and then a small window shows whether they are cheap again.
  *
  * The bound: one turn of the event loop is blocked by no more than `windowMs` and one read, however long that takes,
  * because after a window nobody reads synchronously until the loop has turned. A window also ends when the loop turns

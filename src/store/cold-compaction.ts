@@ -59,9 +59,8 @@ export class ColdCompaction implements PassPolicy {
   async prepare(from: LogAddress, to: LogAddress): Promise<void> {
     if (to <= this.preparedTo) return;
     const { hash, index, log, cold } = this.parts;
-    const { slices, sweep } = this;
+    const { goal, slices, sweep } = this;
     const ahead = new LogCursor(cold.log.segments, from, this.until, this.aheadBuffer);
-    const { goal } = this;
     // How far behind its goal the next commit ends the pass is not known: as far again as it has come.
     const wanted = from < goal ? goal : from + (from - goal);
     const limit = Math.max(to, Math.min(wanted, from + MOST_AHEAD));
