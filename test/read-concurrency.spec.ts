@@ -114,3 +114,94 @@ it('waits for a turn of the event loop, and not for the thread pool, when too mu
   expect(pooled).toBe(0);
   await store.close();
 });
+
+describe('a read that waits for the event loop to turn', () => {
+  let store: KvStore;
+  let release: () => void;
+  let waiting: Promise<unknown>;
+  let closed: boolean;
+
+  /** All of it on disk in the hot log; one read has used up what may be read in this turn, which ends at `release`. */
+  beforeEach(async () => {
+    let ms = 0;
+    let hold = false;
+    closed = false;
+    const { clock, fs } = nodeEnv;
+    const env = {
+      ...nodeEnv,
+      clock: {
+        ...clock,
+        tick: () => ms,
+        turn: (): Promise<void> => {
+          if (!hold) return clock.turn();
+          hold = false;
+          return new Promise((resolve) => (release = resolve));
+        },
+      },
+      fs: {
+        ...fs,
+        readSync: ((...args) => {
+          ms += 0.1;
+          return fs.readSync(...args);
+        }) as typeof fs.readSync,
+      },
+    };
+    store = await KvStore.open({
+      path: missingPath(),
+      env,
+      hot: { memory: '8mb', pageSize: '64kb', expectedKeys: 500_000 },
+      readCache: { memory: 0 },
+      compaction: false,
+    });
+    for (const key of ['first', 'key', 'other']) await store.set(key, `old ${key}`);
+    for (let i = 0; i < 200; i++) await store.set(`filler ${i}`, 'x'.repeat(10_000));
+    await store.flush();
+    hold = true;
+    waiting = store.get('first');
+    expect(hold).toBe(false);
+  });
+
+  afterEach(async () => {
+    expect(await waiting).toBe('old first');
+    if (!closed) await store.close();
+  });
+
+  it('and the key is written meanwhile, keeps nothing old', async () => {
+    const reads = [store.get('key'), store.get('other')];
+    void store.set('key', 'new key');
+    const deleted = store.delete('other');
+    release();
+    await deleted;
+    const [key, other] = await Promise.all(reads);
+    expect(['old key', 'new key']).toContain(key);
+    expect(['old other', undefined]).toContain(other);
+    expect([await store.get('key'), await store.get('other')]).toEqual(['new key', undefined]);
+  });
+
+  it('for an update sees what was written meanwhile', async () => {
+    const update = store.update<string>('key', (value) => `${value} updated`);
+    const once = store.setIfAbsent('other', 'never');
+    void store.set('key', 'new key');
+    release();
+    await Promise.all([update, once]);
+    expect([await store.get('key'), await store.get('other')]).toEqual(['new key updated', 'old other']);
+  });
+
+  it('finds its record where a compaction has moved it, and the log was truncated', async () => {
+    const read = store.get('key');
+    const absent = store.get('absent');
+    const { hot } = await store.compact({ full: true });
+    expect(hot.truncatedBytes).toBeGreaterThan(1_000_000);
+    release();
+    expect([await read, await absent]).toEqual(['old key', undefined]);
+  });
+
+  it('ends before the store is closed', async () => {
+    const read = store.get('key');
+    const closing = store.close();
+    closed = true;
+    release();
+    expect(await read).toBe('old key');
+    await closing;
+  });
+});
