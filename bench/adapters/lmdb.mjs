@@ -5,12 +5,15 @@
  */
 import { open as openLmdb } from 'lmdb';
 
-export function open(path, { data, durable = false, noSync = false, largerThanMemory = false }) {
+export function open(
+  path,
+  { data, durable = false, noSync = false, sharedStructures = true, largerThanMemory = false },
+) {
   const db = openLmdb({
     path,
     ...(data.values === 'bytes'
       ? { encoding: 'binary' }
-      : { encoding: 'msgpack', sharedStructuresKey: Symbol.for('structures') }),
+      : { encoding: 'msgpack', ...(sharedStructures && { sharedStructuresKey: Symbol.for('structures') }) }),
     ...(noSync && { noSync }),
     // As its documentation advises: else each page that is not in memory brings megabytes of others with it.
     ...(largerThanMemory && { noReadAhead: true }),

@@ -4,7 +4,7 @@
  * filter is made anew when a batch has an entry for it, as a flush does.
  * Needs a build (`npm run build`). Run: node bench/micro/cold-directory.mjs [keys] [batch]
  */
-import { ChunkDirectory, filterHigh, filterLow } from '../../dist/modules/cold/chunk-directory.js';
+import { ChunkDirectory, SlotFilter } from '../../dist/modules/cold/chunk-directory.js';
 import { hashLowOf, tagOf } from '../../dist/modules/cold/hash-chunk.js';
 
 const keys = Number(process.argv[2] ?? 100_000_000);
@@ -45,16 +45,16 @@ function split() {
   }
 }
 
+const filter = new SlotFilter();
+
 function rewrite(slot) {
-  let low = 0;
-  let high = 0;
   let count = 0;
+  filter.clear();
   for (let link = heads[slot]; link !== 0; link = next[link - 1]) {
-    low |= filterLow(tags[link - 1]);
-    high |= filterHigh(tags[link - 1]);
+    filter.add(tags[link - 1]);
     count++;
   }
-  directory.set(slot, slot + 1, low, high);
+  directory.set(slot, slot + 1, filter);
   return count;
 }
 

@@ -34,9 +34,23 @@ const GROWING = [
 const BUDGETS = [
   ['W1', 'load, × lmdb', ratio('W1', 'load', 'lmdb'), '≥', 1, 1.5],
   ['W1', 'resident memory, × lmdb', figureRatio('W1', RESIDENT, 'lmdb'), '≤', 1.1],
+  [
+    'W1',
+    'resident memory, × lmdb with its default encoding',
+    figureRatio('W1', RESIDENT, 'lmdb-default'),
+    '≤',
+    1.1,
+  ],
   ['W1', 'index, bytes a hot key', figure('W1', 'index, bytes a hot key'), '≤', 16],
   ...[ONE_BY_ONE, BY_64].flatMap((phase) => [
     ['W2', `reads ${phase}, copies, × lmdb`, ratio('W2', phase, 'lmdb'), '≥', 1.9],
+    [
+      'W2',
+      `reads ${phase}, copies, × lmdb with its default encoding`,
+      ratio('W2', phase, 'lmdb-default'),
+      '≥',
+      1.9,
+    ],
     ['W2', `reads ${phase}, copies, × lru-cache`, ratio('W2', phase, 'lru-cache'), '≥', 1],
     [
       'W2',

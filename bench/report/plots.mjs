@@ -20,6 +20,7 @@ const COLOURS = {
   'lru-cache': '#98df8a',
   lmdb: '#1f77b4',
   'lmdb-nosync': '#aec7e8',
+  'lmdb-default': '#6baed6',
   rocksdb: '#ff7f0e',
   'classic-level': '#ffbb78',
   'better-sqlite3': '#9467bd',

@@ -11,6 +11,7 @@ export const ALL = [
   ...HEAP,
   'lmdb',
   'lmdb-nosync',
+  'lmdb-default',
   ...STORES.slice(1),
   'redis',
   'bentocache',

@@ -17,7 +17,7 @@ import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
-import { ChunkDirectory, filterHigh, filterLow, type DirectoryShape } from './chunk-directory.js';
+import { ChunkDirectory, SlotFilter, type DirectoryShape } from './chunk-directory.js';
 import { ChunkLog, type KeptChunks } from './chunk-log.js';
 import {
   addressOf,
@@ -471,7 +471,7 @@ export class ColdIndex {
     const { directory, merger, pending } = this;
     this.lost.add(slot);
     pending.remove(slot, directory.widthOf(slot));
-    directory.set(slot, 0, 0, 0);
+    directory.set(slot, 0, new SlotFilter());
     merger.entriesLost();
   }
 
@@ -562,14 +562,10 @@ export class ColdIndex {
     const { directory, list } = this;
     const { count } = list;
     addOwn(list, chunk, slot, directory.widthOf(slot), this.options.coldBegin());
-    let low = 0;
-    let high = 0;
-    for (let i = count; i < list.count; i++) {
-      low |= filterLow(list.tags[i]);
-      high |= filterHigh(list.tags[i]);
-    }
+    const filter = new SlotFilter();
+    for (let i = count; i < list.count; i++) filter.add(list.tags[i]);
     list.count = count;
-    directory.set(slot, directory.placeOf(slot), low, high);
+    directory.set(slot, directory.placeOf(slot), filter);
   }
 
   private toFound(): Candidates {

@@ -8,7 +8,7 @@ import { KvCorruptionError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
-import { filterHigh, filterLow, type ChunkDirectory } from './chunk-directory.js';
+import { SlotFilter, type ChunkDirectory } from './chunk-directory.js';
 import type { ChunkLog } from './chunk-log.js';
 import {
   addressOf,
@@ -49,6 +49,7 @@ export class IndexMerge {
   entries = 0;
   private running = false;
   private readonly list = new EntryList();
+  private readonly filter = new SlotFilter();
   /** Slots whose chunks are being read. */
   private readonly reading = new Set<number>();
   private dense = false;
@@ -167,7 +168,7 @@ export class IndexMerge {
    */
   private merge(slot: number, chunk: ChunkView | undefined): void {
     const { directory, pending, chunks } = this.parts;
-    const { list } = this;
+    const { list, filter } = this;
     const begin = this.parts.coldBegin();
     const width = directory.widthOf(slot);
     list.clear();
@@ -175,17 +176,10 @@ export class IndexMerge {
     const added = list.count;
     const before = chunk ? addOwn(list, chunk, slot, width, begin) : 0;
     this.countSuperseded(added);
-    let place = 0;
-    let low = 0;
-    let high = 0;
-    if (list.count > 0) {
-      place = chunks.append(slot, width, list);
-      for (let i = 0; i < list.count; i++) {
-        low |= filterLow(list.tags[i]);
-        high |= filterHigh(list.tags[i]);
-      }
-    }
-    directory.set(slot, place, low, high);
+    const place = list.count > 0 ? chunks.append(slot, width, list) : 0;
+    filter.clear();
+    for (let i = 0; i < list.count; i++) filter.add(list.tags[i]);
+    directory.set(slot, place, filter);
     pending.remove(slot, width);
     this.entries += list.count - before;
   }

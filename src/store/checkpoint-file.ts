@@ -12,7 +12,7 @@ import { bytesAt, readTable, tableBytes, type TableKind } from './table.js';
 
 const PREFIX = 'checkpoint-';
 const NAME = /^checkpoint-[0-9a-f]{8,}\.dat$/;
-const KIND: TableKind = { magic: 0x4b_43_43_48, format: 2 };
+const KIND: TableKind = { magic: 0x4b_43_43_48, format: 3 };
 
 /** Blocks are gathered, and written so many bytes at a time. */
 const WRITE_BYTES = 512 * 1024;
