@@ -136,7 +136,7 @@ class Harness {
       path: '/s',
       env: this.disk.env(),
       hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb', expectedKeys: 500_000, diskBudget: '1mb' },
-      cold: { segmentSize: '1mb' },
+      cold: { segmentSize: '1mb', indexCache: '64kb' },
       compaction: this.world.schedule && { every: 50 },
       durability: { level: this.level },
     };
@@ -239,8 +239,8 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
   jest.setTimeout(60_000 * RUNS);
 
   it.each([
-    ['small values', 400, 30],
-    ['values beyond a page', 100_000, 25],
+    ['small values', 400, 15],
+    ['values beyond a page', 100_000, 12],
   ])('a store that is compacted, with %s, has a prefix', async (_, maxValueBytes, numRuns) => {
     for (const name of Object.keys(tally) as (keyof typeof tally)[]) tally[name] = 0;
     await fc.assert(

@@ -140,8 +140,8 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
   jest.setTimeout(60_000 * RUNS);
 
   it.each([
-    ['small values', 400, SMALL, 60],
-    ['values that spill', 50_000, TINY, 40],
+    ['small values', 400, SMALL, 36],
+    ['values that spill', 50_000, TINY, 24],
   ])('a store with %s has a prefix', async (_, maxValueBytes, hot, numRuns) => {
     let kept = 0;
     let lost = 0;

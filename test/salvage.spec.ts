@@ -126,7 +126,7 @@ describe.each(ENDS)('a store that was %s', (end) => {
         const { length } = small.disk.contents(file);
         // What lies below the begin of a log is read by nobody.
         for (let bit = (small.begins.get(file) ?? 0) * 8; bit < length * 8; bit++) {
-          if (!random.chance(RUNS / 8)) continue;
+          if (!random.chance(RUNS / 16)) continue;
           const byte = bit >> 3;
           const { report, ...found } = await tryDamage(
             (disk) => disk.flip(file, bit),

@@ -30,7 +30,7 @@ export interface CrashReport {
 /** Sparse bytes, page by page. A fork shares the pages, and the list of them, until one of the two writes to them. */
 class ByteImage {
   size = 0;
-  private pages = new Map<number, { bytes: Buffer; owner: object }>();
+  private pages = new Map<number, { bytes: Uint8Array; owner: object | undefined }>();
   private owner = {};
   private listIsShared = false;
 
@@ -55,9 +55,13 @@ class ByteImage {
     return count;
   }
 
+  /** @param source belongs to the image from here on; others may read it */
   write(source: Uint8Array, position: number): void {
+    this.ownList();
     for (const piece of pieces(position, source.length, PAGE_BYTES)) {
-      this.ownPage(piece.index).set(source.subarray(piece.done, piece.done + piece.length), piece.start);
+      const bytes = source.subarray(piece.done, piece.done + piece.length);
+      if (piece.length === PAGE_BYTES) this.pages.set(piece.index, { bytes, owner: undefined });
+      else this.ownPage(piece.index).set(bytes, piece.start);
     }
     if (source.length > 0) this.size = Math.max(this.size, position + source.length);
   }
@@ -84,12 +88,12 @@ class ByteImage {
     this.listIsShared = false;
   }
 
-  private ownPage(index: number): Buffer {
+  private ownPage(index: number): Uint8Array {
     this.ownList();
     let page = this.pages.get(index);
     if (page?.owner !== this.owner) {
-      const bytes = Buffer.alloc(PAGE_BYTES);
-      page?.bytes.copy(bytes);
+      const bytes = new Uint8Array(PAGE_BYTES);
+      if (page) bytes.set(page.bytes);
       page = { bytes, owner: this.owner };
       this.pages.set(index, page);
     }
@@ -129,9 +133,10 @@ export class SimulatedFile {
     return this.cache.read(target, offset, length, position);
   }
 
-  write(data: Uint8Array, position: number): void {
+  write(bytes: Uint8Array, position: number): void {
+    const data = Buffer.from(bytes);
     this.cache.write(data, position);
-    this.unsynced.push({ kind: 'write', id: ++this.changes, position, data: Buffer.from(data) });
+    this.unsynced.push({ kind: 'write', id: ++this.changes, position, data });
   }
 
   truncate(length: number): void {
