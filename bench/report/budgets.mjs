@@ -42,6 +42,7 @@ const BUDGETS = [
     1.1,
   ],
   ['W1', 'index, bytes a hot key', figure('W1', 'index, bytes a hot key'), '≤', 16],
+  ['W2', 'resident memory, each read once, × lmdb', figureRatio('W2', RESIDENT, 'lmdb'), '≤', 1.1],
   ...[ONE_BY_ONE, BY_64].flatMap((phase) => [
     ['W2', `reads ${phase}, copies, × lmdb`, ratio('W2', phase, 'lmdb'), '≥', 1.9],
     [

@@ -175,6 +175,51 @@ describe('HashIndex', () => {
     expect([index.entries, index.find(kept[0].hash)]).toEqual([1, 64]);
   });
 
+  it('keeps no overflow buckets that are not needed behind a truncation, however often the log was truncated', () => {
+    const random = hashes(7933);
+    const checked = new Checked(new HashIndex());
+    const { index, model } = checked;
+    const fill = (count: number) => {
+      for (let i = 0; i < count; i++) checked.put(random());
+    };
+    const truncate = () => {
+      const all = [...model.values()];
+      const begin = all[all.length >> 1].address;
+      for (const { hash, address } of all) if (address < begin) model.delete(hash & CHAIN_MASK);
+      index.removeBelow(begin, 0, index.buckets);
+    };
+    fill(80_000);
+    const { buckets, overflowBuckets } = index;
+    for (let round = 0; round < 10; round++) {
+      truncate();
+      expect([index.entries, checked.wrong()]).toEqual([model.size, []]);
+      // Some 2.5 entries a bucket: hardly one has more than seven.
+      expect(index.overflowBuckets).toBeLessThan(buckets / 100);
+      fill(40_000);
+      expect(index.buckets).toBeLessThan(buckets * 1.01);
+      expect(index.overflowBuckets).toBeLessThan(overflowBuckets * 1.1);
+    }
+    expect(checked.wrong()).toEqual([]);
+  });
+
+  it('moves no entry to another bucket while a checkpoint is written', () => {
+    const checked = new Checked(new HashIndex());
+    const { index } = checked;
+    for (let i = 0; i < 14; i++) checked.put((i << 13) | 77);
+    const addresses = [...checked.model.values()].map(({ address }) => address);
+    const primary = () => index.primaryChunk(0)?.slice(77 * 16, 78 * 16);
+    index.frozen = true;
+    index.removeBelow(addresses[7], 0, index.buckets);
+    // Of the first bucket only the link is left: the checkpoint may have written it before, and comes to the other one.
+    expect(primary()?.filter((word) => word !== 0)).toHaveLength(1);
+    expect(index.overflowBuckets).toBe(1);
+    index.frozen = false;
+    index.removeBelow(addresses[7], 0, index.buckets);
+    expect(primary()?.filter((word) => word !== 0)).toHaveLength(14);
+    expect(index.overflowBuckets).toBe(0);
+    expect(addresses.slice(7).map((_, i) => index.find(((i + 7) << 13) | 77))).toEqual(addresses.slice(7));
+  });
+
   it('goes no further than its last bucket', () => {
     const checked = new Checked(new HashIndex());
     for (let i = 0; i < 100; i++) checked.put(i * 83);

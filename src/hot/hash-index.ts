@@ -48,6 +48,7 @@ const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
 const WANTED_LOAD = 5;
+const ENTRIES_PER_BUCKET = 7;
 const SPLITS_PER_INSERT = 2;
 
 /** What has to be known beside its chunks to have an index again. */
@@ -213,7 +214,7 @@ export class HashIndex {
     }
     this.insert(hashLow, address, sizeClass);
     this.entries++;
-    if (this.frozen || this.loader) return;
+    if (!this.mayMove) return;
     for (let i = 0; i < SPLITS_PER_INSERT && this.entries > this.primary.count * WANTED_LOAD; i++)
       this.splitNext();
   }
@@ -229,18 +230,25 @@ export class HashIndex {
   }
 
   /**
-   * Removes the entries of `count` buckets from `from` on that point below `address`: what the log's truncation left.
+   * Removes the entries of `count` buckets from `from` on that point below `address`: what the log's truncation left. Overflow
+   * buckets that are not needed any more are free afterwards: each bucket overflows once in a while, and would keep its own.
    * @returns the bucket to go on with, or `undefined` behind the last
    */
   removeBelow(address: LogAddress, from: number, count: number): number | undefined {
     const end = Math.min(from + count, this.primary.count);
     for (let bucket = from; bucket < end; bucket++) {
+      let kept = 0;
       this.eachEntry(bucket, (chunk, at) => {
-        if (addressOf(chunk, at) >= address) return;
+        if (addressOf(chunk, at) >= address) {
+          kept++;
+          return;
+        }
         chunk[CHANGED_WORD] = 1;
         chunk[at] = chunk[at + 1] = 0;
         this.entries--;
       });
+      if (kept <= ENTRIES_PER_BUCKET && this.mayMove && this.overflows(bucket))
+        this.redistribute(bucket, bucket, 0);
     }
     this.foundAt = -1;
     return end < this.primary.count ? end : undefined;
@@ -413,6 +421,20 @@ export class HashIndex {
     this.foundAt = -1;
   }
 
+  /**
+   * Whether entries may go from one bucket to another: not while a checkpoint may have written the other one before, and not
+   * before it is known which overflow buckets are free.
+   */
+  private get mayMove(): boolean {
+    return !this.frozen && !this.loader;
+  }
+
+  private overflows(bucket: number): boolean {
+    return (
+      this.primary.chunks[bucket >>> CHUNK_BITS][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET + LINK_WORD] !== 0
+    );
+  }
+
   private bucketOf(hashLow: number): number {
     const next = 1 << this.level;
     const bucket = hashLow & (next - 1);
@@ -488,7 +510,7 @@ export class HashIndex {
     this.foundAt = -1;
   }
 
-  /** Splits a bucket that has overflow buckets: all entries are taken out and put back, each where it belongs. */
+  /** All entries of a bucket that has overflow buckets are taken out and put back, to one or the other by a bit of the tag. */
   private redistribute(from: number, to: number, bit: number): void {
     let moved = 0;
     let chunks = this.primary.chunks;

@@ -100,7 +100,7 @@ export interface KvStoreOptions {
      */
     decodedEntries?: number;
   };
-  /** The cold tier: a log on disk, and an index of which less than three bytes a key are in memory. */
+  /** The cold tier: a log on disk, and an index of which some three bytes a key are in memory. */
   cold?: {
     /**
      * Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default like that of

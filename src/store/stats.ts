@@ -23,7 +23,7 @@ export interface KvStats {
     misses: number;
     /** Share of reads that found the key, 0 to 1; 0 before the first read. */
     hitRatio: number;
-    /** Records read from the device, of both logs, and chunks of the cold index. */
+    /** Records read from the device, of both logs, and chunks of the cold index, also those that compaction read. */
     diskReads: number;
     indexReads: number;
   };
