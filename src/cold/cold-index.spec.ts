@@ -228,7 +228,7 @@ describe('ColdIndex', () => {
       return count;
     };
     const before = passing();
-    for (let i = 0; i < 500_000; i++) {
+    for (let i = 0; i < 2_000_000; i++) {
       const [low, high] = [random.below(2 ** 32) | 0, random.below(2 ** 32) | 0];
       if (checked.index.mayHold(low, high)) expect((await checked.index.find(low, high)).count).toBe(0);
     }
