@@ -41,14 +41,18 @@ function phaseOf(all: Moment[], at: number): string {
 /** How many states there were of each phase. */
 class Phases {
   readonly states = new Map<string, number>();
+  /** How many calls. */
+  private readonly met = new Map<string, number>();
   private readonly random = new SeededRandom(SEED);
   private count = 0;
 
   async checkAll(history: History, all: Moment[], cuts: Cut[]): Promise<void> {
     for (const [at, moment] of all.entries()) {
       const phase = phaseOf(all, at);
-      // A commit takes every other cut of each call.
-      const some = cuts.filter((_, i) => RUNS > 1 || (at + i) % 2 === 0);
+      // A commit takes all cuts of the first call of a phase, and every other one of those that follow.
+      const met = this.met.get(phase) ?? 0;
+      this.met.set(phase, met + 1);
+      const some = cuts.filter((_, i) => RUNS > 1 || met === 0 || (met + i) % 2 === 0);
       for (const cut of [...some, ...Array<Cut>(RUNS - 1).fill('random')]) {
         const seed = this.random.below(2 ** 31);
         this.states.set(phase, (this.states.get(phase) ?? 0) + 1);

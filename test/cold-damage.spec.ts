@@ -216,7 +216,7 @@ describe.each(ENDS)('a store with two tiers that was %s', (how) => {
         const all = log === 'MANIFEST' || BITS_PER_BYTE > 1;
         for (let byte = all ? 0 : ENDS.indexOf(how) % 2; byte < length; byte += all ? 1 : 2) {
           for (let more = 0; more < (log === 'MANIFEST' ? 8 : BITS_PER_BYTE); more++) {
-            const bit = byte * 8 + ((byte * 5 + more) % 8);
+            const bit = byte * 8 + (((byte >> 1) * 5 + more) % 8);
             const disk = intact.fork();
             disk.flip(file, bit);
             tally.add(`${file} bit ${bit}`, await readAll(disk, last, least));

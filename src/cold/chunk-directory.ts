@@ -30,7 +30,7 @@ const WORDS_PER_SLOT = 4;
 const BYTES_PER_PLACE = 4;
 const BYTES_PER_FILTER = 12;
 
-/** 2^30 slots, some 6 billion entries: more than fits the chunk log. */
+/** 2^30 slots, some 5 billion entries: more than fits the chunk log. */
 const MAX_LEVEL = 30;
 
 /**

@@ -61,7 +61,7 @@ export interface HashIndexShape {
 }
 
 export class HashIndex {
-  /** Whether growth stands still, while a checkpoint writes chunk after chunk. */
+  /** Whether no entry goes to another bucket, while a checkpoint writes chunk after chunk. */
   frozen = false;
   /** Entries in use. As long as not all of it is in memory an estimate. */
   entries = 0;
@@ -230,8 +230,9 @@ export class HashIndex {
   }
 
   /**
-   * Removes the entries of `count` buckets from `from` on that point below `address`: what the log's truncation left. Overflow
-   * buckets that are not needed any more are free afterwards: each bucket overflows once in a while, and would keep its own.
+   * Removes the entries of `count` buckets from `from` on that point below `address`: what the log's truncation left. Where
+   * the first bucket has room for all that is kept, its overflow buckets are free afterwards, unless entries may not move now: each
+   * bucket overflows once in a while, and would keep its own.
    * @returns the bucket to go on with, or `undefined` behind the last
    */
   removeBelow(address: LogAddress, from: number, count: number): number | undefined {

@@ -168,10 +168,12 @@ function tellOfCheckpoint({ parts }: StoreCore, { checkpoint }: Manifest): void 
   const { activity, clock, opened } = parts;
   if (checkpoint === undefined || opened.checkpoint !== undefined) return;
   const error = new KvCorruptionError(
-    'The checkpoint, or a part of the cold index that it needs, is damaged or missing; both indexes were built from the logs',
+    'The checkpoint is damaged or of another version of this package, or a part of the cold index that it needs is damaged or missing; both indexes were built from the logs',
     checkpointName(checkpoint),
     0,
-    { remedy: 'Nothing is lost. Look at the disk.' },
+    {
+      remedy: 'Nothing is lost. Unless this package was just replaced by another version, look at the disk.',
+    },
   );
   void clock.turn().then(() => activity.failed(error));
 }

@@ -658,10 +658,23 @@ export const PLANTED_BUGS = [
   {
     name: 'growth-not-frozen',
     file: 'src/hot/hash-index.ts',
-    find: 'if (this.frozen || this.loader) return;',
+    find: 'if (!this.mayMove) return;',
     replace: 'if (this.loader) return;',
     why: 'A bucket is split while the checkpoint is between its two halves: keys are in neither.',
     caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts' }, { spec: 'src/hot/hash-index-image.spec.ts' }],
+  },
+  {
+    name: 'overflow-given-back-beside-checkpoint',
+    file: 'src/hot/hash-index.ts',
+    find: 'kept <= ENTRIES_PER_BUCKET && this.mayMove && ',
+    replace: 'kept <= ENTRIES_PER_BUCKET && !this.loader && ',
+    why: 'An entry goes to a bucket that the checkpoint has written already, from one that it has not: it is in neither.',
+    caughtBy: [
+      {
+        spec: 'src/hot/hash-index.spec.ts',
+        test: 'moves no entry to another bucket while a checkpoint is written',
+      },
+    ],
   },
   {
     name: 'late-block-unchecked',
@@ -674,7 +687,7 @@ export const PLANTED_BUGS = [
   {
     name: 'growth-does-not-wait-for-chunks',
     file: 'src/hot/hash-index.ts',
-    find: 'if (this.frozen || this.loader) return;',
+    find: 'if (!this.mayMove) return;',
     replace: 'if (this.frozen) return;',
     why: 'A bucket is split that is not in memory, in what stands in for it.',
     caughtBy: [{ spec: 'src/hot/chunk-loader.spec.ts', test: 'does not grow until all of it is there' }],

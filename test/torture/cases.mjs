@@ -13,7 +13,7 @@ export const CASES = [
   { name: 'crash-compaction', spec: 'test/crash-compaction.spec.ts' },
   { name: 'compaction-boundaries', spec: 'test/compaction-boundaries.spec.ts', runs: 2 },
   { name: 'checkpoint-boundaries', spec: 'test/checkpoint-boundaries.spec.ts' },
-  { name: 'commits-in-flight', spec: 'test/commits-in-flight.spec.ts', runs: 2 },
+  { name: 'commits-in-flight', spec: 'test/commits-in-flight.spec.ts', runs: 10 },
   { name: 'hints', spec: 'test/hints.spec.ts', test: 'cut off at every call', runs: 3 },
   { name: 'growth-boundaries', spec: 'test/growth-boundaries.spec.ts', runs: 3 },
   { name: 'ext4', spec: 'test/torture/ext4.torture.ts' },
