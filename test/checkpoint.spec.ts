@@ -440,7 +440,7 @@ it('a checkpoint that cannot be read is as good as none', async () => {
   // It is the disk that has to be looked at.
   expect(errors.map(String)).toEqual([
     expect.stringMatching(
-      /^KvCorruptionError: The checkpoint, .* built from the logs \(file checkpoint-0+1\.dat/,
+      /^KvCorruptionError: The checkpoint is damaged or of another version .* built from the logs \(file checkpoint-0+1\.dat/,
     ),
   ]);
   expect(store.stats().errors.count).toBe(1);
