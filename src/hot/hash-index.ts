@@ -48,7 +48,7 @@ const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
 const WANTED_LOAD = 5;
-const ENTRIES_PER_BUCKET = 7;
+const ENTRIES_PER_BUCKET = LAST_ENTRY_WORD / 2 + 1;
 const SPLITS_PER_INSERT = 2;
 
 /** What has to be known beside its chunks to have an index again. */
