@@ -88,7 +88,7 @@ export class IndexMerge {
     this.failure = undefined;
     this.dense = isDense(pending.count, directory.slots);
     try {
-      for (let turn = 0; turn < PendingEntries.buckets && pending.count > 0; turn++) {
+      for (let turn = pending.nextTurn(0); turn < PendingEntries.buckets; turn = pending.nextTurn(turn + 1)) {
         const bucket = PendingEntries.bucketAt(turn);
         for (let slot = this.nextSlot(bucket); slot >= 0; slot = this.nextSlot(bucket)) {
           if (!this.mergeAtOnce(slot)) await this.mergeLater(slot, slices);

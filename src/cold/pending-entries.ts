@@ -21,6 +21,8 @@ const BUCKET_BITS = 16;
 const BUCKETS = 1 << BUCKET_BITS;
 const BUCKET_MASK = BUCKETS - 1;
 const FIRST_ENTRIES = 1024;
+/** Buckets whose turns come one after the other are a region: whether there is anything in one is noted. */
+const REGION_BITS = 6;
 
 /** An entry: link to the next of its bucket, tag, low and high word. A checkpoint has the bucket instead of the link. */
 const WORDS_PER_ENTRY = 4;
@@ -34,6 +36,8 @@ export class PendingEntries {
   /** First entry of each bucket; like all links a number from 1 on, 0 for none. */
   private heads = new Int32Array(0);
   private words: Int32Array = new Int32Array(0);
+  /** By region, whether an entry has come since the table was empty. */
+  private regions = new Uint8Array(0);
   /** Entries that were ever used, and the first of those that are free again. */
   private used = 0;
   private free = 0;
@@ -42,7 +46,7 @@ export class PendingEntries {
   constructor(public limit: number) {}
 
   get memoryBytes(): number {
-    return this.heads.byteLength + this.words.byteLength;
+    return this.heads.byteLength + this.regions.byteLength + this.words.byteLength;
   }
 
   get full(): boolean {
@@ -121,6 +125,18 @@ export class PendingEntries {
     return (turn >>> perPartition) + (turn & ((1 << perPartition) - 1)) * PARTITIONS;
   }
 
+  /** The first turn from this one on whose bucket has entries; behind the last one where there is none. */
+  nextTurn(turn: number): number {
+    if (this.count === 0) return BUCKETS;
+    while (turn < BUCKETS) {
+      const region = turn >>> REGION_BITS;
+      if (this.regions[region] === 0) turn = (region + 1) << REGION_BITS;
+      else if (this.heads[PendingEntries.bucketAt(turn)] !== 0) return turn;
+      else turn++;
+    }
+    return BUCKETS;
+  }
+
   static readonly buckets = BUCKETS;
 
   /** When the bucket of a hash has its turn. */
@@ -159,13 +175,14 @@ export class PendingEntries {
   /** Takes what `toWords` gave into an empty table, and keeps it. */
   restore(words: Int32Array): void {
     if (words.length === 0) return;
-    const heads = new Int32Array(BUCKETS);
+    this.allocateHeads();
+    const { heads } = this;
     for (let at = 0, link = 1; at < words.length; at += WORDS_PER_ENTRY, link++) {
       const bucket = words[at] & BUCKET_MASK;
       words[at + NEXT] = heads[bucket];
       heads[bucket] = link;
+      this.enterRegion(bucket);
     }
-    this.heads = heads;
     this.words = words;
     this.count = this.used = words.length / WORDS_PER_ENTRY;
   }
@@ -184,7 +201,12 @@ export class PendingEntries {
     words[at + LOW] = low;
     words[at + HIGH] = high;
     this.heads[bucket] = link;
+    this.enterRegion(bucket);
     this.count++;
+  }
+
+  private enterRegion(bucket: number): void {
+    this.regions[PendingEntries.turnOf(bucket) >>> REGION_BITS] = 1;
   }
 
   private addTo(into: EntryList, at: number, begin: LogAddress): void {
@@ -196,14 +218,20 @@ export class PendingEntries {
 
   private reset(): void {
     this.used = this.free = 0;
+    this.regions.fill(0);
     if (this.words.length > this.limit * WORDS_PER_ENTRY) this.allocate(this.limit);
   }
 
   private grow(): void {
-    if (this.heads.length === 0) this.heads = new Int32Array(BUCKETS);
+    if (this.heads.length === 0) this.allocateHeads();
     const entries = this.words.length / WORDS_PER_ENTRY;
     // Not beyond the limit, unless there are more.
     this.allocate(entries < this.limit ? min(entries * 2 || FIRST_ENTRIES, this.limit) : entries * 2);
+  }
+
+  private allocateHeads(): void {
+    this.heads = new Int32Array(BUCKETS);
+    this.regions = new Uint8Array(BUCKETS >>> REGION_BITS);
   }
 
   private allocate(entries: number): void {

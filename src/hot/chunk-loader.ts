@@ -150,7 +150,8 @@ export class ChunkLoader {
   private dropBelowBegin(chunk: Uint32Array): void {
     const nothingBelow = this.begin <= FIRST_ADDRESS;
     for (let base = 0; base < chunk.length; base += WORDS_PER_BUCKET) {
-      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
+      const last = base + LAST_ENTRY_WORD;
+      for (let at = base; at <= last; at += 2) {
         if (chunk[at + 1] === 0) continue;
         if (nothingBelow || addressOf(chunk, at) >= this.begin) {
           this.entries++;

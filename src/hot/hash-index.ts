@@ -238,6 +238,7 @@ export class HashIndex {
   removeBelow(address: LogAddress, from: number, count: number): number | undefined {
     const end = Math.min(from + count, this.primary.count);
     for (let bucket = from; bucket < end; bucket++) {
+      if (!this.late && this.isEmpty(bucket)) continue;
       let kept = 0;
       this.eachEntry(bucket, (chunk, at) => {
         if (addressOf(chunk, at) >= address) {
@@ -428,6 +429,15 @@ export class HashIndex {
    */
   private get mayMove(): boolean {
     return !this.frozen && !this.loader;
+  }
+
+  /** Whether a bucket is in memory and has neither entries nor overflow buckets. */
+  private isEmpty(bucket: number): boolean {
+    const chunk = this.primary.chunks[bucket >>> CHUNK_BITS];
+    const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
+    const link = base + LINK_WORD;
+    for (let high = base + 1; high < link; high += 2) if (chunk[high] !== 0) return false;
+    return chunk[link] === 0;
   }
 
   private overflows(bucket: number): boolean {

@@ -14,14 +14,28 @@ import type { SegmentFiles } from './segment-files.js';
 
 const READ_BYTES = 512 * 1024;
 
-/** What is read into; grows with the longest record. Several cursors can use it, one after the other. */
+/**
+ * What is read into: not longer than a log that is short, and as long as the longest record. Several cursors can use it, one
+ * after the other.
+ */
 export class ReadBuffer {
-  bytes = new Uint8Array(READ_BYTES);
+  bytes: Uint8Array = new Uint8Array(0);
+
+  /** Bytes that are read at once. */
+  get span(): number {
+    return Math.max(READ_BYTES, this.bytes.length);
+  }
+
+  /** Room for so many bytes; what was there is gone. */
+  reserve(length: number): Uint8Array {
+    if (this.bytes.length < length) this.bytes = Buffer.allocUnsafeSlow(length);
+    return this.bytes;
+  }
 }
 
 export class LogCursor {
   /** The current record. It stays where it is until the next `load`. */
-  words = new Int32Array(0);
+  words: Int32Array = new Int32Array(0);
   at = 0;
   address: LogAddress;
   bytes = 0;
@@ -94,17 +108,16 @@ export class LogCursor {
       this.position = Math.min(segments.startOf(++segment), this.until) as LogAddress;
     }
     if (this.position >= this.until) return false;
-    for (;;) {
-      const { bytes } = this.buffer;
-      const length = Math.min(bytes.length, this.until - this.position);
+    for (let { span } = this.buffer; ; span = Math.min(span * 2, MAX_PAGE_SIZE)) {
+      const length = Math.min(span, this.until - this.position);
+      const bytes = this.buffer.reserve(length);
       const available = await segments.read(this.position, bytes, length);
       this.words = new Int32Array(bytes.buffer, 0, available >> 2);
       this.loadedFrom = this.position;
       this.loadedWords = available >> 2;
       if (isIntact(this.words, 0, available, this.position, segments.salt)) return true;
-      if (available < bytes.length || bytes.length >= MAX_PAGE_SIZE) break;
-      // A record may be longer than the buffer.
-      this.buffer.bytes = new Uint8Array(Math.min(bytes.length * 2, MAX_PAGE_SIZE));
+      // A record may be longer than what was read.
+      if (available < span || span >= MAX_PAGE_SIZE) break;
     }
     throw this.damaged();
   }

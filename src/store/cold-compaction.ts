@@ -10,7 +10,7 @@ import { KvCorruptionError, KvDiskError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { inMemory, type HybridLog } from '../log/hybrid-log.js';
-import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
+import { LogCursor, type ReadBuffer } from '../log/log-cursor.js';
 import { keyLengthOf, KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf, totalBytes } from '../log/record.js';
 import { keyStart, sameKey, spaceOf } from '../log/record-key.js';
 import type { Slices } from '../log/slices.js';
@@ -39,7 +39,6 @@ export class ColdCompaction implements PassPolicy {
   private readonly sweep: NewestSweep;
   /** Up to here the records have been asked for together. */
   private preparedTo: LogAddress = NO_ADDRESS;
-  private readonly aheadBuffer = new ReadBuffer();
 
   constructor(
     private readonly parts: ColdCompactionParts,
@@ -50,6 +49,8 @@ export class ColdCompaction implements PassPolicy {
     /** End of what is compacted. */
     private readonly until: LogAddress,
     private readonly slices: Slices,
+    /** For looking ahead: not the cursor's. */
+    private readonly aheadBuffer: ReadBuffer,
   ) {
     this.coldLog = parts.cold.log.log;
     this.sweep = parts.cold.index.newestSweep();

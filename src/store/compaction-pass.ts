@@ -173,10 +173,13 @@ export class CompactionPass {
   }
 }
 
+const NO_WORDS = new Int32Array(0);
+const NO_BYTES = new Uint8Array(0);
+
 function newRecord(): PassRecord {
   return {
-    words: new Int32Array(0),
-    bytes: new Uint8Array(0),
+    words: NO_WORDS,
+    bytes: NO_BYTES,
     at: 0,
     address: NO_ADDRESS,
     low: 0,

@@ -145,8 +145,9 @@ export class Compactor {
   private doneBytes = 0;
   private goalBytes = 0;
   private readonly slices: Slices;
-  /** Used by one pass after the other. */
+  /** Used by one pass after the other, and what those of the cold log look ahead with. */
   private readonly buffer = new ReadBuffer();
+  private readonly aheadBuffer = new ReadBuffer();
 
   constructor(private readonly parts: CompactorParts) {
     this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs);
@@ -425,7 +426,7 @@ export class Compactor {
     const goal = Math.min(end, from + portion) as LogAddress;
     const policy = isHot
       ? new HotCompaction(this.parts, cursor, copier)
-      : new ColdCompaction(this.parts, cursor, copier, goal, end, this.slices);
+      : new ColdCompaction(this.parts, cursor, copier, goal, end, this.slices, this.aheadBuffer);
     let reported: number = from;
     const run = new CompactionPass(cursor, cold, hash, policy, this.slices, (address) => {
       this.doneBytes += address - reported;
