@@ -4,14 +4,15 @@
  */
 import { by64, load, oneByOne } from '../harness/loops.mjs';
 import { blobs } from '../harness/data.mjs';
+import { OwnCounts } from './amplification.mjs';
 import { STORES } from './peers.mjs';
 
 const MIB = 1 << 20;
 const CACHES_BYTES = 128 * MIB;
 /** How it is shared is up to the store: a tree from the page cache takes little for itself. */
-const OWN_CACHE_BYTES = 76 * MIB;
-/** Of that, where what is on disk has an index of its own: most of it, so that a read is mostly one read. */
-const OWN_INDEX_BYTES = 50 * MIB;
+const OWN_CACHE_BYTES = 72 * MIB;
+/** Of that, where what is on disk has an index of its own: enough for all of it, so that a read is mostly one read. */
+const OWN_INDEX_BYTES = 58 * MIB;
 const OWN_WRITE_BYTES = 8 * MIB;
 const WARM_UP_SHARE = 0.2;
 
@@ -45,10 +46,12 @@ function read(name, traceOf) {
       compaction: false,
     });
     await by64(store, context.data, { trace: warmUp, capMs: context.capMs });
+    const counts = new OwnCounts(store);
     await context.phase(`${name} one by one`, (input) =>
       oneByOne(store, context.data, { trace: single, ...input }),
     );
     await context.phase(`${name} by 64`, (input) => by64(store, context.data, { trace: many, ...input }));
+    counts.note(context);
     await context.close();
   };
 }

@@ -193,6 +193,20 @@ describe('ReadPacer', () => {
       expect(share).toBeGreaterThan(0.8);
     });
 
+    it('does so, too, when the reader has work of his own between two reads', async () => {
+      const readings = new Readings();
+      const share = await readings.run({
+        reads: 6_400,
+        inFlight: 1,
+        costMs: () => {
+          // Of hits in memory, say. It is done before the reader asks.
+          readings.clock.pass(0.1);
+          return DISK_MS;
+        },
+      });
+      expect(share).toBeGreaterThan(0.8);
+    });
+
     it('does so, too, when another process has the processor now and then', async () => {
       let count = 0;
       const costMs = () => (++count % 100 === 0 ? 2 : DISK_MS);

@@ -67,7 +67,7 @@ export class ReadPacer {
 
   /** From the middle of a window to the turn of the event loop. */
   private turning: Promise<void> | undefined;
-  /** When it began, or when the window was used up. */
+  /** When it began, when the window was used up, or when somebody was refused for the first time. */
   private turningSinceMs = 0;
   private backgroundThenMs = 0;
   private closed = false;
@@ -88,7 +88,8 @@ export class ReadPacer {
   /** Whether the next read may block; a read that follows is bracketed by `began` and `ended`. Hot path. */
   maySync(): boolean {
     if (this.closed) {
-      this.refused++;
+      // What a reader does until it asks again is no work of others.
+      if (++this.refused === 1) this.waitsSince(this.clock.tick());
       return false;
     }
     return this.pauseReads === 0 || this.pauseEnds();
@@ -134,15 +135,17 @@ export class ReadPacer {
 
   private pastMiddle(nowMs: number): void {
     const closes = this.spentMs >= this.limitMs && !this.closed;
-    if (closes || !this.turning) {
-      this.turningSinceMs = nowMs;
-      this.backgroundThenMs = this.backgroundMs();
-    }
+    if (closes || !this.turning) this.waitsSince(nowMs);
     if (closes) {
       this.closed = true;
       this.refused = 0;
     }
     this.turning ??= this.clock.turn().then(() => this.judge(this.clock.tick()));
+  }
+
+  private waitsSince(nowMs: number): void {
+    this.turningSinceMs = nowMs;
+    this.backgroundThenMs = this.backgroundMs();
   }
 
   private judge(nowMs: number): void {
