@@ -132,21 +132,72 @@ describe('values that are kept decoded', () => {
     );
   });
 
-  it('are no more than asked for', async () => {
+  it('are no more than asked for, and those that are read most', async () => {
     const store = await open(3);
-    const values = [1, 2, 3, 4, 5].map((n) => ({ n }));
-    for (const value of values) await store.set(value.n, value);
-    const get = (n: number) => store.get(n);
-    const kept = async (n: number) => (await get(n)) === (await get(n));
-    for (const { n } of values) expect(await kept(n)).toBe(true);
-    const hits = store.stats().reads.decodedHits;
-    expect(hits).toBe(5);
-    // The last three are kept, of which the first was used: it gets a second chance when the next one comes.
-    const [three, four] = [await get(3), await get(4)];
-    expect(store.stats().reads.decodedHits).toBe(hits + 2);
-    expect([three, four]).toEqual([{ n: 3 }, { n: 4 }]);
-    await get(1);
-    expect(store.stats().reads.decodedHits).toBe(hits + 2);
+    for (const n of [1, 2, 3, 4, 5]) await store.set(n, { n });
+    const isKept = async (n: number) => (await store.get(n)) === (await store.get(n));
+    const kept = async (): Promise<boolean[]> => {
+      const all: boolean[] = [];
+      for (const n of [1, 2, 3, 4, 5]) all.push(await isKept(n));
+      return all;
+    };
+    expect(await kept()).toEqual([true, true, true, false, false]);
+    // One after the other, what is read once now and then does not push out what is read all the time.
+    for (let round = 0; round < 200; round++) for (const n of [2, 3, 2, 3, 4]) await store.get(n);
+    const [, two, three, four, five] = await kept();
+    expect([two, three, five]).toEqual([true, true, false]);
+    expect(four).toBe(true);
+    // And what is read all the time now takes the place of what was.
+    for (let round = 0; round < 200; round++) for (const n of [1, 5]) await store.get(n);
+    expect([await isKept(1), await isKept(5)]).toEqual([true, true]);
+    await store.close();
+  });
+
+  it('of other keys are not touched by a write, those of its key are', async () => {
+    const store = await open(10_000);
+    for (let n = 0; n < 200; n++) await store.set(n, { n });
+    const before: unknown[] = [];
+    for (let n = 0; n < 200; n++) before.push(await store.get(n));
+    for (let n = 0; n < 200; n += 2) await store.set(n, { n: n + 1000 });
+    for (let n = 0; n < 200; n++) {
+      const found = await store.get(n);
+      if (n % 2 === 0) expect(found).toEqual({ n: n + 1000 });
+      else expect(found).toBe(before[n]);
+    }
+    await store.close();
+  });
+
+  it('of a namespace go when it is cleared, of the store when all of it is', async () => {
+    const store = await open(1000);
+    const [a, b] = [store.namespace('a'), store.namespace('b')];
+    for (const space of [store, a, b]) await space.set('k', { n: 1 });
+    const [top, first, second] = [await store.get('k'), await a.get('k'), await b.get('k')];
+    await a.clear();
+    expect([await store.get('k'), await a.get('k'), await b.get('k')]).toEqual([
+      { n: 1 },
+      undefined,
+      { n: 1 },
+    ]);
+    expect(await store.get('k')).toBe(top);
+    expect(await b.get('k')).toBe(second);
+    await a.set('k', { n: 1 });
+    expect(await a.get('k')).not.toBe(first);
+    await store.clear();
+    expect([await store.get('k'), await a.get('k'), await b.get('k')]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    await store.close();
+  });
+
+  it('are frozen where there is no room for them as well', async () => {
+    const store = await open(1);
+    for (let n = 0; n < 10; n++) await store.set(n, { n: [n] });
+    for (let n = 0; n < 10; n++) {
+      const found = await store.get<{ n: number[] }>(n);
+      expect([Object.isFrozen(found), Object.isFrozen(found?.n)]).toEqual([true, true]);
+    }
     await store.close();
   });
 });

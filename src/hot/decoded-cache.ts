@@ -1,17 +1,23 @@
 /**
- * Decoded values of the hottest keys, so that a hit costs what a `Map` look-up costs. Shared with callers, and therefore
- * frozen, all the way down; a value that cannot be frozen (bytes, Map, Set, Date and other instances) is not kept.
- * Eviction is CLOCK: one hand over a fixed number of places, a second chance for what was used since it last came by.
+ * Decoded values of the hottest keys, so that a hit costs neither the look-up of a record nor its decoding. Shared with
+ * callers, and therefore frozen, all the way down; a value that cannot be frozen (bytes, Map, Set, Date and other instances)
+ * is not kept.
  *
- * Each key space has a map of its own, because what a key is depends on the space; the places are shared.
+ * A set-associative table by the key's hash: a `Map` by the key itself would hash each string once more, and be built anew
+ * over and over while entries come and go. Where a set is full, one in `ADMIT_ONE_IN` of those that are read takes the place of
+ * the least used one: most are not read again before they would have to go, and cost more than they save.
  */
+import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { attributesOf } from '../log/attributes.js';
 import type { DiskRecord } from '../log/hybrid-log.js';
 import { expiryOf, sequenceOf } from '../log/record.js';
 
 export interface DecodedEntry {
-  map: Map<unknown, DecodedEntry>;
-  key: unknown;
+  hashLow: number;
+  hashHigh: number;
+  /** Number of the namespace. */
+  space: number;
+  key: KvKey;
   value: unknown;
   /**
    * Seconds since 1970 that it surely outlives, or `NEVER`. A small integer, which lies in the object itself and not
@@ -23,77 +29,147 @@ export interface DecodedEntry {
   /** Version and attributes of an entry that has some. */
   version: number;
   attributes: Int32Array | undefined;
-  used: boolean;
+  /** Hits, halved each time that another of its set had to go. */
+  uses: number;
 }
 
 /** In the place of seconds. The largest integer that V8 keeps within an object, on 64 bits. */
 export const NEVER = 2 ** 31 - 1;
 
-export type DecodedMap = Map<unknown, DecodedEntry>;
+/** Places of a set. */
+const WAYS = 8;
+
+/** Measured (docs/decisions/0006): with each that is read kept, hits do not pay for what comes and goes. */
+const ADMIT_ONE_IN = 16;
 
 export class DecodedCache {
+  private readonly ways: number;
+  private readonly sets: number;
   private readonly places: (DecodedEntry | undefined)[];
-  private hand = 0;
+  /** By place, the high half of the hash: so that only the right entry is touched. */
+  private readonly hashes: Int32Array;
+  private passedOver = 0;
 
   /** @param entries most values to keep */
   constructor(entries: number) {
-    this.places = new Array<DecodedEntry | undefined>(entries).fill(undefined);
+    this.ways = Math.min(entries, WAYS);
+    this.sets = Math.floor(entries / this.ways);
+    this.places = new Array<DecodedEntry | undefined>(this.sets * this.ways).fill(undefined);
+    this.hashes = new Int32Array(this.places.length);
   }
 
-  /** Keeps a value if it can be shared; freezes it then. Only keys that a `Map` compares by value. */
-  keep(map: DecodedMap, key: unknown, value: unknown, { words, at }: Pick<DiskRecord, 'words' | 'at'>): void {
+  /** What is kept of a key. Hot path (`npm run bench`, reads). */
+  find({ hashLow, hashHigh }: EncodedKey, space: number, key: KvKey): DecodedEntry | undefined {
+    const { hashes, places } = this;
+    const first = this.firstOf(hashLow);
+    for (let place = first; place < first + this.ways; place++) {
+      if (hashes[place] !== hashHigh) continue;
+      const entry = places[place];
+      if (entry?.hashLow === hashLow && entry.key === key && entry.space === space) return entry;
+    }
+    return undefined;
+  }
+
+  /** Keeps a value if it can be shared, and there is room for it; freezes it then, or if there will be. */
+  keep(
+    { hashLow, hashHigh }: EncodedKey,
+    space: number,
+    key: KvKey,
+    value: unknown,
+    { words, at }: Pick<DiskRecord, 'words' | 'at'>,
+  ): void {
     if (typeof key !== 'string' && typeof key !== 'number') return;
     if (!isPlain(value)) return;
     freeze(value);
-    const place = this.freePlace();
+    const place = this.placeFor(hashLow, hashHigh);
+    if (place < 0) return;
     const expiresAt = expiryOf(words, at);
-    const entry: DecodedEntry = {
-      map,
+    this.hashes[place] = hashHigh;
+    this.places[place] = {
+      hashLow,
+      hashHigh,
+      space,
       key,
       value,
       sureSeconds: expiresAt === Infinity ? NEVER : Math.min(Math.floor(expiresAt / 1000), NEVER - 1),
       expiresAt,
       version: sequenceOf(words, at),
       attributes: attributesOf(words, at),
-      used: false,
+      uses: 0,
     };
-    this.places[place] = entry;
-    map.set(key, entry);
+  }
+
+  /** A key is about to be written. */
+  forget({ hashLow, hashHigh }: EncodedKey): void {
+    const first = this.firstOf(hashLow);
+    for (let place = first; place < first + this.ways; place++)
+      if (this.isOf(place, hashLow, hashHigh)) this.places[place] = undefined;
+  }
+
+  /** Forgets the values of a namespace, or all. */
+  dropSpace(space: number | undefined): void {
+    this.dropWhere((entry) => space === undefined || entry.space === space);
   }
 
   /** Forgets the values of all entries with attributes. */
   dropTagged(): void {
-    for (const entry of this.places)
-      if (entry?.attributes && entry.map.get(entry.key) === entry) entry.map.delete(entry.key);
+    this.dropWhere((entry) => entry.attributes !== undefined);
   }
 
-  private freePlace(): number {
+  private dropWhere(isDead: (entry: DecodedEntry) => boolean): void {
+    for (const [place, entry] of this.places.entries())
+      if (entry && isDead(entry)) this.places[place] = undefined;
+  }
+
+  private firstOf(hashLow: number): number {
+    return ((hashLow >>> 0) % this.sets) * this.ways;
+  }
+
+  private isOf(place: number, hashLow: number, hashHigh: number): boolean {
+    return this.hashes[place] === hashHigh && this.places[place]?.hashLow === hashLow;
+  }
+
+  /** A place that is free, or is to be; -1 where there is none. */
+  private placeFor(hashLow: number, hashHigh: number): number {
     const { places } = this;
-    for (;;) {
-      const place = this.hand;
-      this.hand = place + 1 === places.length ? 0 : place + 1;
+    const first = this.firstOf(hashLow);
+    const end = first + this.ways;
+    let free = -1;
+    let least = first;
+    for (let place = first; place < end; place++) {
       const entry = places[place];
-      // Empty, or its key was written or kept anew since.
-      if (!entry || entry.map.get(entry.key) !== entry) return place;
-      if (!entry.used) {
-        entry.map.delete(entry.key);
-        return place;
-      }
-      entry.used = false;
+      // It is there, and dead.
+      if (this.isOf(place, hashLow, hashHigh)) return place;
+      if (!entry) free = place;
+      else if (entry.uses < (places[least]?.uses ?? 0)) least = place;
     }
+    if (free >= 0) return free;
+    if (++this.passedOver < ADMIT_ONE_IN) return -1;
+    this.passedOver = 0;
+    for (let place = first; place < end; place++) {
+      const entry = places[place];
+      if (entry) entry.uses >>= 1;
+    }
+    return least;
   }
 }
 
 /** Whether a value consists of primitives, arrays and plain objects alone. */
 function isPlain(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true;
+  if (Array.isArray(value)) {
+    for (const element of value) if (!isPlain(element)) return false;
+    return true;
+  }
   const prototype: unknown = Object.getPrototypeOf(value);
-  if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return false;
-  return Object.values(value).every(isPlain);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  for (const name in value) if (!isPlain((value as Record<string, unknown>)[name])) return false;
+  return true;
 }
 
 function freeze(value: unknown): void {
   if (typeof value !== 'object' || value === null) return;
-  Object.values(value).forEach(freeze);
+  if (Array.isArray(value)) value.forEach(freeze);
+  else for (const name in value) freeze((value as Record<string, unknown>)[name]);
   Object.freeze(value);
 }

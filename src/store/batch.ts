@@ -36,7 +36,7 @@ interface BatchWrite {
   target: BatchTarget;
   /** Its place in the batch, from 0. */
   index: number;
-  /** As the caller gave it, for decoded values and errors. */
+  /** As the caller gave it, for errors. */
   key: KvKey;
   encoded: EncodedKey;
   /** The encoded value, in whole words, and its length; missing for a delete. */
@@ -186,7 +186,6 @@ export class BatchWrites {
     const { core } = this;
     const { target, encoded, value, length, attributes, options, seen } = write;
     const { space } = target;
-    if (core.decoded) space.decoded.delete(write.key);
     const { reads, writes } = core;
     const inMemory = reads.find(encoded) === IN_MEMORY;
     if (value) {

@@ -78,15 +78,15 @@ export class KeySpace<V = unknown> {
       core.assertOpen();
       if (core.sampler?.isDue('get')) return core.sampler.time('get', () => this.get<T>(key));
       const { reads, decoded } = core;
+      const encoded = core.key(space.id, key);
       if (decoded) {
-        const kept = space.decoded.get(key);
+        const kept = decoded.find(encoded, space.id, key);
         if (kept && core.isKeptAlive(kept, space)) {
-          if (!kept.used) kept.used = true;
+          kept.uses++;
           reads.hits[FROM_DECODED]++;
           return Promise.resolve(kept.value as T);
         }
       }
-      const encoded = core.key(space.id, key);
       if (reads.find(encoded) !== IN_MEMORY) {
         const further = reads.tryFurther(encoded);
         if (further === WAIT) return this.getLater<T>(encoded.copy());
@@ -103,7 +103,7 @@ export class KeySpace<V = unknown> {
       if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.getLater<T>(encoded.copy());
       reads.hits[reads.source]++;
       const value = core.decode(reads) as T;
-      if (decoded) decoded.keep(space.decoded, key, value, reads);
+      if (decoded) decoded.keep(encoded, space.id, key, value, reads);
       return Promise.resolve(value);
     } catch (error) {
       return rejected(error);
@@ -374,7 +374,6 @@ export class KeySpace<V = unknown> {
       if (!seen.record) return false;
       this.core.assertWritable();
       const { value, length } = valueOf(seen.record);
-      this.forgetDecoded(key);
       const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
@@ -482,6 +481,7 @@ export class KeySpace<V = unknown> {
     const version = this.core.writes.clear(mark);
     if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
     spaces.clear(id, version);
+    this.core.decoded?.dropSpace(id);
     await this.core.acknowledge();
   }
 
@@ -524,7 +524,6 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
     values.encode(value);
-    this.forgetDecoded(key);
     const encoded = core.key(this.space.id, key);
     core.reads.find(encoded);
     const { bytes, start, end } = values;
@@ -543,20 +542,13 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     core.assertWritable();
     values.encode(value);
-    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     const { bytes, start, end } = values;
     return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
   }
 
-  /** A key is about to be written. */
-  private forgetDecoded(key: KvKey): void {
-    if (this.core.decoded) this.space.decoded.delete(key);
-  }
-
   private removeIfSame(key: KvKey, seen: Seen): boolean {
     this.core.assertWritable();
-    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     if (encoded) this.core.writes.remove(this.space, encoded);
     return encoded !== undefined;

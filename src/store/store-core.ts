@@ -96,7 +96,7 @@ export class StoreCore {
     const { hashKey, tagKey = hashKey } = manifest.current;
     this.tagHash = new TagHash(new KeyedHash(Buffer.from(tagKey, 'hex')));
     this.reads = new ReadPath(index, log, cache, cold, versions);
-    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows);
+    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows, this.decoded);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
     if (!cold) return;
     this.mender = new IndexMender({

@@ -456,6 +456,23 @@ export const PLANTED_BUGS = [
     caughtBy: [{ spec: 'test/update.spec.ts' }],
   },
   {
+    name: 'decoded-value-outlives-a-write',
+    file: 'src/store/write-path.ts',
+    find: `    this.decoded?.forget(key);
+    // A key whose newest`,
+    replace: '    // A key whose newest',
+    why: 'A value that was kept decoded is answered after the key was written.',
+    caughtBy: [{ spec: 'test/decoded.spec.ts' }],
+  },
+  {
+    name: 'decoded-value-outlives-its-space',
+    file: 'src/store/key-space.ts',
+    find: '    this.core.decoded?.dropSpace(id);\n',
+    replace: '',
+    why: 'A value that was kept decoded is answered after its namespace was cleared.',
+    caughtBy: [{ spec: 'test/decoded.spec.ts' }],
+  },
+  {
     name: 'insert-of-a-key-that-moved',
     file: 'src/store/look-up.ts',
     find: 'if (where === ABSENT) return reads.truncations === seen.truncations;',
