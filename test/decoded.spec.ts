@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { KvStore } from 'nestjs-hotcold/store';
 import { envWith } from './support/places.js';
+import { missingPath } from './support/temp-directory.js';
 import { SimulatedClock } from './support/simulated-clock.js';
 
 const open = (decodedEntries: number, clock = new SimulatedClock()) =>
@@ -89,6 +90,12 @@ describe('values that are kept decoded', () => {
         'clear',
         'clear all',
         'deleteMany',
+        'setMany',
+        'setIfAbsent',
+        'set if present',
+        'getOrSet',
+        'batch set',
+        'batch delete',
         'get',
       ),
       key: fc.constantFrom<string | number>('a', 'b', 1, '1'),
@@ -113,12 +120,23 @@ describe('values that are kept decoded', () => {
             else if (call === 'delete') await target.delete(key);
             else if (call === 'deleteMany') await target.deleteMany([key]);
             else if (call === 'touch') await target.touch(key, '1h');
+            else if (call === 'setMany') await target.setMany([[key, value]]);
+            else if (call === 'setIfAbsent') await target.setIfAbsent(key, value);
+            else if (call === 'set if present' && model.has(name))
+              await target.set(key, value, { ifPresent: true });
+            else if (call === 'getOrSet')
+              expect(await target.getOrSet(key, () => value)).toBe(model.get(name) ?? value);
+            else if (call === 'batch set') await store.batch((batch) => batch.in(target).set(key, value));
+            else if (call === 'batch delete') await store.batch((batch) => batch.in(target).delete(key));
             else if (call === 'clear') await target.clear();
             else if (call === 'clear all') await store.clear();
-            if (call === 'set') model.set(name, value);
+            const sets = ['set', 'setMany', 'batch set'].includes(call);
+            if (sets || (call === 'set if present' && model.has(name))) model.set(name, value);
+            else if ((call === 'setIfAbsent' || call === 'getOrSet') && !model.has(name))
+              model.set(name, value);
             else if (call === 'update' || call === 'increment')
               model.set(name, (model.get(name) ?? 0) + value);
-            else if (call === 'delete' || call === 'deleteMany') model.delete(name);
+            else if (['delete', 'deleteMany', 'batch delete'].includes(call)) model.delete(name);
             else if (call === 'clear') {
               for (const each of model.keys()) if (each.startsWith(space)) model.delete(each);
             } else if (call === 'clear all') model.clear();
@@ -189,6 +207,43 @@ describe('values that are kept decoded', () => {
       undefined,
     ]);
     await store.close();
+  });
+
+  it('go with their key where the device has forgotten it', async () => {
+    const store = await KvStore.open({
+      device: 'null',
+      hot: { memory: '8mb' },
+      readCache: { decodedEntries: 1000 },
+    });
+    for (const key of ['a', 'b', 'c']) {
+      await store.set(key, { key });
+      await store.get(key);
+    }
+    for (let n = 0; n < 4000; n++) await store.set(n, Buffer.alloc(4000));
+    await store.delete('a');
+    await store.batch((batch) => batch.delete('b'));
+    await store.update('c', () => undefined);
+    for (const key of ['a', 'b', 'c']) expect(await store.get(key)).toBeUndefined();
+    await store.close();
+  });
+
+  it('are frozen when they come from disk as well, at once or by the thread pool', async () => {
+    for (const synchronous of [true, false]) {
+      const clock = new SimulatedClock();
+      // Where everything seems to take long, no read is synchronous.
+      if (!synchronous) clock.tickMs = 5;
+      const options = {
+        path: missingPath(),
+        readCache: { memory: 0, decodedEntries: 10 },
+        env: envWith(clock),
+      };
+      let store = await KvStore.open(options);
+      for (let n = 0; n < 200; n++) await store.set(n, { n: [n] });
+      await store.close();
+      store = await KvStore.open(options);
+      for (let n = 0; n < 200; n++) expect(Object.isFrozen(await store.get(n))).toBe(true);
+      await store.close();
+    }
   });
 
   it('are frozen where there is no room for them as well', async () => {

@@ -36,10 +36,13 @@ export interface DecodedEntry {
 /** In the place of seconds. The largest integer that V8 keeps within an object, on 64 bits. */
 export const NEVER = 2 ** 31 - 1;
 
-/** Places of a set. */
+/** Places of a set, or up to twice as many where there are few. */
 const WAYS = 8;
 
-/** Measured (docs/decisions/0006): with each that is read kept, hits do not pay for what comes and goes. */
+/** Hits beyond this say no more. */
+const MOST_USES = 255;
+
+/** With each that is read kept, hits did not pay for what comes and goes (docs/decisions/0006). */
 const ADMIT_ONE_IN = 16;
 
 export class DecodedCache {
@@ -52,8 +55,8 @@ export class DecodedCache {
 
   /** @param entries most values to keep */
   constructor(entries: number) {
-    this.ways = Math.min(entries, WAYS);
-    this.sets = Math.floor(entries / this.ways);
+    this.sets = Math.max(1, Math.floor(entries / WAYS));
+    this.ways = Math.floor(entries / this.sets);
     this.places = new Array<DecodedEntry | undefined>(this.sets * this.ways).fill(undefined);
     this.hashes = new Int32Array(this.places.length);
   }
@@ -70,7 +73,12 @@ export class DecodedCache {
     return undefined;
   }
 
-  /** Keeps a value if it can be shared, and there is room for it; freezes it then, or if there will be. */
+  /** It was answered. */
+  hit(entry: DecodedEntry): void {
+    if (entry.uses < MOST_USES) entry.uses++;
+  }
+
+  /** Freezes a value that can be shared, and keeps it if there is room, or is to be. */
   keep(
     { hashLow, hashHigh }: EncodedKey,
     space: number,
@@ -78,9 +86,7 @@ export class DecodedCache {
     value: unknown,
     { words, at }: Pick<DiskRecord, 'words' | 'at'>,
   ): void {
-    if (typeof key !== 'string' && typeof key !== 'number') return;
-    if (!isPlain(value)) return;
-    freeze(value);
+    if (!share(value) || (typeof key !== 'string' && typeof key !== 'number')) return;
     const place = this.placeFor(hashLow, hashHigh);
     if (place < 0) return;
     const expiresAt = expiryOf(words, at);
@@ -99,26 +105,18 @@ export class DecodedCache {
     };
   }
 
-  /** A key is about to be written. */
+  /** A key is written, or what was kept of it is dead. */
   forget({ hashLow, hashHigh }: EncodedKey): void {
     const first = this.firstOf(hashLow);
     for (let place = first; place < first + this.ways; place++)
       if (this.isOf(place, hashLow, hashHigh)) this.places[place] = undefined;
   }
 
-  /** Forgets the values of a namespace, or all. */
-  dropSpace(space: number | undefined): void {
-    this.dropWhere((entry) => space === undefined || entry.space === space);
-  }
-
   /** Forgets the values of all entries with attributes. */
   dropTagged(): void {
-    this.dropWhere((entry) => entry.attributes !== undefined);
-  }
-
-  private dropWhere(isDead: (entry: DecodedEntry) => boolean): void {
-    for (const [place, entry] of this.places.entries())
-      if (entry && isDead(entry)) this.places[place] = undefined;
+    this.places.forEach((entry, place) => {
+      if (entry?.attributes) this.places[place] = undefined;
+    });
   }
 
   private firstOf(hashLow: number): number {
@@ -152,6 +150,13 @@ export class DecodedCache {
     }
     return least;
   }
+}
+
+/** Freezes a value that many may have, all the way down; `false` where it cannot be frozen. */
+export function share(value: unknown): boolean {
+  if (!isPlain(value)) return false;
+  freeze(value);
+  return true;
 }
 
 /** Whether a value consists of primitives, arrays and plain objects alone. */

@@ -193,6 +193,7 @@ export class BatchWrites {
       return writes.upsert(space, encoded, value, 0, length, expiresAt, attributes);
     }
     if (space.runs.size > 0) space.runs.cancel(encoded);
+    core.decoded?.forget(encoded);
     // An earlier write of the same batch is in memory.
     const isPresent = inMemory ? reads.isAlive(reads.words, reads.at, space) : seen?.record !== undefined;
     if (!isPresent && !seen?.isStale) return undefined;

@@ -141,7 +141,7 @@ export class CachedEntries {
       const kept = decoded.find(encoded, space.id, key);
       const keptShape = kept?.attributes ? shapeOf(kept.attributes) : 0;
       if (kept && keptShape === shape && core.isKeptAlive(kept, space)) {
-        kept.uses++;
+        decoded.hit(kept);
         reads.hits[FROM_DECODED]++;
         return { value: kept.value, lateMs: -1, source: FROM_DECODED };
       }
@@ -158,7 +158,7 @@ export class CachedEntries {
       if (reads.where === IN_MEMORY) record.value = new ExtentList(words, at).gather(core.parts.log);
       if (!record.value) return further ? WAIT : NOTHING;
     }
-    const value = core.decode(record);
+    const value = lateMs < 0 ? core.decode(record) : core.decodeShared(record);
     if (lateMs < 0) {
       reads.hits[reads.source]++;
       if (decoded) decoded.keep(encoded, space.id, key, value, record);
@@ -186,7 +186,7 @@ export class CachedEntries {
     const lateMs = this.lateness(words, at, plan.version);
     if (lateMs === GONE) return undefined;
     if (lateMs < 0) reads.hits[loaded.source]++;
-    return { value: this.core.decode(loaded.record), lateMs, source: loaded.source };
+    return { value: this.core.decodeShared(loaded.record), lateMs, source: loaded.source };
   }
 
   /** Resolves to nothing when it takes too long. */

@@ -81,10 +81,13 @@ export class KeySpace<V = unknown> {
       const encoded = core.key(space.id, key);
       if (decoded) {
         const kept = decoded.find(encoded, space.id, key);
-        if (kept && core.isKeptAlive(kept, space)) {
-          kept.uses++;
-          reads.hits[FROM_DECODED]++;
-          return Promise.resolve(kept.value as T);
+        if (kept) {
+          if (core.isKeptAlive(kept, space)) {
+            decoded.hit(kept);
+            reads.hits[FROM_DECODED]++;
+            return Promise.resolve(kept.value as T);
+          }
+          decoded.forget(encoded);
         }
       }
       if (reads.find(encoded) !== IN_MEMORY) {
@@ -308,7 +311,10 @@ export class KeySpace<V = unknown> {
       const next = isPromise(result) ? await result : result;
       if (isPromise(result)) seen.stamp = NO_STAMP;
       if (next === undefined) {
-        if (!present) return undefined;
+        if (!present) {
+          this.core.decoded?.forget(this.core.key(this.space.id, key));
+          return undefined;
+        }
         if (!this.removeIfSame(key, seen)) continue;
       } else {
         const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
@@ -481,7 +487,6 @@ export class KeySpace<V = unknown> {
     const version = this.core.writes.clear(mark);
     if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
     spaces.clear(id, version);
-    this.core.decoded?.dropSpace(id);
     await this.core.acknowledge();
   }
 
@@ -559,6 +564,8 @@ export class KeySpace<V = unknown> {
     const { core, space } = this;
     core.assertWritable();
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
+    // Where the device cannot be read back, the record may be gone and the value still be kept.
+    core.decoded?.forget(core.key(space.id, key));
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -602,7 +609,7 @@ export class KeySpace<V = unknown> {
       return undefined;
     }
     reads.hits[source]++;
-    return this.core.decode(record) as T;
+    return this.core.decodeShared(record) as T;
   }
 
   /** When an entry that is written now expires. */

@@ -466,8 +466,8 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'decoded-value-outlives-its-space',
-    file: 'src/store/key-space.ts',
-    find: '    this.core.decoded?.dropSpace(id);\n',
+    file: 'src/store/store-core.ts',
+    find: '    if (kept.version < space.clearedBelow) return false;\n',
     replace: '',
     why: 'A value that was kept decoded is answered after its namespace was cleared.',
     caughtBy: [{ spec: 'test/decoded.spec.ts' }],
