@@ -2,7 +2,6 @@
 import fc from 'fast-check';
 import { KvStore } from 'nestjs-hotcold/store';
 import { envWith } from './support/places.js';
-import { missingPath } from './support/temp-directory.js';
 import { SimulatedClock } from './support/simulated-clock.js';
 
 const open = (decodedEntries: number, clock = new SimulatedClock()) =>
@@ -225,25 +224,6 @@ describe('values that are kept decoded', () => {
     await store.update('c', () => undefined);
     for (const key of ['a', 'b', 'c']) expect(await store.get(key)).toBeUndefined();
     await store.close();
-  });
-
-  it('are frozen when they come from disk as well, at once or by the thread pool', async () => {
-    for (const synchronous of [true, false]) {
-      const clock = new SimulatedClock();
-      // Where everything seems to take long, no read is synchronous.
-      if (!synchronous) clock.tickMs = 5;
-      const options = {
-        path: missingPath(),
-        readCache: { memory: 0, decodedEntries: 10 },
-        env: envWith(clock),
-      };
-      let store = await KvStore.open(options);
-      for (let n = 0; n < 200; n++) await store.set(n, { n: [n] });
-      await store.close();
-      store = await KvStore.open(options);
-      for (let n = 0; n < 200; n++) expect(Object.isFrozen(await store.get(n))).toBe(true);
-      await store.close();
-    }
   });
 
   it('are frozen where there is no room for them as well', async () => {

@@ -261,7 +261,7 @@ describe('@Cached', () => {
     const plan = CachePlan.from({});
     const run = space.cached.begin(keys[0], plan);
     reads.hold('after');
-    const kept = space.cached.keep(run, 'made before', plan);
+    const kept = space.cached.keep(run, keys[0], 'made before', plan);
     await turns(3);
     expect(reads.held).toBe(1);
     await space.set(keys[0], 'written meanwhile');

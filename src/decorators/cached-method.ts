@@ -327,8 +327,8 @@ export class CachedMethod {
    * Offers a result to the store. Nobody waits for it: the store sees the value within this turn of the event loop,
    * and a cache need not be durable before the caller goes on.
    */
-  private keep({ binding, plan }: Call, run: Run, result: unknown): void {
-    binding.space.cached.keep(run, result, plan).catch((error: unknown) => {
+  private keep({ binding, key, plan }: Call, run: Run, result: unknown): void {
+    binding.space.cached.keep(run, key, result, plan).catch((error: unknown) => {
       this.method.failed(binding.store, error);
     });
   }

@@ -36,7 +36,7 @@ interface BatchWrite {
   target: BatchTarget;
   /** Its place in the batch, from 0. */
   index: number;
-  /** As the caller gave it, for errors. */
+  /** As the caller gave it, for decoded values and errors. */
   key: KvKey;
   encoded: EncodedKey;
   /** The encoded value, in whole words, and its length; missing for a delete. */
@@ -186,6 +186,7 @@ export class BatchWrites {
     const { core } = this;
     const { target, encoded, value, length, attributes, options, seen } = write;
     const { space } = target;
+    if (core.decoded) space.decoded.delete(write.key);
     const { reads, writes } = core;
     const inMemory = reads.find(encoded) === IN_MEMORY;
     if (value) {
@@ -193,7 +194,6 @@ export class BatchWrites {
       return writes.upsert(space, encoded, value, 0, length, expiresAt, attributes);
     }
     if (space.runs.size > 0) space.runs.cancel(encoded);
-    core.decoded?.forget(encoded);
     // An earlier write of the same batch is in memory.
     const isPresent = inMemory ? reads.isAlive(reads.words, reads.at, space) : seen?.record !== undefined;
     if (!isPresent && !seen?.isStale) return undefined;

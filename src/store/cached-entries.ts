@@ -65,8 +65,8 @@ export class CachedEntries {
       }
       const plan = CachePlan.of(options);
       const encoded = this.core.lastKey.copy();
-      if (found === WAIT) return this.later(encoded, factory, plan);
-      return this.answer(found === NOTHING ? undefined : found, encoded, factory, plan);
+      if (found === WAIT) return this.later(key, encoded, factory, plan);
+      return this.answer(found === NOTHING ? undefined : found, key, encoded, factory, plan);
     } catch (error) {
       if (!(options instanceof CachePlan && options.onError)) return Promise.reject(asError(error));
       // It is the key that cannot be used.
@@ -109,7 +109,7 @@ export class CachedEntries {
 
   /** Keeps a value in the place of what is there, and of what the runs under way will bring. Otherwise as `keep`. */
   put(key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
-    return this.keep(this.beginRun(this.core.key(this.space.id, key).copy(), plan, true), value, plan);
+    return this.keep(this.beginRun(this.core.key(this.space.id, key).copy(), plan, true), key, value, plan);
   }
 
   /**
@@ -117,10 +117,10 @@ export class CachedEntries {
    * @returns whether it did; `undefined` where it is not to be kept at all
    * @throws KvEncodingError, KvOptionsError, KvReadOnlyError, KvDiskError, KvClosedError
    */
-  async keep(run: Run, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+  async keep(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
     let isKept: boolean | undefined;
     try {
-      isKept = await this.write(run, value, plan);
+      isKept = await this.write(run, key, value, plan);
     } finally {
       this.end(run);
     }
@@ -136,16 +136,16 @@ export class CachedEntries {
     const { core, space } = this;
     core.assertOpen();
     const { decoded, reads } = core;
-    const encoded = core.key(space.id, key);
     if (decoded) {
-      const kept = decoded.find(encoded, space.id, key);
+      const kept = space.decoded.get(key);
       const keptShape = kept?.attributes ? shapeOf(kept.attributes) : 0;
       if (kept && keptShape === shape && core.isKeptAlive(kept, space)) {
-        decoded.hit(kept);
+        if (!kept.used) kept.used = true;
         reads.hits[FROM_DECODED]++;
         return { value: kept.value, lateMs: -1, source: FROM_DECODED };
       }
     }
+    const encoded = core.key(space.id, key);
     if (reads.find(encoded) !== IN_MEMORY) {
       const where = further ? reads.tryFurther(encoded) : reads.findCached(encoded) ? IN_MEMORY : NOTHING;
       if (where === NOTHING || where === WAIT) return where;
@@ -158,15 +158,15 @@ export class CachedEntries {
       if (reads.where === IN_MEMORY) record.value = new ExtentList(words, at).gather(core.parts.log);
       if (!record.value) return further ? WAIT : NOTHING;
     }
-    const value = lateMs < 0 ? core.decode(record) : core.decodeShared(record);
+    const value = core.decode(record);
     if (lateMs < 0) {
       reads.hits[reads.source]++;
-      if (decoded) decoded.keep(encoded, space.id, key, value, record);
+      if (decoded) decoded.keep(space.decoded, key, value, record);
     }
     return { value, lateMs, source: reads.source };
   }
 
-  private async later(encoded: EncodedKey, factory: Factory, plan: CachePlan): Promise<unknown> {
+  private async later(key: KvKey, encoded: EncodedKey, factory: Factory, plan: CachePlan): Promise<unknown> {
     let found: CachedEntry | undefined;
     try {
       found = await this.load(encoded, plan);
@@ -174,7 +174,7 @@ export class CachedEntries {
       if (!plan.onError) throw error;
       plan.onError(error, 'read');
     }
-    return this.answer(found, encoded, factory, plan);
+    return this.answer(found, key, encoded, factory, plan);
   }
 
   private async load(encoded: EncodedKey, plan: CachePlan): Promise<CachedEntry | undefined> {
@@ -186,7 +186,7 @@ export class CachedEntries {
     const lateMs = this.lateness(words, at, plan.version);
     if (lateMs === GONE) return undefined;
     if (lateMs < 0) reads.hits[loaded.source]++;
-    return { value: this.core.decodeShared(loaded.record), lateMs, source: loaded.source };
+    return { value: this.core.decode(loaded.record), lateMs, source: loaded.source };
   }
 
   /** Resolves to nothing when it takes too long. */
@@ -210,6 +210,7 @@ export class CachedEntries {
 
   private answer(
     found: CachedEntry | undefined,
+    key: KvKey,
     encoded: EncodedKey,
     factory: Factory,
     plan: CachePlan,
@@ -225,12 +226,12 @@ export class CachedEntries {
       this.answered(found);
       // Who began a run hears of its failure, once.
       if (!running)
-        this.start(encoded, factory, plan).catch((error: unknown) => this.tell(error, 'refresh', plan));
+        this.start(key, encoded, factory, plan).catch((error: unknown) => this.tell(error, 'refresh', plan));
       return Promise.resolve(found.value);
     }
     if (!running) this.core.reads.misses++;
     hooks?.outcome(running ? 'shared' : 'misses');
-    const result = running ? this.join(running, factory, plan) : this.start(encoded, factory, plan);
+    const result = running ? this.join(running, factory, plan) : this.start(key, encoded, factory, plan);
     if (!found || found.lateMs >= plan.ifErrorMs) return result;
     return result.catch((error: unknown) => {
       if (!running) this.tell(error, 'refresh', plan);
@@ -253,16 +254,16 @@ export class CachedEntries {
     return hooks ? result.then((value) => (hooks.shares(value) ? value : factory())) : result;
   }
 
-  private start(encoded: EncodedKey, factory: Factory, plan: CachePlan): Promise<unknown> {
+  private start(key: KvKey, encoded: EncodedKey, factory: Factory, plan: CachePlan): Promise<unknown> {
     const run = this.beginRun(encoded, plan);
-    return (run.result = this.make(run, factory, plan));
+    return (run.result = this.make(run, key, factory, plan));
   }
 
   private beginRun(encoded: EncodedKey, plan: CachePlan, isPut = false): Run {
     return this.space.runs.begin(encoded, this.core.parts.versions.last, plan.hooks, isPut);
   }
 
-  private async make(run: Run, factory: Factory, plan: CachePlan): Promise<unknown> {
+  private async make(run: Run, key: KvKey, factory: Factory, plan: CachePlan): Promise<unknown> {
     let value: unknown;
     try {
       value = await factory();
@@ -270,14 +271,14 @@ export class CachedEntries {
       this.end(run);
       throw error;
     }
-    const kept = this.keep(run, value, plan);
+    const kept = this.keep(run, key, value, plan);
     if (plan.onError) kept.catch((error: unknown) => this.tell(error, 'write', plan));
     else await kept;
     return value;
   }
 
   /** Writes what a run has made. Resolves as `keep`. */
-  private async write(run: Run, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+  private async write(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
     const { core, lookUp, space } = this;
     if (value === undefined ? !plan.cacheUndefined : plan.hooks?.keeps(value) === false) return undefined;
     const ttlMs = plan.ttlOf(value) ?? this.defaultTtlMs;
@@ -293,6 +294,7 @@ export class CachedEntries {
       const isOvertaken = !run.isPut && seen.version > run.since;
       if (isOvertaken || this.isOutdated(run, attributes)) return false;
       core.values.encode(value, plan.cacheUndefined);
+      if (core.decoded) space.decoded.delete(key);
       if (!lookUp.isSame(run.key, seen)) continue;
       const { bytes, start, end } = core.values;
       space.runs.kept(run, core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes));

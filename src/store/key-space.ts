@@ -78,18 +78,15 @@ export class KeySpace<V = unknown> {
       core.assertOpen();
       if (core.sampler?.isDue('get')) return core.sampler.time('get', () => this.get<T>(key));
       const { reads, decoded } = core;
-      const encoded = core.key(space.id, key);
       if (decoded) {
-        const kept = decoded.find(encoded, space.id, key);
-        if (kept) {
-          if (core.isKeptAlive(kept, space)) {
-            decoded.hit(kept);
-            reads.hits[FROM_DECODED]++;
-            return Promise.resolve(kept.value as T);
-          }
-          decoded.forget(encoded);
+        const kept = space.decoded.get(key);
+        if (kept && core.isKeptAlive(kept, space)) {
+          if (!kept.used) kept.used = true;
+          reads.hits[FROM_DECODED]++;
+          return Promise.resolve(kept.value as T);
         }
       }
+      const encoded = core.key(space.id, key);
       if (reads.find(encoded) !== IN_MEMORY) {
         const further = reads.tryFurther(encoded);
         if (further === WAIT) return this.getLater<T>(encoded.copy());
@@ -106,7 +103,7 @@ export class KeySpace<V = unknown> {
       if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.getLater<T>(encoded.copy());
       reads.hits[reads.source]++;
       const value = core.decode(reads) as T;
-      if (decoded) decoded.keep(encoded, space.id, key, value, reads);
+      if (decoded) decoded.keep(space.decoded, key, value, reads);
       return Promise.resolve(value);
     } catch (error) {
       return rejected(error);
@@ -312,7 +309,7 @@ export class KeySpace<V = unknown> {
       if (isPromise(result)) seen.stamp = NO_STAMP;
       if (next === undefined) {
         if (!present) {
-          this.core.decoded?.forget(this.core.key(this.space.id, key));
+          this.forgetDecoded(key);
           return undefined;
         }
         if (!this.removeIfSame(key, seen)) continue;
@@ -380,6 +377,7 @@ export class KeySpace<V = unknown> {
       if (!seen.record) return false;
       this.core.assertWritable();
       const { value, length } = valueOf(seen.record);
+      this.forgetDecoded(key);
       const encoded = this.lookUp.findSame(key, seen);
       if (!encoded) continue;
       this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
@@ -529,6 +527,7 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
     values.encode(value);
+    this.forgetDecoded(key);
     const encoded = core.key(this.space.id, key);
     core.reads.find(encoded);
     const { bytes, start, end } = values;
@@ -547,13 +546,20 @@ export class KeySpace<V = unknown> {
     const { values } = core;
     core.assertWritable();
     values.encode(value);
+    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     const { bytes, start, end } = values;
     return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
   }
 
+  /** A key is about to be written. */
+  private forgetDecoded(key: KvKey): void {
+    if (this.core.decoded) this.space.decoded.delete(key);
+  }
+
   private removeIfSame(key: KvKey, seen: Seen): boolean {
     this.core.assertWritable();
+    this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     if (encoded) this.core.writes.remove(this.space, encoded);
     return encoded !== undefined;
@@ -565,7 +571,7 @@ export class KeySpace<V = unknown> {
     core.assertWritable();
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     // Where the device cannot be read back, the record may be gone and the value still be kept.
-    core.decoded?.forget(core.key(space.id, key));
+    this.forgetDecoded(key);
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -609,7 +615,7 @@ export class KeySpace<V = unknown> {
       return undefined;
     }
     reads.hits[source]++;
-    return this.core.decodeShared(record) as T;
+    return this.core.decode(record) as T;
   }
 
   /** When an entry that is written now expires. */

@@ -95,8 +95,8 @@ export interface KvStoreOptions {
     /** Bytes that they may take; 0 switches the cache off. Default 16 MiB. */
     memory?: KvSize;
     /**
-     * Most values to keep decoded, in the JavaScript heap: `get` of a string or number key that is read often then neither reads
-     * a record nor decodes it, and returns a value that is frozen and shared. Plain data only. Default 0.
+     * Most values to keep decoded, in the JavaScript heap, of the keys that are read most: `get` of a string or number key then costs a
+     * `Map` look-up, and returns a value that is frozen and shared. Plain data only. Default 0.
      */
     decodedEntries?: number;
   };

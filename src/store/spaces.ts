@@ -4,6 +4,7 @@
  * all of them.
  */
 
+import type { DecodedMap } from '../hot/decoded-cache.js';
 import { attributesStart } from '../log/attributes.js';
 import { FLAG_ATTRIBUTES, KIND_MASK, KIND_VALUE, sequenceOf } from '../log/record.js';
 import { Runs } from './runs.js';
@@ -18,6 +19,8 @@ export class Space {
   clears = 0;
   /** While the store is opened: bytes of its records in the cold log that were not cleared. */
   coldBytes = 0;
+  /** Decoded values, if they are kept. */
+  readonly decoded: DecodedMap = new Map();
   /** Factories of `getOrSet` that are under way. */
   readonly runs = new Runs();
 
@@ -79,6 +82,7 @@ export class Spaces {
       space.clears++;
       this.clearedColdBytes += space.coldBytes;
       space.coldBytes = 0;
+      space.decoded.clear();
     }
   }
 

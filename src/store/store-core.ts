@@ -10,7 +10,7 @@ import type { Device } from '../device/device.js';
 import type { EnvClock } from '../device/env.js';
 import { KvClosedError, KvDiskError } from '../errors.js';
 import type { ColdTier } from '../cold/cold-tier.js';
-import { DecodedCache, NEVER, share, type DecodedEntry } from '../hot/decoded-cache.js';
+import { DecodedCache, NEVER, type DecodedEntry } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { ReadPacer } from '../log/read-pacer.js';
@@ -96,7 +96,7 @@ export class StoreCore {
     const { hashKey, tagKey = hashKey } = manifest.current;
     this.tagHash = new TagHash(new KeyedHash(Buffer.from(tagKey, 'hex')));
     this.reads = new ReadPath(index, log, cache, cold, versions);
-    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows, this.decoded);
+    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
     if (!cold) return;
     this.mender = new IndexMender({
@@ -199,17 +199,9 @@ export class StoreCore {
       : this.values.decode(bytes, valueStart(words, at), valueEnd(words, at));
   }
 
-  /** The same, frozen where values are kept decoded: whether this one is kept must make no difference to whoever gets it. */
-  decodeShared(record: RecordRef): unknown {
-    const value = this.decode(record);
-    if (this.decoded) share(value);
-    return value;
-  }
-
   /** Whether a value that was kept decoded is still that of its key. Hot path (`npm run bench`, reads). */
   isKeptAlive(kept: DecodedEntry, space: Space): boolean {
     const { attributes, sureSeconds } = kept;
-    if (kept.version < space.clearedBelow) return false;
     if (sureSeconds !== NEVER) {
       const now = this.parts.versions.now();
       if (sureSeconds * 1000 <= now && kept.expiresAt <= now) return false;

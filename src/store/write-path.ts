@@ -7,7 +7,6 @@
  */
 import type { EncodedKey } from '../codec/key-codec.js';
 import { KvTooLargeError } from '../errors.js';
-import type { DecodedCache } from '../hot/decoded-cache.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { IndexRows } from '../hot/index-rows.js';
 import { ExtentWriter } from '../log/extents.js';
@@ -57,7 +56,6 @@ export class WritePath {
     private readonly versions: Versions,
     /** What the next hint says; missing where there are none. */
     private readonly rows: IndexRows | undefined,
-    private readonly decoded: DecodedCache | undefined,
   ) {}
 
   /**
@@ -82,7 +80,6 @@ export class WritePath {
     if (to - from > MAX_VALUE_BYTES) throw tooLarge(to - from);
     const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
     const { reads } = this;
-    this.decoded?.forget(key);
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
     const isNew =
       reads.where === IN_MEMORY
@@ -97,7 +94,6 @@ export class WritePath {
 
   /** Leaves a tombstone for a key that is alive, right behind a `find` of it. */
   remove(space: Space, key: EncodedKey): number {
-    this.decoded?.forget(key);
     const version = this.write(key, KIND_TOMBSTONE, NOTHING, 0, 0, Infinity);
     if (space.keys > 0) space.keys--;
     return version;

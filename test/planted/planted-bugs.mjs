@@ -457,17 +457,16 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'decoded-value-outlives-a-write',
-    file: 'src/store/write-path.ts',
-    find: `    this.decoded?.forget(key);
-    // A key whose newest`,
-    replace: '    // A key whose newest',
+    file: 'src/store/key-space.ts',
+    find: 'if (this.core.decoded) this.space.decoded.delete(key);',
+    replace: '',
     why: 'A value that was kept decoded is answered after the key was written.',
     caughtBy: [{ spec: 'test/decoded.spec.ts' }],
   },
   {
     name: 'decoded-value-outlives-its-space',
-    file: 'src/store/store-core.ts',
-    find: '    if (kept.version < space.clearedBelow) return false;\n',
+    file: 'src/store/spaces.ts',
+    find: '      space.decoded.clear();\n',
     replace: '',
     why: 'A value that was kept decoded is answered after its namespace was cleared.',
     caughtBy: [{ spec: 'test/decoded.spec.ts' }],
