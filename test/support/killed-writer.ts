@@ -2,6 +2,7 @@
  * A process that writes numbered keys without end (`test/children/writer.mjs`), what it has said by the time that it is
  * gone, and whether the store that it leaves is a prefix of what it wrote.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KvStore, type KvDurabilityLevel } from 'nestjs-hotcold/store';
 import { startChild, type Child } from './built-store.js';
 
@@ -52,16 +53,23 @@ export function saidBy(child: Child, endedAtMs: number, untilMs = Infinity): Sai
   return said;
 }
 
-/** Starts a writer, and kills it after a while. */
+/**
+ * Starts a writer, and kills it after a while.
+ * @param delayMs counted from when the store is open, or, with `promising`, from when writes of this process are promised
+ */
 export async function writeAndKill(
   path: string,
   level: KvDurabilityLevel,
   tiny: boolean,
   delayMs: number,
+  promising = false,
 ): Promise<Said> {
   const child = startWriter(path, level, tiny);
-  await child.line((line) => line.startsWith('open'));
-  await new Promise((resolve) => setTimeout(resolve, delayMs));
+  const first = !promising ? 'open' : level === 'checkpoint' ? 'flush' : 'ack';
+  await child.line((line) => line.startsWith(first));
+  // An acknowledgement is a promise only when it is old enough.
+  if (promising && level === 'interval') await sleep(2 * SLACK_MS);
+  await sleep(delayMs);
   const killedAtMs = Date.now();
   child.process.kill('SIGKILL');
   expect(await child.ended).toBe('SIGKILL');
