@@ -513,6 +513,19 @@ describe('the directory of the cold index', () => {
     await allThere(store);
   });
 
+  it('is followed by the chunks that its cache has room for, once one of them was read', async () => {
+    const indexReads = async (indexCache: string | number): Promise<number> => {
+      const store = await open(cold.fork(), { cold: { indexCache } });
+      expect(await store.get(5)).toBe(valueOf(5));
+      await allThere(store);
+      for (let turns = 0; turns < 1000; turns++) await new Promise((resolve) => setImmediate(resolve));
+      expect(await wrongIn(store)).toEqual([]);
+      return store.stats().reads.indexReads;
+    };
+    expect(await indexReads(0)).toBeGreaterThan((KEYS / STEP) * 0.5);
+    expect(await indexReads('8mb')).toBeLessThan((KEYS / STEP) * 0.02);
+  });
+
   it('leaves no file open, whenever the store is closed', async () => {
     const disk = cold.fork();
     for (let turns = 0; turns < 4; turns++) {

@@ -61,7 +61,7 @@ const env = { UV_THREADPOOL_SIZE: '16' };
 
 export const workload = {
   title: '5 million × 200 bytes, 128 MiB of caches',
-  peers: ['empty', 'ours', ...STORES],
+  peers: ['empty', 'bare-reads', 'ours', ...STORES],
   data: blobs,
   size: { keys: 5_000_000, operations: 500_000 },
   quick: { keys: 40_000, operations: 5_000 },

@@ -27,7 +27,7 @@ const LINE_HEADER_WORDS = 2;
 /** Half a block, so that a long chunk does not push all others out; longer ones (50 entries) are not kept. */
 const LONGEST_LINE = BLOCK_WORDS / 2;
 /** Of all words, from which on there is no room: blocks are not filled evenly. */
-const FULL_SHARE = 0.75;
+const FULL_SHARE = 0.9;
 
 const TWO_32 = 2 ** 32;
 const COUNT_SHIFT = 23;

@@ -185,9 +185,14 @@ export class ChunkDirectory {
     return this.blockOf(slot)[(slot & BLOCK_MASK) * WORDS_PER_SLOT];
   }
 
-  /** Whether the slot's chunk lies there; `false` also where that is not in memory yet, or no slot. */
-  isAt(slot: number, place: number): boolean {
-    return this.blocks[slot >>> BLOCK_BITS]?.[(slot & BLOCK_MASK) * WORDS_PER_SLOT] === place;
+  /**
+   * Whether the slot's chunk lies there, or that of one that was split from it since it had so many bits; `false` also where
+   * that is not in memory yet.
+   */
+  isAt(slot: number, width: number, place: number): boolean {
+    for (; slot < this.slots; slot += 2 ** width)
+      if (this.blocks[slot >>> BLOCK_BITS]?.[(slot & BLOCK_MASK) * WORDS_PER_SLOT] === place) return true;
+    return false;
   }
 
   /** Whether the slot's chunk may hold an entry of this tag. */

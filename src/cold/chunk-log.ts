@@ -11,6 +11,7 @@ import type { Device } from '../device/device.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
+import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import { isIntact, KIND_CHUNK, KIND_MASK, totalBytes } from '../log/record.js';
 import { scanSegment } from '../log/scan.js';
@@ -18,7 +19,14 @@ import { SegmentFiles, type SegmentLength } from '../log/segment-files.js';
 import { readBytesOf } from '../log/size-class.js';
 import type { Slices } from '../log/slices.js';
 import { ChunkCache } from './chunk-cache.js';
-import { chunkBytes, ChunkView, slotOfChunk, writeChunk, type EntryList } from './hash-chunk.js';
+import {
+  chunkBytes,
+  ChunkView,
+  slotOfChunk,
+  widthOfChunk,
+  writeChunk,
+  type EntryList,
+} from './hash-chunk.js';
 import { ReadWindows } from './read-windows.js';
 
 export const INDEX_LOG_NAME = 'index';
@@ -31,18 +39,12 @@ const UNWRITTEN_PAGES = 2;
 /** Read for a chunk: 512 bytes, 48 entries. A longer one takes two reads. */
 const CHUNK_SIZE_CLASS = 3;
 const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
-/**
- * The same while the cache has room for what lies behind: 8 KiB, of which fifty chunks or more are no garbage. A disk
- * takes hardly longer for them, and one by one a cache of 48 MiB would take 700,000 reads to become warm. Where the
- * page cache answers, going through them would take longer than reading each when it is asked for.
- */
-const AHEAD_SIZE_CLASS = 7;
-const AHEAD_BYTES = readBytesOf(AHEAD_SIZE_CLASS);
-/** A synchronous read that took longer came from a disk. */
-const DISK_MS = 0.03;
 
 /** What to do about damage. */
 const REMEDY = 'It is made anew from the cold log, unless that is damaged as well.';
+
+/** Less than one read of a cursor is not worth it. */
+const FILL_BYTES = 512 * 1024;
 
 const MAX_LOG_BYTES = 2 ** 35;
 const TWO_32 = 2 ** 32;
@@ -54,8 +56,8 @@ export interface ChunkLogOptions {
   salt: number;
   cacheBytes: number;
   onWriteError: (error: unknown) => void;
-  /** Whether a chunk is what the directory has for its slot, and no garbage. */
-  isCurrent: (slot: number, place: number) => boolean;
+  /** Whether the directory has a chunk that was written for a slot of that width, and it is no garbage. */
+  isCurrent: (slot: number, width: number, place: number) => boolean;
   /** What a checkpoint has of the log; without it, the log is emptied. */
   kept?: KeptChunks | undefined;
   /** Where the log begins, for tests of high addresses. */
@@ -80,10 +82,13 @@ export class ChunkLog {
   private readonly windows: ReadWindows;
   /** Where the log began when the last checkpoint was written. */
   private keptFrom: LogAddress | undefined;
+  /** Up to where the cache was filled, as far as it had room. */
+  private filledTo: LogAddress = FIRST_ADDRESS;
+  /** As long as it is being filled. */
+  private fillBuffer: ReadBuffer | undefined;
   /** What is returned without waiting. */
   private readonly view = new ChunkView();
-  private readonly ahead = new ChunkView();
-  private readonly scratch = new Int32Array(AHEAD_BYTES >> 2);
+  private readonly scratch = new Int32Array(READ_BYTES >> 2);
   private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
 
   constructor(private readonly options: ChunkLogOptions) {
@@ -163,7 +168,7 @@ export class ChunkLog {
 
   /** Pages of the log, and what was read ahead. */
   get bufferBytes(): number {
-    return this.log.usedMemory + this.windows.memoryBytes;
+    return this.log.usedMemory + this.windows.memoryBytes + (this.fillBuffer?.bytes.length ?? 0);
   }
 
   addressOf(place: number): LogAddress {
@@ -187,34 +192,51 @@ export class ChunkLog {
   /**
    * The chunk at `address` by a synchronous read, if `pacer` says that one may be made now; valid until anything else is
    * done here. Not for chunks that are longer than most.
-   * @param kept whether `keep` follows, so that it may pay to read more
    * @throws KvCorruptionError
    */
-  atOnce(address: LogAddress, pacer: ReadPacer | undefined, kept = false): ChunkView | undefined {
+  atOnce(address: LogAddress, pacer: ReadPacer | undefined): ChunkView | undefined {
     if (!pacer?.maySync()) return undefined;
-    const bytes = kept && pacer.lastMs > DISK_MS && this.cache.hasRoom ? AHEAD_BYTES : READ_BYTES;
     const available = this.readSync(address, pacer, () =>
-      this.segments.readSync(address, this.scratchBytes, bytes),
+      this.segments.readSync(address, this.scratchBytes, READ_BYTES),
     );
     return this.wholeChunk(this.scratch, available, address);
   }
 
-  /** Puts a chunk that `atOnce` or `read` gave into the cache, and what was read with it. */
-  keep(address: LogAddress, chunk: ChunkView): void {
-    const { ahead, cache, options, segments } = this;
-    const { words } = chunk;
-    cache.put(address, chunk);
-    let at = chunk.recordAt;
-    while (cache.hasRoom) {
-      const bytes = totalBytes(words, at);
-      address = (address + bytes) as LogAddress;
-      at += bytes >> 2;
-      // Also where an earlier read has left something: that lay elsewhere.
-      if (!isIntact(words, at, (words.length - at) * 4, address, segments.salt)) return;
-      if ((words[at + 1] & KIND_MASK) !== KIND_CHUNK) return;
-      if (options.isCurrent(slotOfChunk(words, at), (address / 8) % TWO_32))
-        cache.putIfRoom(address, ahead.setRecord(words, at));
+  /** Whether there is room in the cache, and much of the log that `fillCache` has not gone through. */
+  get canFillCache(): boolean {
+    const { begin, flushed } = this.log;
+    return this.cache.hasRoom && flushed - Math.max(begin, this.filledTo) >= FILL_BYTES;
+  }
+
+  /**
+   * Puts chunks into the cache in the order in which they lie, as long as it has room: from a disk that takes a small part
+   * of the time of a read for each. Damage is left for whoever needs what is there.
+   * @param mayGoOn ends it
+   */
+  async fillCache(slices: Slices, mayGoOn: () => boolean): Promise<void> {
+    const { cache, log, options, segments } = this;
+    const view = new ChunkView();
+    const buffer = (this.fillBuffer = new ReadBuffer());
+    const end = log.flushed;
+    const goesOn = (): boolean => cache.hasRoom && mayGoOn();
+    for (const segment of segments.numbers()) {
+      const start = segments.startOf(segment);
+      const from = Math.max(start, log.begin, this.filledTo) as LogAddress;
+      const until = Math.min(start + segments.sizeOf(segment), end) as LogAddress;
+      const cursor = new LogCursor(segments, from, until, buffer);
+      while (goesOn() && (await cursor.load().catch(() => false))) {
+        while (goesOn() && cursor.next()) {
+          const { words, at, address } = cursor;
+          const place = (address / 8) % TWO_32;
+          const isChunk = (words[at + 1] & KIND_MASK) === KIND_CHUNK;
+          if (isChunk && options.isCurrent(slotOfChunk(words, at), widthOfChunk(words, at), place))
+            cache.putIfRoom(address, view.setRecord(words, at));
+          if (slices.over) await slices.next();
+        }
+      }
     }
+    this.filledTo = end;
+    this.fillBuffer = undefined;
   }
 
   /**
@@ -234,16 +256,12 @@ export class ChunkLog {
   /**
    * The chunk at `address`, read without blocking. By the time it comes the chunk may be garbage, or its file gone: the
    * caller looks whether the directory still says that it lies there, also after an error.
-   * @param kept as above
    * @throws KvCorruptionError
    */
-  async read(address: LogAddress, kept = false): Promise<ChunkView> {
+  async read(address: LogAddress): Promise<ChunkView> {
     this.chunkReads++;
     try {
-      const record = await this.log.readRecord(
-        address,
-        kept && this.cache.hasRoom ? AHEAD_SIZE_CLASS : CHUNK_SIZE_CLASS,
-      );
+      const record = await this.log.readRecord(address, CHUNK_SIZE_CLASS);
       return this.verified(new ChunkView(), record.words, record.at, address);
     } catch (error) {
       throw this.failureAt(address, error);

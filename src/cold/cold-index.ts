@@ -13,10 +13,11 @@
  */
 import { assert } from '../assert.js';
 import type { Device } from '../device/device.js';
+import type { EnvClock } from '../device/env.js';
 import { KvCorruptionError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
-import type { Slices } from '../log/slices.js';
+import { Slices } from '../log/slices.js';
 import { ChunkDirectory, SlotFilter, type DirectoryShape } from './chunk-directory.js';
 import { ChunkLog, type KeptChunks } from './chunk-log.js';
 import {
@@ -41,6 +42,9 @@ const PENDING_ENTRIES = 65_536;
 const PENDING_SHARE = 1 / 16;
 const MAX_PENDING_FACTOR = 4;
 
+/** Milliseconds of one slice of filling the cache: look-ups should not wait. */
+const FILL_SLICE_MS = 1;
+
 /** Chunks of a partition that are read at the same time. */
 const PARTITION_READS = 32;
 
@@ -59,6 +63,8 @@ export interface ColdIndexOptions {
   flushPacer?: ReadPacer | undefined;
   /** Where the cold log begins: entries below are garbage. */
   coldBegin: () => LogAddress;
+  /** To fill the cache with beside look-ups. Without it, only what they have read is there. */
+  clock?: EnvClock;
   onWriteError: (error: unknown) => void;
   /** Told when a chunk is damaged. */
   onDamage?: (() => void) | undefined;
@@ -135,6 +141,9 @@ export class ColdIndex {
     sizeClasses: new Uint8Array(16),
   };
   private readonly list = new EntryList();
+  /** As long as the cache is being filled. */
+  private filling: Promise<void> | undefined;
+  private closed = false;
 
   constructor(private readonly options: ColdIndexOptions) {
     this.leastPending = options.pendingEntries ?? PENDING_ENTRIES;
@@ -145,7 +154,7 @@ export class ColdIndex {
     this.chunks = new ChunkLog({
       ...options,
       kept: image?.shape.chunks,
-      isCurrent: (slot, place) => this.directory.isAt(slot, place),
+      isCurrent: (slot, width, place) => this.directory.isAt(slot, width, place),
     });
     this.merger = new IndexMerge({
       directory: this.directory,
@@ -272,13 +281,14 @@ export class ColdIndex {
       const address = chunks.addressOf(directory.placeOf(slot));
       let chunk = chunks.inMemory(address);
       if (!chunk) {
+        this.fillCache();
         try {
-          chunk = chunks.atOnce(address, this.options.pacer, true);
+          chunk = chunks.atOnce(address, this.options.pacer);
         } catch (error) {
           if (!(this.told(error) instanceof KvCorruptionError)) throw error;
         }
         if (!chunk) return undefined;
-        chunks.keep(address, chunk);
+        chunks.cache.put(address, chunk);
       }
       this.addFrom(slot, tag, chunk);
     }
@@ -302,9 +312,9 @@ export class ColdIndex {
         const address = chunks.addressOf(place);
         chunk = chunks.inMemory(address);
         if (!chunk) {
-          chunk = await this.readPlace(hashLow, place, true);
+          chunk = await this.readPlace(hashLow, place);
           if (!chunk) continue;
-          chunks.keep(address, chunk);
+          chunks.cache.put(address, chunk);
         }
       }
       list.clear();
@@ -495,8 +505,25 @@ export class ColdIndex {
 
   /** Closes the files and removes them, once nothing is written to them any more. No flush may be under way. */
   async close(): Promise<void> {
+    this.closed = true;
+    await this.filling;
     this.directory.close();
     await this.chunks.close();
+  }
+
+  /** Fills the cache beside look-ups, if it has room for what lies in the log. */
+  private fillCache(): void {
+    const { clock } = this.options;
+    if (!clock || this.filling || !this.chunks.canFillCache) return;
+    const slices = new Slices(clock, FILL_SLICE_MS);
+    const mayGoOn = (): boolean => !this.closed;
+    this.filling = slices
+      .next()
+      .then(() => this.load(slices, mayGoOn))
+      .then(() => this.chunks.fillCache(slices, mayGoOn))
+      // Damage of the directory was told.
+      .catch(() => undefined)
+      .finally(() => (this.filling = undefined));
   }
 
   private readInOrder(address: LogAddress): ChunkView | undefined {
@@ -525,12 +552,12 @@ export class ColdIndex {
   }
 
   /** Reads the chunk at a place, without blocking; `undefined` when the hash's chunk lies elsewhere by then. */
-  private async readPlace(hashLow: number, place: number, kept = false): Promise<ChunkView | undefined> {
+  private async readPlace(hashLow: number, place: number): Promise<ChunkView | undefined> {
     const { directory, chunks } = this;
     let chunk: ChunkView | undefined;
     let failure: { error: unknown } | undefined;
     try {
-      chunk = await chunks.read(chunks.addressOf(place), kept);
+      chunk = await chunks.read(chunks.addressOf(place));
     } catch (error) {
       failure = { error };
     }

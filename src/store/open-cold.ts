@@ -64,6 +64,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
         pacer,
         flushPacer: new ReadPacer(env.clock),
         coldBegin,
+        clock: env.clock,
         onWriteError,
         onDamage: onIndexDamage,
         image: from?.index,

@@ -107,7 +107,10 @@ export interface KvStoreOptions {
      * the hot tier.
      */
     segmentSize?: KvSize;
-    /** Bytes that the cache of the index may take. Default 8 MiB. */
+    /**
+     * Bytes that the cache of the index may take, 12 for each record of the cold log for all of it. It is filled beside the
+     * reads that need it. Default 8 MiB.
+     */
     indexCache?: KvSize;
     /**
      * Share of the cold log that may be garbage before it is rewritten, 0.05 to 0.9: less takes less disk, and writes

@@ -37,6 +37,8 @@ export interface Key {
 export interface CheckedOptions extends Partial<ColdIndexOptions> {
   /** Which reads may be synchronous: none, some (as `ReadPacer` says), or all. */
   sync?: 'none' | 'paced' | 'all';
+  /** Whether its cache is filled beside look-ups. */
+  fills?: boolean;
   seed?: number;
 }
 
@@ -115,6 +117,7 @@ export class CheckedColdIndex {
       pendingEntries: 2048,
       pacer: this.pacer(options.sync ?? 'none'),
       coldBegin: () => this.begin as LogAddress,
+      ...(options.fills && { clock: this.clock }),
       onWriteError: (error) => this.writeErrors.push(error),
       image,
       ...options,
@@ -291,6 +294,8 @@ export class LateDevice implements Device {
   reading = 0;
   mostReading = 0;
   failedReads = 0;
+  /** By asynchronous reads. */
+  bytesRead = 0;
   syncWrites = 0;
   longestSyncRead = 0;
   /** Writes wait for this. */
@@ -326,7 +331,9 @@ export class LateDevice implements Device {
         try {
           // Now and then very late.
           await this.turns(this.random.chance(0.1) ? 40 : 4);
-          return file.readSync(buffer, offset, length, position);
+          const count = file.readSync(buffer, offset, length, position);
+          this.bytesRead += count;
+          return count;
         } catch (error) {
           this.failedReads++;
           throw error;
