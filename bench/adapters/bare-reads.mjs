@@ -33,7 +33,9 @@ export function open(path) {
         fs.readSync(fd, value, 0, VALUE_BYTES, positionOf(key));
         resolve(value);
       } else {
-        fs.read(fd, value, 0, VALUE_BYTES, positionOf(key), (error) => (error ? reject(error) : resolve(value)));
+        fs.read(fd, value, 0, VALUE_BYTES, positionOf(key), (error) =>
+          error ? reject(error) : resolve(value),
+        );
       }
     }
   };

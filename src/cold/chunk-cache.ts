@@ -85,7 +85,7 @@ export class ChunkCache {
     if (length > LONGEST_LINE || this.blocks === 0) return;
     if (this.words.length === 0) this.words = new Int32Array(this.blocks * BLOCK_WORDS);
     // Two look-ups may have waited for the same chunk.
-    if (this.lineOf(address) !== 0) return;
+    if (mayPush && this.lineOf(address) !== 0) return;
     const { words } = this;
     const block = this.blockOf(address);
     if (words[block] + length >= BLOCK_WORDS) {

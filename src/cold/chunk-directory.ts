@@ -190,7 +190,7 @@ export class ChunkDirectory {
    * that is not in memory yet.
    */
   isAt(slot: number, width: number, place: number): boolean {
-    for (; slot < this.slots; slot += 2 ** width)
+    for (const step = 2 ** width; slot < this.slots; slot += step)
       if (this.blocks[slot >>> BLOCK_BITS]?.[(slot & BLOCK_MASK) * WORDS_PER_SLOT] === place) return true;
     return false;
   }

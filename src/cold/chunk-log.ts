@@ -45,6 +45,8 @@ const REMEDY = 'It is made anew from the cold log, unless that is damaged as wel
 
 /** Less than one read of a cursor is not worth it. */
 const FILL_BYTES = 512 * 1024;
+/** Chunks between two looks at the clock. */
+const FILL_STEP = 16;
 
 const MAX_LOG_BYTES = 2 ** 35;
 const TWO_32 = 2 ** 32;
@@ -225,13 +227,13 @@ export class ChunkLog {
       const until = Math.min(start + segments.sizeOf(segment), end) as LogAddress;
       const cursor = new LogCursor(segments, from, until, buffer);
       while (goesOn() && (await cursor.load().catch(() => false))) {
-        while (goesOn() && cursor.next()) {
+        for (let chunks = 1; goesOn() && cursor.next(); chunks++) {
           const { words, at, address } = cursor;
           const place = (address / 8) % TWO_32;
           const isChunk = (words[at + 1] & KIND_MASK) === KIND_CHUNK;
           if (isChunk && options.isCurrent(slotOfChunk(words, at), widthOfChunk(words, at), place))
             cache.putIfRoom(address, view.setRecord(words, at));
-          if (slices.over) await slices.next();
+          if (chunks % FILL_STEP === 0 && slices.over) await slices.next();
         }
       }
     }
