@@ -354,18 +354,19 @@ export class HybridLog {
    * @throws KvCorruptionError when what lies there is not an intact record
    */
   async readRecord(address: LogAddress, sizeClass: number): Promise<DiskRecord> {
+    const { segments } = this;
     this.diskReads++;
     const first = sizeClass === LARGEST_SIZE_CLASS ? HEADER_BYTES : readBytesOf(sizeClass);
-    let record = await this.readBytes(address, first);
-    if (record.available >= HEADER_BYTES) {
+    let record = newDiskRecord(first);
+    let available = await this.readBytes(address, record.bytes);
+    if (available === first && available >= HEADER_BYTES) {
       const total = totalBytes(record.words, 0);
-      if (total > record.available && total <= MAX_PAGE_SIZE && record.available === first) {
-        record = await this.readBytes(address, total);
+      if (total > available && total <= MAX_PAGE_SIZE) {
+        record = newDiskRecord(total);
+        available = await this.readBytes(address, record.bytes);
       }
     }
-    if (!isIntact(record.words, 0, record.available, address, this.segments.salt)) {
-      throw this.damaged(address);
-    }
+    if (!isIntact(record.words, 0, available, address, segments.salt)) throw this.damaged(address);
     return record;
   }
 
@@ -373,20 +374,22 @@ export class HybridLog {
     return new KvCorruptionError('A record is damaged', this.fileOf(address), address);
   }
 
-  private async readBytes(address: LogAddress, length: number): Promise<DiskRecord & { available: number }> {
+  private readBytes(address: LogAddress, bytes: Uint8Array): number | Promise<number> {
     const { pacer } = this.options;
-    const record = newDiskRecord(length);
-    if (pacer && length <= SYNC_READ_BYTES) {
-      // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
-      await pacer.turned();
-      if (pacer.maySync()) {
-        pacer.began();
-        const available = this.segments.readSync(address, record.bytes, length);
-        pacer.ended();
-        return { ...record, available };
-      }
-    }
-    return { ...record, available: await this.segments.read(address, record.bytes, length) };
+    if (!pacer || bytes.length > SYNC_READ_BYTES) return this.segments.read(address, bytes, bytes.length);
+    // Too much was read at once: after a turn of the event loop it may go on so, which beats the thread pool.
+    const turned = pacer.turned();
+    return turned
+      ? turned.then(() => this.readPaced(address, bytes, pacer))
+      : this.readPaced(address, bytes, pacer);
+  }
+
+  private readPaced(address: LogAddress, bytes: Uint8Array, pacer: ReadPacer): number | Promise<number> {
+    if (!pacer.maySync()) return this.segments.read(address, bytes, bytes.length);
+    pacer.began();
+    const available = this.segments.readSync(address, bytes, bytes.length);
+    pacer.ended();
+    return available;
   }
 
   private pageStartOf(address: LogAddress): LogAddress {

@@ -146,7 +146,8 @@ describe('reading and writing', () => {
 
   it('reports a missing segment as damage, with its file and the address', async () => {
     const { segments } = onDisk();
-    const error: unknown = await segments.read(at(3 * MIB + 8), Buffer.alloc(8), 8).catch((e: unknown) => e);
+    const read = async (): Promise<number> => segments.read(at(3 * MIB + 8), Buffer.alloc(8), 8);
+    const error: unknown = await read().catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(KvCorruptionError);
     expect(error).toMatchObject({ file: 'hot-00000003.log', address: 3 * MIB + 8 });
     expect(segments.sizeOf(3)).toBe(0);

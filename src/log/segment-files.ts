@@ -111,8 +111,11 @@ export class SegmentFiles {
     return size;
   }
 
-  /** Reads up to `length` bytes from `address` on, not beyond its segment; resolves to the count. */
-  async read(address: LogAddress, buffer: Uint8Array, length: number): Promise<number> {
+  /**
+   * Reads up to `length` bytes from `address` on, not beyond its segment; resolves to the count.
+   * @throws KvCorruptionError at once where the segment is missing
+   */
+  read(address: LogAddress, buffer: Uint8Array, length: number): Promise<number> {
     const position = address % this.segmentSize;
     return this.fileOf(address).read(buffer, 0, Math.min(length, this.segmentSize - position), position);
   }

@@ -231,8 +231,8 @@ export const PLANTED_BUGS = [
   {
     name: 'record-read-unchecked',
     file: 'src/log/hybrid-log.ts',
-    find: 'if (!isIntact(record.words, 0, record.available, address, this.segments.salt)) {',
-    replace: 'if (record.available < totalBytes(record.words, 0)) {',
+    find: 'if (!isIntact(record.words, 0, available, address, segments.salt)) throw this.damaged(address);',
+    replace: 'if (available < totalBytes(record.words, 0)) throw this.damaged(address);',
     why: 'Damaged bytes are served as a value.',
     caughtBy: [{ spec: 'src/log/hybrid-log.spec.ts' }],
   },
