@@ -1,8 +1,9 @@
 /** Values that are kept decoded (`readCache.decodedEntries`): shared, frozen, and never older than the last write. */
 import fc from 'fast-check';
-import { KvStore } from 'nestjs-hotcold/store';
+import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { envWith } from './support/places.js';
 import { SimulatedClock } from './support/simulated-clock.js';
+import { SimulatedDisk } from './support/simulated-disk.js';
 
 const open = (decodedEntries: number, clock = new SimulatedClock()) =>
   KvStore.open({ readCache: { decodedEntries }, env: envWith(clock) });
@@ -223,6 +224,34 @@ describe('values that are kept decoded', () => {
     await store.batch((batch) => batch.delete('b'));
     await store.update('c', () => undefined);
     for (const key of ['a', 'b', 'c']) expect(await store.get(key)).toBeUndefined();
+    await store.close();
+  });
+
+  it('are frozen where they come from the disk by the thread pool as well, whatever the key is', async () => {
+    const disk = new SimulatedDisk();
+    // Where everything seems to take long, no read is synchronous.
+    disk.clock.tickMs = 5;
+    const options: KvStoreOptions = {
+      path: '/store',
+      env: disk.env(),
+      hot: { memory: '8mb', pageSize: '64kb', segmentSize: '1mb', diskBudget: '1mb' },
+      readCache: { memory: 0, decodedEntries: 10 },
+      compaction: false,
+    };
+    const store = await KvStore.open(options);
+    const keys = ['text', 7, Uint8Array.of(1)];
+    for (const key of keys) await store.set(key, { n: { deep: [1] } });
+    for (const key of keys) await store.getOrSet(['made', key], () => ({ n: { deep: [1] } }));
+    await store.compact({ full: true });
+    const isFrozen = (value: unknown): boolean =>
+      Object.isFrozen(value) && Object.isFrozen((value as { n: { deep: number[] } }).n.deep);
+    for (const key of keys) {
+      const before = store.stats().reads.coldHits;
+      expect([key, isFrozen(await store.get(key))]).toEqual([key, true]);
+      const made = await store.getOrSet(['made', key], () => 'not there');
+      expect([key, isFrozen(made)]).toEqual([key, true]);
+      expect(store.stats().reads.coldHits).toBe(before + 2);
+    }
     await store.close();
   });
 

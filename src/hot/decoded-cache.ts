@@ -46,11 +46,16 @@ export class DecodedCache {
     this.places = new Array<DecodedEntry | undefined>(entries).fill(undefined);
   }
 
+  /** Freezes a value if it can be shared, as callers expect of all of them; returns whether it can. */
+  share(value: unknown): boolean {
+    if (!isPlain(value)) return false;
+    freeze(value);
+    return true;
+  }
+
   /** Freezes a value that can be shared, and keeps it if it is to be. Only keys that a `Map` compares by value. */
   keep(map: DecodedMap, key: unknown, value: unknown, { words, at }: Pick<DiskRecord, 'words' | 'at'>): void {
-    if (typeof key !== 'string' && typeof key !== 'number') return;
-    if (!isPlain(value)) return;
-    freeze(value);
+    if (!this.share(value) || (typeof key !== 'string' && typeof key !== 'number')) return;
     const place = this.takePlace();
     if (place < 0) return;
     const expiresAt = expiryOf(words, at);

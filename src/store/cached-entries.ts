@@ -162,7 +162,7 @@ export class CachedEntries {
     if (lateMs < 0) {
       reads.hits[reads.source]++;
       if (decoded) decoded.keep(space.decoded, key, value, record);
-    }
+    } else decoded?.share(value);
     return { value, lateMs, source: reads.source };
   }
 
@@ -178,7 +178,7 @@ export class CachedEntries {
   }
 
   private async load(encoded: EncodedKey, plan: CachePlan): Promise<CachedEntry | undefined> {
-    const { reads } = this.core;
+    const { reads, decoded } = this.core;
     const loading = reads.load(encoded);
     const loaded = await (plan.timeoutMs === Infinity ? loading : this.inTime(loading, plan));
     if (!loaded?.record) return undefined;
@@ -186,7 +186,9 @@ export class CachedEntries {
     const lateMs = this.lateness(words, at, plan.version);
     if (lateMs === GONE) return undefined;
     if (lateMs < 0) reads.hits[loaded.source]++;
-    return { value: this.core.decode(loaded.record), lateMs, source: loaded.source };
+    const value = this.core.decode(loaded.record);
+    decoded?.share(value);
+    return { value, lateMs, source: loaded.source };
   }
 
   /** Resolves to nothing when it takes too long. */

@@ -608,14 +608,17 @@ export class KeySpace<V = unknown> {
   }
 
   private async getLater<T>(key: EncodedKey): Promise<T | undefined> {
-    const { reads } = this.core;
+    const { reads, decoded } = this.core;
     const { record, source } = await reads.load(key);
     if (!record || !reads.isAlive(record.words, record.at, this.space)) {
       reads.misses++;
       return undefined;
     }
     reads.hits[source]++;
-    return this.core.decode(record) as T;
+    const value = this.core.decode(record) as T;
+    // Not kept: it may have been written anew since it was read.
+    decoded?.share(value);
+    return value;
   }
 
   /** When an entry that is written now expires. */
