@@ -387,3 +387,58 @@ describe('writers', () => {
     expect(waiting).toBe(0);
   });
 });
+
+describe('the event loop of others', () => {
+  const TURN_MS = 1;
+
+  /** Share of the time that a run takes, where others have something to do in each turn. */
+  async function shareOf(other: () => void, begin: () => void): Promise<number> {
+    await open();
+    await store.stopCompaction();
+    for (let i = 0; i < 20_000; i++) void store.set(i, valueOf(i, 0, 100));
+    await store.flush();
+    const { clock } = disk;
+    clock.tickMs = 0.01;
+    const turn = clock.turn.bind(clock);
+    clock.turn = () => {
+      clock.advance(TURN_MS);
+      other();
+      return turn();
+    };
+    store.startCompaction();
+    begin();
+    await turns(1);
+    expect(store.stats().compaction.running).toBe(true);
+    const from = { atMs: clock.tick(), workedMs: store.stats().eventLoop.backgroundMs };
+    await turns(100);
+    expect(store.stats().compaction.running).toBe(true);
+    const tookMs = clock.tick() - from.atMs;
+    clock.turn = turn;
+    return (store.stats().eventLoop.backgroundMs - from.workedMs) / tookMs;
+  }
+  const interval = () => disk.clock.advance(EVERY_MS);
+  let n = 0;
+
+  it('is theirs for four fifths where nobody waits for the run', async () => {
+    const share = await shareOf(() => undefined, interval);
+    expect(share).toBeGreaterThan(0.1);
+    expect(share).toBeLessThan(0.25);
+  });
+
+  it.each<[string, () => void, () => void]>([
+    ['one of them writes', () => void store.set(`new ${n++}`, n), interval],
+    ['compact() is waited for', () => undefined, () => void store.compact().catch(() => undefined)],
+    [
+      'a checkpoint waits for it',
+      () => undefined,
+      () => {
+        interval();
+        void store.checkpoint().catch(() => undefined);
+      },
+    ],
+  ])('is theirs for half of it where %s', async (_, other, begin) => {
+    const share = await shareOf(other, begin);
+    expect(share).toBeGreaterThan(0.35);
+    expect(share).toBeLessThan(0.6);
+  });
+});

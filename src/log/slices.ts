@@ -1,7 +1,7 @@
 /**
  * Background work in slices: after some milliseconds the event loop turns. A slice is as long as the others took in the
  * turn before, within bounds: so that half of the time is theirs when they have much to do, and nearly all is ours when
- * they have nothing.
+ * they have nothing. Where nobody waits for the work it is a quarter of that: four fifths of the time are theirs then.
  *
  *   for (const record of records) {
  *     work(record);
@@ -12,6 +12,10 @@ import type { EnvClock } from '../device/env.js';
 
 /** Shortest slice: a turn of an idle event loop takes a tenth of it. */
 const LEAST_MS = 0.25;
+/** Others want the event loop when it takes longer than this to turn. */
+const IDLE_TURN_MS = 0.1;
+/** A slice of work that nobody waits for, as a share of others. */
+const LEISURE_SHARE = 1 / 4;
 
 export class Slices {
   /** Least milliseconds of a slice, for who is in a hurry. */
@@ -30,6 +34,8 @@ export class Slices {
     private readonly clock: EnvClock,
     /** Most milliseconds of one slice. */
     private readonly mostMs: number,
+    /** Whether somebody waits for the work. */
+    private readonly isAwaited: () => boolean = () => true,
   ) {
     this.lookedMs = this.startMs = clock.tick();
     this.endMs = this.startMs + mostMs;
@@ -47,8 +53,12 @@ export class Slices {
     this.end();
     await this.clock.turn();
     const nowMs = this.clock.tick();
-    const fairMs = Math.min(Math.max(nowMs - endedMs, LEAST_MS), this.mostMs);
-    this.begin(nowMs, fairMs);
+    this.begin(nowMs, this.fairMs(nowMs - endedMs));
+  }
+
+  private fairMs(othersMs: number): number {
+    const fairMs = Math.min(Math.max(othersMs, LEAST_MS), this.mostMs);
+    return othersMs < IDLE_TURN_MS || this.isAwaited() ? fairMs : fairMs * LEISURE_SHARE;
   }
 
   /** Begins a slice where something else was awaited. */

@@ -26,6 +26,7 @@ describe('Slices of compaction', () => {
       running: true,
       damage: {},
       leastMs: 0,
+      holdsWriters: false,
       onBegin: () => undefined,
       onProgress: (_log: 'hot' | 'cold', _bytes: number) => undefined,
     };
@@ -36,13 +37,13 @@ describe('Slices of compaction', () => {
     compactor.onBegin();
     log.tail += 60 * MIB;
     const waiting = scheduler.pressed();
-    expect(compactor.leastMs).toBe(options.compaction.sliceMs * 4);
+    expect(compactor).toMatchObject({ leastMs: options.compaction.sliceMs * 4, holdsWriters: true });
     // Progress by which they have not caught up.
     compactor.onProgress('hot', 4 * MIB);
     expect(compactor.leastMs).toBe(options.compaction.sliceMs * 4);
     compactor.onProgress('hot', 100 * MIB);
     await waiting;
-    expect(compactor.leastMs).toBe(0);
+    expect(compactor).toMatchObject({ leastMs: 0, holdsWriters: false });
   });
 });
 

@@ -109,6 +109,7 @@ export class CompactionScheduler {
     this.compactor.leastMs = ahead > this.budget / 2 ? sliceMs * HURRY : 0;
     if (this.waiters === MAX_WAITING) return undefined;
     this.waiters++;
+    this.compactor.holdsWriters = true;
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
   }
 
@@ -164,6 +165,7 @@ export class CompactionScheduler {
   private look(limit: number): void {
     if (this.started) this.limit = this.compactor.damage.hot ? Infinity : limit;
     this.compactor.leastMs = 0;
+    this.compactor.holdsWriters = false;
     this.waiting = undefined;
     this.waiters = 0;
     this.release();

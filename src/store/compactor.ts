@@ -149,8 +149,23 @@ export class Compactor {
   private readonly buffer = new ReadBuffer();
   private readonly aheadBuffer = new ReadBuffer();
 
+  /** Whether writers wait for it. */
+  holdsWriters = false;
+  /** Whether a caller waits for the run under way. */
+  private runningAwaited = false;
+  /** End of the hot log when a slice began last. */
+  private lastTail = 0;
+
   constructor(private readonly parts: CompactorParts) {
-    this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs);
+    this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs, () => this.isAwaited());
+  }
+
+  /** Besides those who wait already, who writes now would have to sooner. */
+  private isAwaited(): boolean {
+    const { tail } = this.parts.log;
+    const isWritten = tail !== this.lastTail;
+    this.lastTail = tail;
+    return isWritten || this.holdsWriters || this.runningAwaited;
   }
 
   /** Least milliseconds of one slice: more, when writers who do not wait are faster than compaction. */
@@ -181,9 +196,11 @@ export class Compactor {
       return this.following;
     }
     this.runningFull ||= options.full === true;
+    this.runningAwaited ||= reason === 'manual';
     this.running ??= this.begin(reason, options).finally(() => {
       this.running = undefined;
       this.runningFull = false;
+      this.runningAwaited = false;
       this.onEnd();
     });
     return this.running;
@@ -209,7 +226,10 @@ export class Compactor {
 
   /** Works between two runs: nothing is appended to the cold log meanwhile, and what is there is committed. */
   async alone<T>(work: () => Promise<T>): Promise<T> {
-    for (let ends; (ends = this.following ?? this.running ?? this.pause);) await ends.catch(() => undefined);
+    for (let ends; (ends = this.following ?? this.running ?? this.pause);) {
+      this.runningAwaited = this.running !== undefined;
+      await ends.catch(() => undefined);
+    }
     // Nothing is waited for from here on until `pause` is set: a run that began now would not know of it.
     this.parts.assertOpen();
     const done = this.settle().then(work);
