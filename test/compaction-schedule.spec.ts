@@ -427,6 +427,14 @@ describe('the event loop of others', () => {
 
   it.each<[string, () => void, () => void]>([
     ['one of them writes', () => void store.set(`new ${n++}`, n), interval],
+    [
+      'compact({ full: true }) waits for it',
+      () => undefined,
+      () => {
+        interval();
+        void store.compact({ full: true }).catch(() => undefined);
+      },
+    ],
     ['compact() is waited for', () => undefined, () => void store.compact().catch(() => undefined)],
     [
       'a checkpoint waits for it',

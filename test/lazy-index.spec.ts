@@ -518,6 +518,7 @@ describe('the directory of the cold index', () => {
       const store = await open(cold.fork(), { cold: { indexCache } });
       expect(await store.get(5)).toBe(valueOf(5));
       await allThere(store);
+      expect(await store.get(5 + STEP)).toBe(valueOf(5 + STEP));
       for (let turns = 0; turns < 1000; turns++) await new Promise((resolve) => setImmediate(resolve));
       expect(await wrongIn(store)).toEqual([]);
       return store.stats().reads.indexReads;

@@ -75,7 +75,10 @@ export class ChunkCache {
     this.add(address, chunk, true);
   }
 
-  /** The same, unless another chunk would have to go for it. */
+  /**
+   * The same, unless another chunk would have to go for it. Not looked for first: where it is there already, the second copy
+   * lies idle until it has to go.
+   */
   putIfRoom(address: LogAddress, chunk: ChunkView): void {
     this.add(address, chunk, false);
   }

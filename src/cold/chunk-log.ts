@@ -220,25 +220,30 @@ export class ChunkLog {
     const view = new ChunkView();
     const buffer = (this.fillBuffer = new ReadBuffer());
     const end = log.flushed;
+    const begin = Math.max(log.begin, this.filledTo);
     const goesOn = (): boolean => cache.hasRoom && mayGoOn();
-    for (const segment of segments.numbers()) {
-      const start = segments.startOf(segment);
-      const from = Math.max(start, log.begin, this.filledTo) as LogAddress;
-      const until = Math.min(start + segments.sizeOf(segment), end) as LogAddress;
-      const cursor = new LogCursor(segments, from, until, buffer);
-      while (goesOn() && (await cursor.load().catch(() => false))) {
-        for (let chunks = 1; goesOn() && cursor.next(); chunks++) {
-          const { words, at, address } = cursor;
-          const place = (address / 8) % TWO_32;
-          const isChunk = (words[at + 1] & KIND_MASK) === KIND_CHUNK;
-          if (isChunk && options.isCurrent(slotOfChunk(words, at), widthOfChunk(words, at), place))
-            cache.putIfRoom(address, view.setRecord(words, at));
-          if (chunks % FILL_STEP === 0 && slices.over) await slices.next();
+    // Also where it fails: nothing is put twice.
+    this.filledTo = end;
+    try {
+      for (const segment of segments.numbers()) {
+        const start = segments.startOf(segment);
+        const from = Math.max(start, begin) as LogAddress;
+        const until = Math.min(start + segments.sizeOf(segment), end) as LogAddress;
+        const cursor = new LogCursor(segments, from, until, buffer);
+        while (goesOn() && (await cursor.load().catch(() => false))) {
+          for (let chunks = 1; goesOn() && cursor.next(); chunks++) {
+            const { words, at, address } = cursor;
+            const place = (address / 8) % TWO_32;
+            const isChunk = (words[at + 1] & KIND_MASK) === KIND_CHUNK;
+            if (isChunk && options.isCurrent(slotOfChunk(words, at), widthOfChunk(words, at), place))
+              cache.putIfRoom(address, view.setRecord(words, at));
+            if (chunks % FILL_STEP === 0 && slices.over) await slices.next();
+          }
         }
       }
+    } finally {
+      this.fillBuffer = undefined;
     }
-    this.filledTo = end;
-    this.fillBuffer = undefined;
   }
 
   /**

@@ -311,23 +311,38 @@ describe('ColdIndex', () => {
       expect(await readsOf(without)).toBeGreaterThan(without.index.stats.slots * 0.6);
     });
 
-    it('goes on behind what it has gone through, and after a restart once the directory is loaded', async () => {
-      const device = new MemoryDevice(64 * MIB);
+    it('goes on behind what it has gone through', async () => {
+      const device = new LateDevice(new SeededRandom(7));
       const checked = await filled({ device, cacheBytes: 8 * MIB });
       lookUp(checked);
-      await turns(checked, 500);
+      await turns(checked, 1000);
+      const { bytesWritten } = checked.index.stats;
+      expect(device.bytesRead).toBeGreaterThan(bytesWritten * 0.5);
       await checked.fill(WANTED);
       await checked.flush();
-      expect(await readsOf(checked)).toBeGreaterThan(50);
-      await turns(checked, 500);
+      const { bytesRead } = device;
+      lookUp(checked);
+      await turns(checked, 1000);
+      const grown = checked.index.stats.bytesWritten - bytesWritten;
+      expect(device.bytesRead - bytesRead).toBeGreaterThan(grown * 0.5);
+      expect(device.bytesRead - bytesRead).toBeLessThan(grown * 1.5);
+      expect(await readsOf(checked)).toBeLessThan(checked.index.stats.slots * 0.02);
+    });
+
+    it('fills it anew after a restart, once the directory is loaded', async () => {
+      const device = new MemoryDevice(64 * MIB);
+      const checked = await filled({ device });
       const image = await checked.image();
       await checked.index.close();
-
       checked.reopen(image);
-      expect(checked.index.directory.isLoaded).toBe(false);
       lookUp(checked);
       await turns(checked, 500);
-      expect(checked.index.directory.isLoaded).toBe(true);
+      expect(checked.index.directory.isLoaded).toBe(false);
+      expect(checked.index.stats.chunkReads).toBe(1);
+      await checked.load();
+      checked.index.tryFind(checked.keys[1].low, checked.keys[1].high);
+      await turns(checked, 500);
+      expect(checked.index.workedMs).toBeGreaterThan(0);
       expect(await readsOf(checked)).toBeLessThan(checked.index.stats.slots * 0.02);
     });
 
@@ -368,84 +383,86 @@ describe('ColdIndex', () => {
     });
   });
 
-  it('answers rightly to many at once, while entries are put, merged and collected, and the cold log is truncated', async () => {
-    const device = new LateDevice(new SeededRandom(8));
-    const checked = new CheckedColdIndex({
-      device,
-      cacheBytes: 2 * MIB,
-      pendingEntries: 4096,
-      fills: true,
-    });
-    const { index, keys, clock } = checked;
-    await checked.fill(FIRST_ROOM - 4096);
-    let over = false;
-    const bad: string[] = [];
-    const check = (
-      what: string,
-      before: number[],
-      found: { count: number; addresses: Float64Array },
-      key: Key[],
-    ): void => {
-      const got = new Set(found.addresses.subarray(0, found.count));
-      const allowed = new Set(key.flatMap(({ addresses }) => addresses));
-      // What was there all the time has to be found, and nothing that never was.
-      if (!before.every((address) => got.has(address) || address < checked.begin))
-        bad.push(`${what}: missing`);
-      if (![...got].every((address) => allowed.has(address))) bad.push(`${what}: too much`);
-      for (let i = 1; i < found.count; i++) {
-        if (found.addresses[i] >= found.addresses[i - 1]) bad.push(`${what}: order`);
+  it.each([
+    ['with a cache that is too small', 32 * KIB],
+    ['while its cache is filled', 2 * MIB],
+  ])(
+    'answers rightly to many at once, while entries are put, merged and collected, and the cold log is truncated, %s',
+    async (_, cacheBytes) => {
+      const device = new LateDevice(new SeededRandom(8));
+      const checked = new CheckedColdIndex({ device, cacheBytes, pendingEntries: 4096, fills: true });
+      const { index, keys, clock } = checked;
+      await checked.fill(FIRST_ROOM - 4096);
+      let over = false;
+      const bad: string[] = [];
+      const check = (
+        what: string,
+        before: number[],
+        found: { count: number; addresses: Float64Array },
+        key: Key[],
+      ): void => {
+        const got = new Set(found.addresses.subarray(0, found.count));
+        const allowed = new Set(key.flatMap(({ addresses }) => addresses));
+        // What was there all the time has to be found, and nothing that never was.
+        if (!before.every((address) => got.has(address) || address < checked.begin))
+          bad.push(`${what}: missing`);
+        if (![...got].every((address) => allowed.has(address))) bad.push(`${what}: too much`);
+        for (let i = 1; i < found.count; i++) {
+          if (found.addresses[i] >= found.addresses[i - 1]) bad.push(`${what}: order`);
+        }
+      };
+      let looks = 0;
+      const looker = async (): Promise<void> => {
+        while (!over) {
+          const key = checked.anyKey();
+          const before = [...key.addresses];
+          const found = index.tryFind(key.low, key.high) ?? (await index.find(key.low, key.high));
+          check('find', before, found, [key]);
+          if (++looks % 16 === 0) await clock.turn();
+        }
+      };
+      const byPartition = new Map<number, Key[]>();
+      for (const key of keys) {
+        if ((key.low & 8191) < 20)
+          byPartition.set(key.low & 8191, [...(byPartition.get(key.low & 8191) ?? []), key]);
       }
-    };
-    let looks = 0;
-    const looker = async (): Promise<void> => {
-      while (!over) {
-        const key = checked.anyKey();
-        const before = [...key.addresses];
-        const found = index.tryFind(key.low, key.high) ?? (await index.find(key.low, key.high));
-        check('find', before, found, [key]);
-        if (++looks % 16 === 0) await clock.turn();
+      let scans = 0;
+      const scanner = async (): Promise<void> => {
+        for (let partition = 0; !over; partition = (partition + 1) % 20) {
+          const members = byPartition.get(partition) ?? [];
+          const before = members.flatMap(({ addresses }) => addresses);
+          check(
+            'partition',
+            before,
+            await index.partition(partition),
+            keys.filter(({ low }) => (low & 8191) === partition),
+          );
+          scans++;
+          await clock.turn();
+        }
+      };
+      const tasks = [...Array.from({ length: 24 }, looker), scanner(), scanner()];
+      const slots = index.stats.slots;
+      for (let round = 0; round < 24; round++) {
+        for (let i = 0; i < 4096; i++) {
+          checked.put(i % 2 === 0 && round % 3 > 0 ? checked.newKey() : checked.anyKey());
+          if (i % 512 === 0) await clock.turn();
+        }
+        if (round % 5 === 4) checked.begin += 8 * Math.floor((checked.tail - checked.begin) / 32);
+        await checked.flush();
       }
-    };
-    const byPartition = new Map<number, Key[]>();
-    for (const key of keys) {
-      if ((key.low & 8191) < 20)
-        byPartition.set(key.low & 8191, [...(byPartition.get(key.low & 8191) ?? []), key]);
-    }
-    let scans = 0;
-    const scanner = async (): Promise<void> => {
-      for (let partition = 0; !over; partition = (partition + 1) % 20) {
-        const members = byPartition.get(partition) ?? [];
-        const before = members.flatMap(({ addresses }) => addresses);
-        check(
-          'partition',
-          before,
-          await index.partition(partition),
-          keys.filter(({ low }) => (low & 8191) === partition),
-        );
-        scans++;
-        await clock.turn();
-      }
-    };
-    const tasks = [...Array.from({ length: 24 }, looker), scanner(), scanner()];
-    const slots = index.stats.slots;
-    for (let round = 0; round < 24; round++) {
-      for (let i = 0; i < 4096; i++) {
-        checked.put(i % 2 === 0 && round % 3 > 0 ? checked.newKey() : checked.anyKey());
-        if (i % 512 === 0) await clock.turn();
-      }
-      if (round % 5 === 4) checked.begin += 8 * Math.floor((checked.tail - checked.begin) / 32);
-      await checked.flush();
-    }
-    over = true;
-    await Promise.all(tasks);
-    expect(bad).toEqual([]);
-    expect(looks).toBeGreaterThan(500);
-    expect(scans).toBeGreaterThan(20);
-    expect(index.stats.slots).toBeGreaterThan(slots);
-    // Files went away under readers.
-    expect(device.failedReads).toBeGreaterThan(0);
-    expect(await checked.wrong()).toEqual([]);
-  });
+      over = true;
+      await Promise.all(tasks);
+      expect(bad).toEqual([]);
+      expect(looks).toBeGreaterThan(500);
+      expect(scans).toBeGreaterThan(20);
+      expect(index.stats.slots).toBeGreaterThan(slots);
+      // Files went away under readers.
+      expect(device.failedReads).toBeGreaterThan(0);
+      expect(index.workedMs).toBeGreaterThan(0);
+      expect(await checked.wrong()).toEqual([]);
+    },
+  );
 
   it('meets no entry of a partition twice when its slots are split meanwhile', async () => {
     const checked = new CheckedColdIndex({

@@ -143,12 +143,14 @@ export class ColdIndex {
   private readonly list = new EntryList();
   /** As long as the cache is being filled. */
   private filling: Promise<void> | undefined;
+  private readonly fillSlices: Slices | undefined;
   private closed = false;
 
   constructor(private readonly options: ColdIndexOptions) {
     this.leastPending = options.pendingEntries ?? PENDING_ENTRIES;
     this.pending = new PendingEntries(this.leastPending);
-    const { image } = options;
+    const { clock, image } = options;
+    if (clock) this.fillSlices = new Slices(clock, FILL_SLICE_MS);
     this.directory = image?.directory ?? new ChunkDirectory();
     this.directory.onDamage = (from, to, error) => this.loseBlock(from, to, error);
     this.chunks = new ChunkLog({
@@ -511,19 +513,22 @@ export class ColdIndex {
     await this.chunks.close();
   }
 
-  /** Fills the cache beside look-ups, if it has room for what lies in the log. */
+  /** Fills the cache beside look-ups, if it has room for what lies in the log, and all that says where has been loaded. */
   private fillCache(): void {
-    const { clock } = this.options;
-    if (!clock || this.filling || !this.chunks.canFillCache) return;
-    const slices = new Slices(clock, FILL_SLICE_MS);
-    const mayGoOn = (): boolean => !this.closed;
-    this.filling = slices
+    const { chunks, directory, fillSlices } = this;
+    if (!fillSlices || this.filling || !directory.isLoaded || !chunks.canFillCache) return;
+    fillSlices.restart();
+    this.filling = fillSlices
       .next()
-      .then(() => this.load(slices, mayGoOn))
-      .then(() => this.chunks.fillCache(slices, mayGoOn))
-      // Damage of the directory was told.
+      .then(() => chunks.fillCache(fillSlices, () => !this.closed))
+      // Whoever needs what cannot be read is told.
       .catch(() => undefined)
       .finally(() => (this.filling = undefined));
+  }
+
+  /** Milliseconds of the event loop that filling the cache has taken. */
+  get workedMs(): number {
+    return this.fillSlices?.workedMs ?? 0;
   }
 
   private readInOrder(address: LogAddress): ChunkView | undefined {

@@ -119,11 +119,6 @@ export class ChunkView {
     return this.set(words, at + HEADER_WORDS, words[at + 2] / ENTRY_BYTES);
   }
 
-  /** Where the record begins, if it was set to one. */
-  get recordAt(): number {
-    return this.at - HEADER_WORDS;
-  }
-
   tag(index: number): number {
     return this.words[this.at + index];
   }

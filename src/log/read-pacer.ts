@@ -54,8 +54,6 @@ const PAUSE_PER_DEBT = 100;
 export class ReadPacer {
   /** Milliseconds that synchronous reads have held the event loop since the start. */
   totalMs = 0;
-  /** And the last of them. */
-  lastMs = 0;
   /** Milliseconds that background work of the store has taken of the event loop so far: it may wait for a reader. */
   backgroundMs: () => number = () => 0;
   private limitMs: number;
@@ -102,7 +100,6 @@ export class ReadPacer {
   ended(): void {
     const nowMs = this.clock.tick();
     const tookMs = nowMs - this.startMs;
-    this.lastMs = tookMs;
     this.spentMs += tookMs;
     this.totalMs += tookMs;
     if (tookMs > this.pace.aloneMs) this.excessMs += tookMs - this.pace.aloneMs;

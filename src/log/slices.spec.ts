@@ -36,4 +36,35 @@ describe('Slices', () => {
     await slices.next();
     expect(slices.workedMs).toBe(2.375);
   });
+
+  it('leave turns to others where nobody waits for them', async () => {
+    const clock = new SimulatedClock();
+    clock.tickMs = 0;
+    let turns = 0;
+    let othersMs = 1;
+    let awaited = false;
+    clock.turn = async () => {
+      turns++;
+      clock.advance(othersMs);
+    };
+    const slices = new Slices(clock, 2, () => awaited);
+    const turnsOfNext = async (): Promise<number> => {
+      turns = 0;
+      await slices.next();
+      return turns;
+    };
+    expect(await turnsOfNext()).toBe(4);
+    // As long as the last of these turns.
+    clock.advance(0.9);
+    expect(slices.over).toBe(false);
+    clock.advance(0.1);
+    expect(slices.over).toBe(true);
+    // Somebody comes who waits.
+    awaited = true;
+    expect(await turnsOfNext()).toBe(1);
+    // Nobody has anything to do.
+    awaited = false;
+    othersMs = 0.03;
+    expect(await turnsOfNext()).toBe(1);
+  });
 });

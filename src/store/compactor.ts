@@ -160,12 +160,14 @@ export class Compactor {
     this.slices = new Slices(parts.clock, parts.options.compaction.sliceMs, () => this.isAwaited());
   }
 
-  /** Besides those who wait already, who writes now would have to sooner. */
+  /** Whether somebody waits: who writes now would have to sooner. */
   private isAwaited(): boolean {
     const { tail } = this.parts.log;
     const isWritten = tail !== this.lastTail;
     this.lastTail = tail;
-    return isWritten || this.holdsWriters || this.runningAwaited;
+    // A full disk refuses writers until something is given back.
+    const isFull = this.parts.health.full !== undefined;
+    return isWritten || this.holdsWriters || this.runningAwaited || this.pause !== undefined || isFull;
   }
 
   /** Least milliseconds of one slice: more, when writers who do not wait are faster than compaction. */
@@ -186,6 +188,7 @@ export class Compactor {
 
   /** Starts a run, or joins the one that is under way; a full one is not content with less, and follows it. */
   run(reason: KvCompactionReason, options: KvCompactOptions = {}): Promise<KvCompactionReport> {
+    this.runningAwaited ||= reason === 'manual';
     if (this.running && options.full && !this.runningFull) {
       this.following ??= this.running
         .catch(() => undefined)
@@ -196,7 +199,6 @@ export class Compactor {
       return this.following;
     }
     this.runningFull ||= options.full === true;
-    this.runningAwaited ||= reason === 'manual';
     this.running ??= this.begin(reason, options).finally(() => {
       this.running = undefined;
       this.runningFull = false;
@@ -248,6 +250,7 @@ export class Compactor {
     for (;;) {
       const ends = this.following ?? this.running ?? this.pause;
       if (!ends) return;
+      this.runningAwaited = this.running !== undefined;
       await ends.catch(() => undefined);
     }
   }

@@ -140,7 +140,8 @@ export class StoreCore {
   /** Milliseconds that background work has taken of the event loop so far. */
   get backgroundMs(): number {
     const { checkpointer, compactor, mender } = this;
-    return (compactor?.workedMs ?? 0) + (checkpointer?.workedMs ?? 0) + (mender?.workedMs ?? 0);
+    const workers = [checkpointer, compactor, mender, this.parts.cold?.index];
+    return workers.reduce((sum, worker) => sum + (worker?.workedMs ?? 0), 0);
   }
 
   /** Bytes appended to the logs and the cold index since the store was opened. */
