@@ -5,6 +5,7 @@
 import fc from 'fast-check';
 import { KvStore, type KvDurabilityLevel, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { MemoryDevice } from '../src/device/memory-device.js';
+import { withZeroHashKey } from './support/colliding-keys.js';
 import { Model, operations, perform, stateOf, type Operation } from './support/model.js';
 import { envWith } from './support/places.js';
 import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
@@ -29,7 +30,7 @@ const onDisk =
   () => {
     const disk = new SimulatedDisk({ completion: 'random' });
     return {
-      options: { path: '/s', env: disk.env(), hot, durability: { level } } as KvStoreOptions,
+      options: { path: '/s', env: withZeroHashKey(disk.env()), hot, durability: { level } } as KvStoreOptions,
       clock: disk.clock,
     };
   };
@@ -39,12 +40,18 @@ const onMemory =
   () => {
     const clock = new SimulatedClock();
     const device = new MemoryDevice(2 ** 30);
-    return { options: { device, env: envWith(clock), hot: SMALL, durability: { level } }, clock };
+    return {
+      options: { device, env: withZeroHashKey(envWith(clock)), hot: SMALL, durability: { level } },
+      clock,
+    };
   };
 
 const onFiles: World = () => {
   const clock = new SimulatedClock();
-  return { options: { path: missingPath(), env: envWith(clock), hot: { memory: '16mb' } }, clock };
+  return {
+    options: { path: missingPath(), env: withZeroHashKey(envWith(clock)), hot: { memory: '16mb' } },
+    clock,
+  };
 };
 
 /** Options in which compaction has something to do, often, and in small pieces. */
@@ -94,8 +101,8 @@ const worldOf =
       clock: disk.clock,
       options:
         on === 'a disk'
-          ? { ...options, path: '/s', env: disk.env() }
-          : { ...options, device: new MemoryDevice(2 ** 30), env: envWith(disk.clock) },
+          ? { ...options, path: '/s', env: withZeroHashKey(disk.env()) }
+          : { ...options, device: new MemoryDevice(2 ** 30), env: withZeroHashKey(envWith(disk.clock)) },
     };
   };
 

@@ -553,6 +553,30 @@ export const PLANTED_BUGS = [
     why: 'A superseded record goes to the tail of the cold log, in front of the one that took its place.',
     caughtBy: [{ spec: 'test/compaction.spec.ts', test: 'also when it ends on the way' }],
   },
+  {
+    name: 'rewrite-takes-one-key-for-another',
+    file: 'src/store/cold-compaction.ts',
+    find: `        if (!other) return undefined;
+        if (sameKey(other.words, other.at, words, at)) return false;
+      }
+    }`,
+    replace: `        if (!other) return undefined;
+        return false;
+      }
+    }`,
+    why: 'Of two keys that the cold index cannot tell apart, the older record is left behind, and its key is gone.',
+    caughtBy: [{ spec: 'test/colliding-keys.spec.ts' }],
+  },
+  {
+    name: 'compaction-takes-one-key-for-another',
+    file: 'src/store/hot-compaction.ts',
+    find: `      if (!other) return this.isNewestOnDisk(record);
+      if (sameKey(other.words, other.at, record.words, record.at)) return false;`,
+    replace: `      if (!other) return this.isNewestOnDisk(record);
+      return false;`,
+    why: 'Of two keys that the hot index cannot tell apart, the older record is left behind, and its key is gone.',
+    caughtBy: [{ spec: 'test/colliding-keys.spec.ts' }],
+  },
 
   // ── Versions, time, addresses, locks ──
   {

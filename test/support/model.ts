@@ -10,8 +10,13 @@ import {
   type KvKey,
   type KvStore,
 } from 'nestjs-hotcold/store';
+import { COLLIDING_PAIRS } from './colliding-keys.js';
 
-const KEYS: KvKey[] = ['a', 'b', 'c', 1, '1', ['a', 1], { k: 1 }, 'a rather long key, longer than others'];
+const KEYS: KvKey[] = [
+  ...['a', 'b', 1, '1', ['a', 1], { k: 1 }, 'a rather long key, longer than others'],
+  // In a store that was made with a hash key of zeros, the indexes take these for one.
+  ...COLLIDING_PAIRS[0],
+];
 const SPACES = ['', 'first', 'second'];
 const TAGS = ['red', 'green', 'blue'];
 
