@@ -15,6 +15,7 @@
  */
 import { assert } from '../assert.js';
 import type { KvCorruptionError } from '../errors.js';
+import type { Slices } from '../log/slices.js';
 import { PARTITION_BITS } from './hash-chunk.js';
 
 /**
@@ -137,6 +138,17 @@ export class ChunkDirectory {
   loadNext(): void {
     while (this.next < this.blocks.length && this.blocks[this.next] !== UNLOADED) this.next++;
     if (this.next < this.blocks.length) this.loadBlock(this.next);
+  }
+
+  /**
+   * Loads all that is not in memory yet, in slices.
+   * @param mayGoOn ends it
+   */
+  async loadAll(slices: Slices, mayGoOn: () => boolean = () => true): Promise<void> {
+    while (!this.isLoaded && mayGoOn()) {
+      this.loadNext();
+      if (slices.over) await slices.next();
+    }
   }
 
   /** No more blocks are read. */

@@ -11,7 +11,6 @@ import type { Device } from '../device/device.js';
 import { KvCorruptionError, KvDiskError } from '../errors.js';
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import { HybridLog } from '../log/hybrid-log.js';
-import { LogCursor, ReadBuffer } from '../log/log-cursor.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import { isIntact, KIND_CHUNK, KIND_MASK, totalBytes } from '../log/record.js';
 import { scanSegment } from '../log/scan.js';
@@ -19,14 +18,7 @@ import { SegmentFiles, type SegmentLength } from '../log/segment-files.js';
 import { readBytesOf } from '../log/size-class.js';
 import type { Slices } from '../log/slices.js';
 import { ChunkCache } from './chunk-cache.js';
-import {
-  chunkBytes,
-  ChunkView,
-  slotOfChunk,
-  widthOfChunk,
-  writeChunk,
-  type EntryList,
-} from './hash-chunk.js';
+import { chunkBytes, ChunkView, writeChunk, type EntryList } from './hash-chunk.js';
 import { ReadWindows } from './read-windows.js';
 
 export const INDEX_LOG_NAME = 'index';
@@ -43,11 +35,6 @@ const READ_BYTES = readBytesOf(CHUNK_SIZE_CLASS);
 /** What to do about damage. */
 const REMEDY = 'It is made anew from the cold log, unless that is damaged as well.';
 
-/** Less than one read of a cursor is not worth it. */
-const FILL_BYTES = 512 * 1024;
-/** Chunks between two looks at the clock. */
-const FILL_STEP = 16;
-
 const MAX_LOG_BYTES = 2 ** 35;
 const TWO_32 = 2 ** 32;
 
@@ -58,8 +45,6 @@ export interface ChunkLogOptions {
   salt: number;
   cacheBytes: number;
   onWriteError: (error: unknown) => void;
-  /** Whether the directory has a chunk that was written for a slot of that width, and it is no garbage. */
-  isCurrent: (slot: number, width: number, place: number) => boolean;
   /** What a checkpoint has of the log; without it, the log is emptied. */
   kept?: KeptChunks | undefined;
   /** Where the log begins, for tests of high addresses. */
@@ -78,22 +63,18 @@ export class ChunkLog {
   chunkReads = 0;
   cacheHits = 0;
   bytesWritten = 0;
-  private readonly segments: SegmentFiles;
-  private readonly log: HybridLog;
+  readonly segments: SegmentFiles;
+  readonly log: HybridLog;
   private readonly pageSize: number;
   private readonly windows: ReadWindows;
   /** Where the log began when the last checkpoint was written. */
   private keptFrom: LogAddress | undefined;
-  /** Up to where the cache was filled, as far as it had room. */
-  private filledTo: LogAddress = FIRST_ADDRESS;
-  /** As long as it is being filled. */
-  private fillBuffer: ReadBuffer | undefined;
   /** What is returned without waiting. */
   private readonly view = new ChunkView();
   private readonly scratch = new Int32Array(READ_BYTES >> 2);
   private readonly scratchBytes = new Uint8Array(this.scratch.buffer);
 
-  constructor(private readonly options: ChunkLogOptions) {
+  constructor(options: ChunkLogOptions) {
     const { device, pageSize, segmentSize, salt, onWriteError } = options;
     assert(device.retains, 'INV-C1');
     this.pageSize = pageSize;
@@ -127,6 +108,11 @@ export class ChunkLog {
   static addressOf(place: number, begin: LogAddress): LogAddress {
     const beginUnits = begin / 8;
     return ((beginUnits + ((place - beginUnits) >>> 0)) * 8) as LogAddress;
+  }
+
+  /** The place that an address is written as. */
+  static placeOf(address: LogAddress): number {
+    return (address / 8) % TWO_32;
   }
 
   /** Whether the files have all that a checkpoint needs, as far as their lengths tell. */
@@ -170,7 +156,7 @@ export class ChunkLog {
 
   /** Pages of the log, and what was read ahead. */
   get bufferBytes(): number {
-    return this.log.usedMemory + this.windows.memoryBytes + (this.fillBuffer?.bytes.length ?? 0);
+    return this.log.usedMemory + this.windows.memoryBytes;
   }
 
   addressOf(place: number): LogAddress {
@@ -202,48 +188,6 @@ export class ChunkLog {
       this.segments.readSync(address, this.scratchBytes, READ_BYTES),
     );
     return this.wholeChunk(this.scratch, available, address);
-  }
-
-  /** Whether there is room in the cache, and much of the log that `fillCache` has not gone through. */
-  get canFillCache(): boolean {
-    const { begin, flushed } = this.log;
-    return this.cache.hasRoom && flushed - Math.max(begin, this.filledTo) >= FILL_BYTES;
-  }
-
-  /**
-   * Puts chunks into the cache in the order in which they lie, as long as it has room: from a disk that takes a small part
-   * of the time of a read for each. Damage is left for whoever needs what is there.
-   * @param mayGoOn ends it
-   */
-  async fillCache(slices: Slices, mayGoOn: () => boolean): Promise<void> {
-    const { cache, log, options, segments } = this;
-    const view = new ChunkView();
-    const buffer = (this.fillBuffer = new ReadBuffer());
-    const end = log.flushed;
-    const begin = Math.max(log.begin, this.filledTo);
-    const goesOn = (): boolean => cache.hasRoom && mayGoOn();
-    // Also where it fails: nothing is put twice.
-    this.filledTo = end;
-    try {
-      for (const segment of segments.numbers()) {
-        const start = segments.startOf(segment);
-        const from = Math.max(start, begin) as LogAddress;
-        const until = Math.min(start + segments.sizeOf(segment), end) as LogAddress;
-        const cursor = new LogCursor(segments, from, until, buffer);
-        while (goesOn() && (await cursor.load().catch(() => false))) {
-          for (let chunks = 1; goesOn() && cursor.next(); chunks++) {
-            const { words, at, address } = cursor;
-            const place = (address / 8) % TWO_32;
-            const isChunk = (words[at + 1] & KIND_MASK) === KIND_CHUNK;
-            if (isChunk && options.isCurrent(slotOfChunk(words, at), widthOfChunk(words, at), place))
-              cache.putIfRoom(address, view.setRecord(words, at));
-            if (chunks % FILL_STEP === 0 && slices.over) await slices.next();
-          }
-        }
-      }
-    } finally {
-      this.fillBuffer = undefined;
-    }
   }
 
   /**
@@ -306,7 +250,7 @@ export class ChunkLog {
       writeChunk(log.ring.wordsAt(address), log.ring.wordOffset(address), slot, width, entries);
       log.appended();
       this.bytesWritten += bytes;
-      const place = (address / 8) % TWO_32;
+      const place = ChunkLog.placeOf(address);
       // Every 32 GiB one address looks like no place: the chunk is written again behind it.
       if (place !== 0) return place;
     }
@@ -348,7 +292,7 @@ export class ChunkLog {
     // The pages of an earlier life may have been of another size, so records are followed from one to the next.
     const stop = await scanSegment(segments, log.begin, (words, at, address) => {
       if ((words[at + 1] & KIND_MASK) === KIND_CHUNK)
-        visit(view.setRecord(words, at), words, at, (address / 8) % TWO_32);
+        visit(view.setRecord(words, at), words, at, ChunkLog.placeOf(address));
       return this.crowded || slices.over ? rest() : undefined;
     });
     // It may end early: a log that is opened again goes on in a new segment.

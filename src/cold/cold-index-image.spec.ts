@@ -147,7 +147,7 @@ describe('the image of a cold index', () => {
     const { checked, source } = await reopened();
     source.damagedBlocks.add(1);
     const told: unknown[] = [];
-    checked.index['options'].onDamage = () => told.push(checked.index.damage);
+    checked.index.lost['parts'].onDamage = () => told.push(checked.index.damage);
     const [lost, others] = [true, false].map((is) =>
       checked.keys.filter((key) => (blockOf(checked, key) === 1) === is),
     );

@@ -1,13 +1,7 @@
 import fc from 'fast-check';
-import {
-  CheckedColdIndex,
-  LateDevice,
-  type CheckedOptions,
-  type Key,
-} from '../../test/support/checked-cold-index.js';
+import { CheckedColdIndex, LateDevice, type Key } from '../../test/support/checked-cold-index.js';
 import { SeededRandom } from '../../test/support/seeded-random.js';
 import { InvariantError } from '../assert.js';
-import { MemoryDevice } from '../device/memory-device.js';
 import { NullDevice } from '../device/null-device.js';
 import type { LogAddress } from '../log/address.js';
 import { WANTED_LOAD } from './chunk-directory.js';
@@ -271,118 +265,6 @@ describe('ColdIndex', () => {
     expect(index.stats.chunkReads - before).toBeLessThanOrEqual(100 * Math.ceil(index.stats.slots / 8192));
   });
 
-  describe('with a cache that has room', () => {
-    const WANTED = 60_000;
-    /** Slots whose chunks are not in the cache: reads that it takes to ask for all keys. */
-    const readsOf = async (checked: CheckedColdIndex): Promise<number> => {
-      const before = checked.index.stats.chunkReads;
-      expect(await checked.wrong()).toEqual([]);
-      return checked.index.stats.chunkReads - before;
-    };
-    const turns = async ({ clock }: CheckedColdIndex, count: number): Promise<void> => {
-      for (let i = 0; i < count; i++) await clock.turn();
-    };
-    const filled = async (options: CheckedOptions = {}): Promise<CheckedColdIndex> => {
-      const checked = new CheckedColdIndex({
-        cacheBytes: 2 * MIB,
-        pendingEntries: 16_384,
-        sync: 'all',
-        fills: true,
-        ...options,
-      });
-      await checked.fill(WANTED);
-      await checked.flush();
-      return checked;
-    };
-    const lookUp = ({ index, keys }: CheckedColdIndex): unknown => index.tryFind(keys[0].low, keys[0].high);
-
-    it('fills it with what lies in the log, from the first look-up on that has to read', async () => {
-      const checked = await filled();
-      await turns(checked, 500);
-      expect(checked.index.stats.cacheBytes).toBe(0);
-      lookUp(checked);
-      await turns(checked, 500);
-      expect(await readsOf(checked)).toBeLessThan(checked.index.stats.slots * 0.02);
-
-      // Without it, each chunk is read when it is asked for.
-      const without = await filled({ fills: false });
-      lookUp(without);
-      await turns(without, 500);
-      expect(await readsOf(without)).toBeGreaterThan(without.index.stats.slots * 0.6);
-    });
-
-    it('goes on behind what it has gone through', async () => {
-      const device = new LateDevice(new SeededRandom(7));
-      const checked = await filled({ device, cacheBytes: 8 * MIB });
-      lookUp(checked);
-      await turns(checked, 1000);
-      const { bytesWritten } = checked.index.stats;
-      expect(device.bytesRead).toBeGreaterThan(bytesWritten * 0.5);
-      await checked.fill(WANTED);
-      await checked.flush();
-      const { bytesRead } = device;
-      lookUp(checked);
-      await turns(checked, 1000);
-      const grown = checked.index.stats.bytesWritten - bytesWritten;
-      expect(device.bytesRead - bytesRead).toBeGreaterThan(grown * 0.5);
-      expect(device.bytesRead - bytesRead).toBeLessThan(grown * 1.5);
-      expect(await readsOf(checked)).toBeLessThan(checked.index.stats.slots * 0.02);
-    });
-
-    it('fills it anew after a restart, once the directory is loaded', async () => {
-      const device = new MemoryDevice(64 * MIB);
-      const checked = await filled({ device });
-      const image = await checked.image();
-      await checked.index.close();
-      checked.reopen(image);
-      lookUp(checked);
-      await turns(checked, 500);
-      expect(checked.index.directory.isLoaded).toBe(false);
-      expect(checked.index.stats.chunkReads).toBe(1);
-      await checked.load();
-      checked.index.tryFind(checked.keys[1].low, checked.keys[1].high);
-      await turns(checked, 500);
-      expect(checked.index.workedMs).toBeGreaterThan(0);
-      expect(await readsOf(checked)).toBeLessThan(checked.index.stats.slots * 0.02);
-    });
-
-    it('reads no more of the log than it has room for, and nothing once it is closed', async () => {
-      const device = new LateDevice(new SeededRandom(5));
-      const checked = await filled({ device, cacheBytes: 64 * KIB });
-      lookUp(checked);
-      await turns(checked, 500);
-      expect(device.bytesRead).toBeGreaterThan(0);
-      expect(device.bytesRead).toBeLessThan(checked.index.stats.chunkLogBytes * 0.7);
-      await checked.index.close();
-
-      const late = new LateDevice(new SeededRandom(6));
-      const closing = await filled({ device: late });
-      lookUp(closing);
-      await turns(closing, 2);
-      const { bytesRead } = late;
-      await closing.index.close();
-      expect(late.bytesRead - bytesRead).toBeLessThanOrEqual(512 * KIB);
-    });
-
-    it('leaves damage for who needs what is there', async () => {
-      const device = new MemoryDevice(64 * MIB);
-      const checked = await filled({ device });
-      const names = device.list().filter((name) => name.startsWith('index'));
-      const file = device.open(names[1], { create: false });
-      const damaged = Buffer.alloc(file.size() - 1024, 1);
-      file.writeSync(damaged, 0, damaged.length, 1024);
-      lookUp(checked);
-      await turns(checked, 500);
-      expect(checked.index.damage).toBeUndefined();
-      expect(checked.index.stats.cacheBytes).toBeGreaterThan(0);
-      const { chunkReads } = checked.index.stats;
-      let failures = 0;
-      for (const { low, high } of checked.keys) await checked.index.find(low, high).catch(() => failures++);
-      expect(failures).toBeGreaterThan(0);
-      expect(checked.index.stats.chunkReads - chunkReads).toBeLessThan(failures * 1.1);
-    });
-  });
-
   it.each([
     ['with a cache that is too small', 32 * KIB],
     ['while its cache is filled', 2 * MIB],
@@ -463,28 +345,6 @@ describe('ColdIndex', () => {
       expect(await checked.wrong()).toEqual([]);
     },
   );
-
-  it('meets no entry of a partition twice when its slots are split meanwhile', async () => {
-    const checked = new CheckedColdIndex({
-      device: new LateDevice(new SeededRandom(41)),
-      pendingEntries: 4096,
-    });
-    await checked.fill(2 * FIRST_ROOM);
-    await checked.flush();
-    expect(checked.index.stats.slots).toBe(2 * FIRST_SLOTS);
-    for (let round = 0; round < 10; round++) {
-      // The first slot of this partition is split next. It is in memory, and the other one is not.
-      const next = checked.index.stats.slots - 2 * FIRST_SLOTS;
-      for (const { low, high } of checked.keys) {
-        if (low % (2 * FIRST_SLOTS) === next) await checked.index.find(low, high);
-      }
-      const scanning = checked.partitionIsRight(next);
-      for (let i = 0; i < 30; i++) checked.put(checked.newKey((checked.bits() & ~8191) | 8191));
-      await checked.flush();
-      expect(await scanning).toBe(true);
-    }
-    expect(checked.index.stats.slots).toBeGreaterThan(2 * FIRST_SLOTS + 40);
-  });
 
   it('refuses what would break it', async () => {
     expect(() => new CheckedColdIndex({ device: new NullDevice() })).toThrow(InvariantError);

@@ -71,6 +71,14 @@ export function chunkBytes(count: number): number {
   return recordBytes(KIND_CHUNK, 0, count * ENTRY_BYTES);
 }
 
+/** Where records of a key may lie, newest first. */
+export interface Candidates {
+  count: number;
+  addresses: Float64Array;
+  /** As in `size-class.ts`; those of long records are all `LARGEST_SIZE_CLASS`. */
+  sizeClasses: Uint8Array;
+}
+
 /** Entries, as a chunk has them, to be put together or taken apart. Grows as needed. */
 export class EntryList {
   count = 0;

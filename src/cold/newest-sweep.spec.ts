@@ -122,8 +122,8 @@ describe('NewestSweep', () => {
     expect(damaged).toBeGreaterThan(20);
     expect(damaged).toBeLessThan(all / 2);
     expect(checked.index.damage).toBeUndefined();
-    await checked.index.beginMending(checked.slices(), () => undefined);
-    expect(checked.index.lostSlots).toBeGreaterThan(5);
+    await checked.index.lost.beginMending(checked.slices(), () => undefined);
+    expect(checked.index.lost.count).toBeGreaterThan(5);
     expect(all - answered(checked, await asked(checked))).toBe(damaged);
   });
 

@@ -15,6 +15,7 @@ import type { Slices } from '../log/slices.js';
 import type { ChunkDirectory } from './chunk-directory.js';
 import type { ChunkLog } from './chunk-log.js';
 import { addressOf, EntryList, sizeClassOfEntry, tagOf, type ChunkView } from './hash-chunk.js';
+import type { LostSlots } from './lost-slots.js';
 import { PendingEntries } from './pending-entries.js';
 import { isDense } from './read-windows.js';
 
@@ -30,9 +31,9 @@ export interface SweepParts {
   directory: ChunkDirectory;
   pending: PendingEntries;
   chunks: ChunkLog;
+  lost: LostSlots;
   pacer: ReadPacer | undefined;
   coldBegin: () => LogAddress;
-  isLost: (slot: number) => boolean;
 }
 
 export class NewestSweep {
@@ -128,12 +129,12 @@ export class NewestSweep {
   /** @returns false when a chunk has to be read and must not be now */
   private lookUp(at: number): boolean {
     const { list } = this;
-    const { chunks, coldBegin, directory, isLost, pacer, pending } = this.parts;
+    const { chunks, coldBegin, directory, lost, pacer, pending } = this.parts;
     const hashLow = this.lows[at];
     const tag = tagOf(hashLow, this.highs[at]);
     const slot = directory.slotOf(hashLow);
     directory.load(slot);
-    if (isLost(slot)) return true;
+    if (lost.has(slot)) return true;
     list.clear();
     pending.collect(hashLow, tag, coldBegin(), list);
     if (list.count > 0) return this.found(at, list.lows[0], list.highs[0]);

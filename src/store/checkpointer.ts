@@ -166,7 +166,7 @@ export class Checkpointer {
     await loader?.rest(index, clock);
     this.slices.restart();
     await enterRest(index, this.slices);
-    await cold.index.load(this.slices);
+    await cold.index.directory.loadAll(this.slices);
     let checkpoint: Checkpoint<CheckpointState>;
     try {
       checkpoint = await this.write((manifest.current.checkpoint ?? 0) + 1);

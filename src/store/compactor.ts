@@ -220,7 +220,7 @@ export class Compactor {
     const { checkpointer, cold, mender } = this.parts;
     return this.alone(async () => {
       this.slices.restart();
-      await cold.index.load(this.slices);
+      await cold.index.directory.loadAll(this.slices);
       await mender.run();
       return checkpointer.take();
     });
@@ -535,7 +535,7 @@ export class Compactor {
     const { checkpointer, cold } = this.parts;
     if (!checkpointer.isDue) return;
     await this.settle();
-    await cold.index.load(this.slices);
+    await cold.index.directory.loadAll(this.slices);
     await this.mendIfDamaged();
     // Not with an index that could not be mended.
     if (!checkpointer.isDue) return;

@@ -103,16 +103,15 @@ export class IndexMender {
   private async mend(): Promise<void> {
     const { slices } = this;
     const { assertOpen, cold, onError, onMended } = this.parts;
-    const { index } = cold;
-    const { damage } = index;
+    const { damage, lost } = cold.index;
     assertOpen();
     slices.restart();
-    await index.beginMending(slices, assertOpen);
-    const { lostSlots } = index;
-    if (lostSlots > 0) await this.gather();
-    index.endMending();
-    this.mendedSlots += lostSlots;
-    if (!damage || lostSlots === 0) return;
+    await lost.beginMending(slices, assertOpen);
+    const { count } = lost;
+    if (count > 0) await this.gather();
+    lost.endMending();
+    this.mendedSlots += count;
+    if (!damage || count === 0) return;
     onMended(damage);
     const remedy = 'It was made anew from the cold log, and nothing is lost. Look at the disk.';
     onError(
@@ -125,6 +124,7 @@ export class IndexMender {
     const { slices } = this;
     const { assertOpen, cold, hash } = this.parts;
     const { index } = cold;
+    const { lost } = index;
     const { log, segments, synced } = cold.log;
     const cursor = new LogCursor(segments, log.begin, synced.tail);
     while (await cursor.load()) {
@@ -135,9 +135,9 @@ export class IndexMender {
         if (kind !== KIND_VALUE && kind !== KIND_TOMBSTONE) continue;
         hash.hash(words, keyLengthOf(words, at), keyStart(words, at));
         const { low, high } = hash;
-        if (index.wants(low)) {
+        if (lost.wants(low)) {
           const isLarge = (words[at + 1] & FLAG_EXTENTS) !== 0;
-          index.putAgain(low, high, address, isLarge ? LARGEST_SIZE_CLASS : sizeClassOf(bytes));
+          lost.putAgain(low, high, address, isLarge ? LARGEST_SIZE_CLASS : sizeClassOf(bytes));
           if (index.full) await index.flush(slices);
         }
         if (!slices.over) continue;

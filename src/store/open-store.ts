@@ -156,7 +156,7 @@ async function loadBehind(core: StoreCore): Promise<void> {
   await enterRest(index, new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
   if (!cold || cold.index.directory.isLoaded) return;
   try {
-    await cold.index.load(new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
+    await cold.index.directory.loadAll(new Slices(clock, LOAD_SLICE_MS), () => core.isOpen);
     if (core.isOpen) await core.mended();
   } catch {
     // Told by the mender.

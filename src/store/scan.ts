@@ -10,7 +10,7 @@
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { decodeKey } from '../codec/key-decoder.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import type { Candidates } from '../cold/cold-index.js';
+import type { Candidates } from '../cold/hash-chunk.js';
 import type { ColdTier } from '../cold/cold-tier.js';
 import { KvCorruptionError, KvOptionsError } from '../errors.js';
 import { PARTITIONS } from '../hot/hash-index.js';

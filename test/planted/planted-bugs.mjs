@@ -275,7 +275,7 @@ export const PLANTED_BUGS = [
   {
     name: 'lost-slot-answered',
     file: 'src/cold/cold-index.ts',
-    find: 'this.pending.has(hashLow, tag) || this.isLost(slot)',
+    find: 'this.pending.has(hashLow, tag) || this.lost.has(slot)',
     replace: 'this.pending.has(hashLow, tag)',
     why: 'While a damaged chunk is made anew, what it has is answered as "not there".',
     caughtBy: [{ spec: 'test/index-mending.spec.ts', test: 'however late' }],

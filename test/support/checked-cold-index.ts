@@ -4,11 +4,11 @@
 import { ChunkDirectory, type BlockSource } from '../../src/cold/chunk-directory.js';
 import {
   ColdIndex,
-  type Candidates,
   type ColdIndexImage,
   type ColdIndexOptions,
   type ColdIndexShape,
 } from '../../src/cold/cold-index.js';
+import type { Candidates } from '../../src/cold/hash-chunk.js';
 import type { Device, DeviceFile } from '../../src/device/device.js';
 import { MemoryDevice } from '../../src/device/memory-device.js';
 import { diskError } from '../../src/device/system-error.js';
@@ -206,21 +206,22 @@ export class CheckedColdIndex {
 
   /** Loads all of the directory. */
   load(): Promise<void> {
-    return this.index.load(this.slices());
+    return this.index.directory.loadAll(this.slices());
   }
 
   /** What is lost is entered again, as from the cold log. */
   async mend(): Promise<void> {
     const { index } = this;
-    await index.beginMending(this.slices(), () => undefined);
+    const { lost } = index;
+    await lost.beginMending(this.slices(), () => undefined);
     const records = this.keys.flatMap((key) => key.addresses.map((address) => ({ key, address })));
     records.sort((a, b) => a.address - b.address);
     for (const { key, address } of records) {
-      if (address < this.begin || !index.wants(key.low)) continue;
-      index.putAgain(key.low, key.high, address as LogAddress, sizeClassAt(address));
+      if (address < this.begin || !lost.wants(key.low)) continue;
+      lost.putAgain(key.low, key.high, address as LogAddress, sizeClassAt(address));
       if (index.full) await this.flush();
     }
-    index.endMending();
+    lost.endMending();
   }
 
   flush(looks = SLICE_LOOKS): Promise<void> {

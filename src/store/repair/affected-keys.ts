@@ -6,7 +6,7 @@
  */
 import { type EncodedKey } from '../../codec/key-codec.js';
 import type { KeyedHash } from '../../codec/keyed-hash.js';
-import type { PartitionEntries } from '../../cold/cold-index.js';
+import type { PartitionEntries } from '../../cold/slot-reader.js';
 import { hashLowOf, tagOf } from '../../cold/hash-chunk.js';
 import { KvCorruptionError, KvDiskError } from '../../errors.js';
 import { CHAIN_MASK } from '../../hot/bucket-store.js';

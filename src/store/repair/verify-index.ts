@@ -5,7 +5,7 @@
  */
 import { hashLowOf, tagOf } from '../../cold/hash-chunk.js';
 import type { ColdTier } from '../../cold/cold-tier.js';
-import type { PartitionEntries } from '../../cold/cold-index.js';
+import type { PartitionEntries } from '../../cold/slot-reader.js';
 import type { KeyedHash } from '../../codec/keyed-hash.js';
 import { KvCorruptionError, KvDiskError } from '../../errors.js';
 import { type LogAddress } from '../../log/address.js';

@@ -9,7 +9,7 @@
 import path from 'node:path';
 import { KvError, KvDiskError, KvReadOnlyError, KvCorruptionError, KvOverloadedError } from '../../errors.js';
 import type { LogAddress } from '../../log/address.js';
-import type { PartitionEntries } from '../../cold/cold-index.js';
+import type { PartitionEntries } from '../../cold/slot-reader.js';
 import type { ColdTier } from '../../cold/cold-tier.js';
 import type { HybridLog } from '../../log/hybrid-log.js';
 import { KIND_MASK, KIND_TOMBSTONE, KIND_VALUE, previousOf } from '../../log/record.js';
