@@ -14,14 +14,17 @@
  * Memory is given by a budget that is asked at each new page. When no page is left, the oldest one is written
  * synchronously: a caller that never awaits meets the speed of the disk, not the end of memory.
  *
- * Not here: what a record means, the index, when to commit.
+ * Not here: what a record means, the index, when to commit; how pages get to disk (`page-writer.ts`), and how many there may
+ * be (`page-budget.ts`).
  */
 import { assert } from '../assert.js';
 import { KvCorruptionError, KvTooLargeError } from '../errors.js';
 import { MAX_PAGE_SIZE, MIN_RING_PAGES } from '../limits.js';
-import { NO_ADDRESS, type LogAddress } from './address.js';
+import type { LogAddress } from './address.js';
 import { COMMIT_BYTES, writeCommit, type Commit } from './commit.js';
+import { PageBudget, type PageBudgetOptions } from './page-budget.js';
 import { PageRing } from './page-ring.js';
+import { PageWriter } from './page-writer.js';
 import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from './record.js';
 import type { ReadPacer } from './read-pacer.js';
 import type { SegmentFiles } from './segment-files.js';
@@ -34,20 +37,14 @@ const SEAL_SLICE = 64 * 1024;
 /** Longest read that is made synchronously. */
 const SYNC_READ_BYTES = 64 * 1024;
 
-export interface HybridLogOptions {
+export interface HybridLogOptions extends PageBudgetOptions {
   pageSize: number;
-  /** Bytes that pages may take now; asked at each new page. */
-  memoryBudget: () => number;
   /** Most bytes that `memoryBudget` will ever return. */
   maxMemory: number;
   /** Upper bound of the mutable region's share of the memory, 0 to 1. */
   mutableFraction: number;
   /** Whether the device can be read back; if not, what leaves memory is gone. */
   retains: boolean;
-  /** Fills a new page with zeros before it is needed (`EnvMemory.zero`); without it, the memory of a page is new when it is used. */
-  zero?: ((page: Uint8Array) => Promise<void>) | undefined;
-  /** Gets the memory of a page that the budget has no room for any more. */
-  giveAway: (page: Buffer) => void;
   /** Says when a read may be synchronous; without it, none is. */
   pacer?: ReadPacer | undefined;
   /** Told of every failed write, before whoever waits for it. */
@@ -90,27 +87,14 @@ export class HybridLog {
   private rangeSum = 0;
   readonly ring: PageRing;
   private readonly pageSize: number;
-  /** Pages that asynchronous writes are reading: by how many, and the buffer of one that had to leave the ring. */
-  private readonly writing = new Map<LogAddress, { writes: number; detached?: Buffer }>();
-  /** How many have left the ring. */
-  private detached = 0;
-  /** The last durable write, while it is under way: up to where it goes, and when it is done, and all before it. */
-  private durable: { end: LogAddress; done: Promise<void> } | undefined;
-  /** Whether what is to be durable was written in one call the last time: so another one can be under way beside it. */
-  overlaps = false;
-  /** Whether the memory of the next page is being made ready. */
-  private preparing = false;
+  private readonly writer: PageWriter;
+  private readonly budget: PageBudget;
   /** Pages that may still be added without pushing out old ones, because room was made for them. */
   private pagesMade = 0;
   /** What the last synchronous read brought. */
   private scratch: DiskRecord | undefined;
-  private flushGoal: LogAddress;
-  /** What the last caller wants to be durable. */
-  private durableGoal: LogAddress = NO_ADDRESS;
-  private flushRun: Promise<void> | undefined;
-  /** Records read from disk, and bytes of pages that were written synchronously because memory was full. */
+  /** Records read from disk. */
   diskReads = 0;
-  pressureBytes = 0;
   private readonly openedAt: LogAddress;
 
   constructor(
@@ -120,21 +104,16 @@ export class HybridLog {
     const { begin, tail, pageSize } = options;
     this.begin = begin;
     this.openedAt = tail;
-    this.head =
-      this.readOnly =
-      this.sealed =
-      this.flushed =
-      this.tail =
-      this.rangeFrom =
-      this.flushGoal =
-        tail;
+    this.head = this.readOnly = this.sealed = this.flushed = this.tail = this.rangeFrom = tail;
     this.pageSize = pageSize;
     this.ring = new PageRing(
       pageSize,
       Math.max(MIN_RING_PAGES, Math.floor(options.maxMemory / pageSize)) + 1,
     );
+    this.writer = new PageWriter(this, this.ring, segments, options.onWriteError);
+    this.budget = new PageBudget(this.ring, options);
     // A tail inside a page goes on there; the part of the page before it is on disk only.
-    const pageStart = this.pageStartOf(tail);
+    const pageStart = this.ring.startOf(tail);
     this.pageEnd = pageStart;
     if (tail > pageStart) {
       this.ring.add(pageStart);
@@ -168,7 +147,7 @@ export class HybridLog {
   }
 
   get usedMemory(): number {
-    const beside = this.detached + (this.preparing ? 1 : 0);
+    const beside = this.writer.detached + (this.budget.preparing ? 1 : 0);
     return this.ring.memoryBytes + beside * this.pageSize;
   }
 
@@ -199,8 +178,8 @@ export class HybridLog {
    * @throws KvDiskError, KvOverloadedError when memory is full and the oldest pages cannot be written
    */
   appendTogether(sizes: readonly number[], append: () => void): void {
-    const needed = this.pagesFor(sizes);
-    const pages = this.pagesOfBudget();
+    const needed = this.budget.pagesFor(sizes, this.pageRoom);
+    const { pages } = this.budget;
     // Pages are not filled to their ends by records that do not fit, so it is they that count.
     this.requireTogether(needed * this.pageSize);
     while (this.ring.count + needed > pages) this.evictOldest();
@@ -214,7 +193,7 @@ export class HybridLog {
 
   /** Bytes that `appendTogether` takes at the most. */
   get mostTogether(): number {
-    return Math.floor(this.pagesOfBudget() / 2) * this.pageSize;
+    return Math.floor(this.budget.pages / 2) * this.pageSize;
   }
 
   /** @throws KvTooLargeError when records of so many bytes cannot be appended together */
@@ -225,25 +204,6 @@ export class HybridLog {
       `A batch takes ${bytes} bytes or more of the memory of the hot log; it may take half of what is there for records ` +
         `beside the indexes, ${most} bytes now. Split it into batches of a few MiB, or give hot.memory more.`,
     );
-  }
-
-  /** Pages that have to be added for records of these sizes, or a few more. */
-  private pagesFor(sizes: readonly number[]): number {
-    let pages = 0;
-    let room = this.pageRoom;
-    for (const bytes of sizes) {
-      if (bytes > this.pageSize) {
-        // Its pieces, and another page for the record that lists them.
-        pages += Math.ceil(bytes / (this.pageSize - HEADER_BYTES)) + 1;
-        room = 0;
-      } else if (bytes > room) {
-        pages++;
-        room = this.pageSize - bytes;
-      } else {
-        room -= bytes;
-      }
-    }
-    return pages;
   }
 
   /** Computes checksums when enough records have piled up behind the tail. Called after a record was written. */
@@ -289,7 +249,7 @@ export class HybridLog {
   /** Gives up everything below `begin`, which is on the device; the files are removed by whoever has them. */
   truncate(begin: LogAddress): void {
     this.begin = begin;
-    while (this.pageStartOf(this.head) + this.pageSize <= begin && this.ring.count > 1) this.evictOldest();
+    while (this.ring.startOf(this.head) + this.pageSize <= begin && this.ring.count > 1) this.evictOldest();
     if (this.head < begin) this.head = begin;
   }
 
@@ -298,27 +258,26 @@ export class HybridLog {
    * @param durable whether a sync of the segment files will follow right away
    * @throws KvDiskError
    */
-  async flushTo(goal: LogAddress, durable = false): Promise<void> {
-    if (goal > this.flushGoal) this.flushGoal = goal;
-    if (durable) this.durableGoal = goal;
-    while (this.flushed < goal) {
-      this.flushRun ??= this.flushPage().finally(() => (this.flushRun = undefined));
-      await this.flushRun;
-    }
+  flushTo(goal: LogAddress, durable = false): Promise<void> {
+    return this.writer.flushTo(goal, durable);
   }
 
   /**
    * Like a durable `flushTo`, beside the durable write that is under way, if there is one, and done when that is done as well.
    * @throws KvDiskError also when the other one failed
    */
-  async flushBeside(goal: LogAddress): Promise<void> {
-    const { durable } = this;
-    const from = durable?.end ?? goal;
-    const isInOnePage = from < goal && goal <= this.pageStartOf(from) + this.pageSize;
-    const write = durable && isInOnePage ? this.write(from, goal, true) : undefined;
-    if (!durable || !write) return this.flushTo(goal, true);
-    await this.noted(goal, bothOf(durable.done, write));
-    if (goal > this.flushed) this.flushed = goal;
+  flushBeside(goal: LogAddress): Promise<void> {
+    return this.writer.flushBeside(goal);
+  }
+
+  /** Whether what is to be durable was written in one call the last time: so another one can be under way beside it. */
+  get overlaps(): boolean {
+    return this.writer.overlaps;
+  }
+
+  /** Bytes of pages that were written synchronously because memory was full. */
+  get pressureBytes(): number {
+    return this.writer.pressureBytes;
   }
 
   /**
@@ -392,10 +351,6 @@ export class HybridLog {
     return available;
   }
 
-  private pageStartOf(address: LogAddress): LogAddress {
-    return (Math.floor(address / this.pageSize) * this.pageSize) as LogAddress;
-  }
-
   /** Fills up the page of the tail, and makes everything immutable: so all of the log can be written. */
   endPage(): void {
     this.fillPage();
@@ -412,45 +367,20 @@ export class HybridLog {
   /** Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks. */
   private turnPage(): void {
     this.fillPage();
-    const pages = this.pagesOfBudget();
+    const { budget } = this;
+    const { pages } = budget;
     if (this.pagesMade > 0) this.pagesMade--;
-    else while (this.ring.count >= this.pagesInUse(pages)) this.evictOldest();
+    else while (this.ring.count >= budget.pagesInUse(pages)) this.evictOldest();
     // One is for the page that comes now, one for the next that is set aside (unless there is one already).
-    const spares = (this.detached > 0 ? 1 : 2) + this.pagesMade;
-    while (this.ring.spareCount > spares) this.options.giveAway(this.ring.takeSpare());
+    budget.keepSpares((this.writer.detached > 0 ? 1 : 2) + this.pagesMade);
     this.ring.add(this.tail);
     this.pageEnd = (this.tail + this.pageSize) as LogAddress;
-    this.prepareNext(pages);
+    budget.prepareNext(pages);
     const mutable = Math.floor(pages * this.options.mutableFraction) * this.pageSize;
     this.seal((this.tail - mutable) as LogAddress);
     // Written ahead of need, so that pages are on disk by the time they have to go. A failure shows there again.
-    const immutable = this.pageStartOf(this.readOnly);
+    const immutable = this.ring.startOf(this.readOnly);
     if (immutable > this.flushed) void this.flushTo(immutable).catch(() => undefined);
-  }
-
-  /** Has memory made ready for the page after this one, as long as the log grows; not for one that is short. */
-  private prepareNext(pages: number): void {
-    const { options, ring } = this;
-    if (!options.zero || this.preparing || ring.spareCount > 0) return;
-    if (ring.count < 2 || ring.count >= pages || pages === MIN_RING_PAGES) return;
-    const page = ring.newBuffer();
-    this.preparing = true;
-    options
-      .zero(page)
-      .then(() => ring.giveBack(page))
-      .catch(() => undefined)
-      .finally(() => (this.preparing = false));
-  }
-
-  /** Pages of the ring, of so many in all: the one that is being made ready is memory, too. */
-  private pagesInUse(pages: number): number {
-    return this.preparing ? Math.max(MIN_RING_PAGES, pages - 1) : pages;
-  }
-
-  private pagesOfBudget(): number {
-    // One page may be set aside for a write that is still reading it.
-    const budget = this.options.memoryBudget() - this.pageSize;
-    return Math.max(MIN_RING_PAGES, Math.floor(budget / this.pageSize));
   }
 
   /** Makes everything below `address` immutable. */
@@ -461,94 +391,14 @@ export class HybridLog {
   }
 
   private evictOldest(): void {
-    const start = this.pageStartOf(this.head);
+    const start = this.ring.startOf(this.head);
     const end = (start + this.pageSize) as LogAddress;
     this.seal(end);
-    this.flushSync(end);
-    const buffer = this.ring.take(start);
-    const written = this.writing.get(start);
-    if (written) {
-      written.detached = buffer;
-      this.detached++;
-    } else {
-      this.ring.giveBack(buffer);
-    }
+    this.writer.flushSync(end);
+    this.writer.release(start);
     this.head = end;
     if (!this.options.retains) this.begin = end;
     assert(this.head <= this.flushed, 'INV-1');
-  }
-
-  private flushSync(goal: LogAddress): void {
-    while (this.flushed < goal) {
-      const from = this.flushed;
-      const to = Math.min(goal, this.pageStartOf(from) + this.pageSize) as LogAddress;
-      const offset = this.ring.byteOffset(from);
-      try {
-        this.segments.writeSync(from, this.ring.bytesAt(from), offset, offset + (to - from));
-      } catch (error) {
-        this.options.onWriteError(error);
-        throw error;
-      }
-      this.pressureBytes += to - from;
-      this.flushed = to;
-    }
-  }
-
-  /** Writes one page, or what the goal asks of it: so nobody waits for more than he asked for. */
-  private async flushPage(): Promise<void> {
-    const from = this.flushed;
-    const pageStart = this.pageStartOf(from);
-    const to = Math.min(this.flushGoal, pageStart + this.pageSize) as LogAddress;
-    assert(from < to && to <= this.sealed, 'INV-4');
-    const durable = from < this.durableGoal && this.durableGoal <= to;
-    const durably = durable ? this.write(from, to, true) : undefined;
-    if (durable) this.overlaps = durably !== undefined;
-    await (durably ? this.noted(to, durably) : this.write(from, to));
-    // Memory pressure may have written the same bytes, and more, in the meantime.
-    if (to > this.flushed) this.flushed = to;
-  }
-
-  /** Notes a durable write that is under way. */
-  private async noted(end: LogAddress, done: Promise<void>): Promise<void> {
-    const durable = (this.durable = { end, done });
-    try {
-      await done;
-    } finally {
-      if (this.durable === durable) this.durable = undefined;
-    }
-  }
-
-  /** Writes what lies within a page. @returns `undefined` where it cannot be durable by itself */
-  private write(from: LogAddress, to: LogAddress): Promise<void>;
-  private write(from: LogAddress, to: LogAddress, durable: true): Promise<void> | undefined;
-  private write(from: LogAddress, to: LogAddress, durable = false): Promise<void> | undefined {
-    const { ring, segments, writing } = this;
-    const page = this.pageStartOf(from);
-    const offset = ring.byteOffset(from);
-    const end = offset + (to - from);
-    const refuse = (error: unknown): never => {
-      this.options.onWriteError(error);
-      throw error;
-    };
-    let write: Promise<void> | undefined;
-    try {
-      write = durable
-        ? segments.writeDurably(from, ring.bytesAt(from), offset, end)
-        : segments.write(from, ring.bytesAt(from), offset, end);
-    } catch (error) {
-      return refuse(error);
-    }
-    if (!write) return undefined;
-    const written = writing.get(page) ?? { writes: 0 };
-    written.writes++;
-    writing.set(page, written);
-    return write.catch(refuse).finally(() => {
-      if (--written.writes > 0) return;
-      writing.delete(page);
-      if (!written.detached) return;
-      ring.giveBack(written.detached);
-      this.detached--;
-    });
   }
 
   /** Seals whole records until `sealed` is at or behind `goal` (it may end up beyond, at the end of a record). */
@@ -568,11 +418,4 @@ export class HybridLog {
     words[at] = checksum;
     this.rangeSum = (this.rangeSum + checksum) | 0;
   }
-}
-
-/** Fulfilled when both are, and settled no sooner than both are. */
-async function bothOf(first: Promise<void>, second: Promise<void>): Promise<void> {
-  await Promise.allSettled([first, second]);
-  await first;
-  await second;
 }

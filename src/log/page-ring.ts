@@ -61,6 +61,11 @@ export class PageRing {
     return (((address / 8) >>> 0) & this.unitMask) << 3;
   }
 
+  /** First address of the page that `address` lies in. */
+  startOf(address: LogAddress): LogAddress {
+    return (Math.floor(address / this.pageSize) * this.pageSize) as LogAddress;
+  }
+
   /** Puts a page at the slot of `address`, with a buffer used before if there is one. */
   add(address: LogAddress): void {
     const slot = (((address / 8) >>> 0) >>> this.unitBits) & this.slotMask;

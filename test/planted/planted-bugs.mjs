@@ -637,7 +637,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'page-used-again-under-a-second-write',
-    file: 'src/log/hybrid-log.ts',
+    file: 'src/log/page-writer.ts',
     find: '      if (--written.writes > 0) return;\n',
     replace: '',
     why: 'The bytes of a later page get to the place of a record that is being written.',
@@ -645,7 +645,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'done-before-the-write-beside-it',
-    file: 'src/log/hybrid-log.ts',
+    file: 'src/log/page-writer.ts',
     find: 'await this.noted(goal, bothOf(durable.done, write));',
     replace: 'await this.noted(goal, write);',
     why: 'What lies before is taken for written, and not written again when it could not be.',
