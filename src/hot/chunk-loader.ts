@@ -3,7 +3,8 @@
  * them would tell is gathered on the way: how many entries there are, and which overflow buckets no bucket links to.
  *
  * Until all of them are there the index does not grow, and only takes overflow buckets that are new: so a chunk that is
- * not in memory is as the checkpoint has it.
+ * not in memory is as the checkpoint has it. When one is damaged, all are loaded at once, and what is lost is put into the
+ * index again from elsewhere (`ChunkSource.rebuild`).
  */
 import { FIRST_ADDRESS, type LogAddress } from '../log/address.js';
 import {
@@ -35,11 +36,19 @@ export interface ChunkSource {
   close(): void;
 }
 
+/** What an index is told of its chunks. */
+export interface LoadingIndex {
+  /** All are there: the overflow buckets that no bucket links to, and how many entries came. */
+  loaded(freeOverflow: number[], entries: number): void;
+  /** So many were damaged, and are empty. */
+  mended(chunks: number, visitAll: (visit: EntryVisitor) => void): void;
+}
+
 export class ChunkLoader {
   /** Chunks that are not in memory. */
-  left: number;
+  private left: number;
   /** Entries in the chunks that are, as they came. */
-  entries = 0;
+  private entries = 0;
   /** For each overflow bucket of the checkpoint whether a bucket links to it. */
   private readonly linked: Uint8Array;
   /** The chunk that `loadNext` goes on with. */
@@ -49,15 +58,63 @@ export class ChunkLoader {
   constructor(
     private readonly primary: BucketStore,
     private readonly overflow: BucketStore,
-    readonly source: ChunkSource,
+    private readonly source: ChunkSource,
     private readonly begin: LogAddress,
+    private readonly index: LoadingIndex,
   ) {
     this.left = primary.chunks.length + overflow.chunks.length;
     this.linked = new Uint8Array(overflow.count);
   }
 
+  /**
+   * Sees to it that a bucket and all its overflow buckets are in memory.
+   * @throws KvCorruptionError, KvDiskError when a chunk is damaged and could not be made anew
+   */
+  loadChain(primary: number): void {
+    let store = this.primary;
+    for (let bucket = primary; ;) {
+      const number = bucket >>> CHUNK_BITS;
+      if (store.chunks[number] === UNLOADED) this.loadOrMend(store, number);
+      const link = store.chunks[number][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET + LINK_WORD];
+      if (link === 0) return;
+      bucket = link - 1;
+      store = this.overflow;
+    }
+  }
+
+  /**
+   * Loads a chunk that is not in memory yet. Returns whether there was one; `false` also when all others have failed.
+   * @throws KvCorruptionError, KvDiskError when it is damaged and could not be made anew
+   */
+  loadNext(): boolean {
+    const next = this.nextUnloaded();
+    if (next) this.loadOrMend(next.store, next.number);
+    return next !== undefined;
+  }
+
+  private loadOrMend(store: BucketStore, number: number): void {
+    if (this.load(store, number)) this.settle();
+    else this.mend();
+  }
+
+  /** When all chunks are there, the index is told what only all of them tell. */
+  private settle(): void {
+    if (this.left > 0) return;
+    const unlinked = this.takeUnlinked();
+    this.index.loaded(unlinked, this.entries);
+    this.source.close();
+  }
+
+  /** Has the index put again what is lost with damaged chunks. */
+  private mend(): void {
+    const visitAll = this.source.rebuild();
+    const damaged = this.giveUpDamaged();
+    this.settle();
+    this.index.mended(damaged, visitAll);
+  }
+
   /** Loads a chunk. Returns whether it is what the checkpoint had; if not, it is not in memory. */
-  load(store: BucketStore, number: number): boolean {
+  private load(store: BucketStore, number: number): boolean {
     if (store.chunks[number] !== UNLOADED) return true;
     const chunk = this.source.read(store === this.primary ? 'primary' : 'overflow', number);
     if (!chunk || !this.takeLinks(chunk)) return false;
@@ -68,7 +125,7 @@ export class ChunkLoader {
   }
 
   /** Puts empty chunks in the place of those that are damaged, and loads the others. Returns how many are damaged. */
-  giveUpDamaged(): number {
+  private giveUpDamaged(): number {
     let damaged = 0;
     for (const store of [this.primary, this.overflow]) {
       for (let number = 0; number < store.chunks.length; number++) {
@@ -81,7 +138,7 @@ export class ChunkLoader {
   }
 
   /** A chunk that is not in memory: each comes once, before none comes, and then again those that still are not. */
-  nextUnloaded(): { store: BucketStore; number: number } | undefined {
+  private nextUnloaded(): { store: BucketStore; number: number } | undefined {
     const { overflow, primary } = this;
     const all = primary.chunks.length + overflow.chunks.length;
     while (this.next < all) {
@@ -100,7 +157,7 @@ export class ChunkLoader {
    * meanwhile they may have entries, and links to others.
    * @returns their numbers
    */
-  takeUnlinked(): number[] {
+  private takeUnlinked(): number[] {
     const { linked, overflow } = this;
     const unlinked: number[] = [];
     for (let first = 0; first < linked.length; first++) {

@@ -15,6 +15,8 @@
  *
  * An index that comes from a checkpoint has its chunks loaded when they are needed (`chunk-loader.ts`); as long as some
  * are not there, nothing is split.
+ *
+ * Not here: what is done to a bucket with its overflow buckets (`linked-buckets.ts`).
  */
 import { assert } from '../assert.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
@@ -33,12 +35,12 @@ import {
   LINK_WORD,
   TAG_BITS,
   TWO_32,
-  UNLOADED,
   UNLOADED_LINK,
   WORDS_PER_BUCKET,
 } from './bucket-store.js';
-import type { LateEntries } from './late-rows.js';
 import { ChunkLoader, type ChunkSource, type EntryVisitor } from './chunk-loader.js';
+import type { LateEntries } from './late-rows.js';
+import { LinkedBuckets } from './linked-buckets.js';
 
 /** The hashes fall into so many parts, by their low bits, for whoever goes through all keys. */
 export const PARTITIONS = 1 << BASE_BITS;
@@ -48,7 +50,6 @@ const CLASS_SHIFT = 13;
 const CLASS_MASK = 15;
 /** Entries per bucket (of 7) beyond which the next bucket is split: measured 15 bytes an entry. */
 const WANTED_LOAD = 5;
-const ENTRIES_PER_BUCKET = LAST_ENTRY_WORD / 2 + 1;
 const SPLITS_PER_INSERT = 2;
 
 /** What has to be known beside its chunks to have an index again. */
@@ -74,12 +75,10 @@ export class HashIndex {
   private readonly memory = new ChunkMemory();
   private readonly primary = new BucketStore(this.memory);
   private readonly overflow = new BucketStore(this.memory);
-  private freeOverflow: number[] = [];
+  private readonly linked = new LinkedBuckets(this.primary, this.overflow);
   /** Buckets below `split` (and from `1 << level` on) use one bit more than `level`. */
   private level = BASE_BITS;
   private split = 0;
-  /** Entries of a bucket that is being split. */
-  private moving: Uint32Array = new Uint32Array(8 * WORDS_PER_BUCKET);
   /** Entries that the checkpoint says there are. */
   private estimate = 0;
   // Where the last `find` ended: the entry, or nothing.
@@ -134,7 +133,7 @@ export class HashIndex {
   }
 
   get overflowBuckets(): number {
-    return this.overflow.count - this.freeOverflow.length;
+    return this.overflow.count - this.linked.freeOverflow.length;
   }
 
   /**
@@ -179,7 +178,7 @@ export class HashIndex {
   }
 
   private findLoaded(hashLow: number): LogAddress {
-    this.loadChain(this.bucketOf(hashLow));
+    this.loader?.loadChain(this.bucketOf(hashLow));
     return this.find(hashLow);
   }
 
@@ -238,19 +237,9 @@ export class HashIndex {
   removeBelow(address: LogAddress, from: number, count: number): number | undefined {
     const end = Math.min(from + count, this.primary.count);
     for (let bucket = from; bucket < end; bucket++) {
-      if (!this.late && this.isEmpty(bucket)) continue;
-      let kept = 0;
-      this.eachEntry(bucket, (chunk, at) => {
-        if (addressOf(chunk, at) >= address) {
-          kept++;
-          return;
-        }
-        chunk[CHANGED_WORD] = 1;
-        chunk[at] = chunk[at + 1] = 0;
-        this.entries--;
-      });
-      if (kept <= ENTRIES_PER_BUCKET && this.mayMove && this.overflows(bucket))
-        this.redistribute(bucket, bucket, 0);
+      if (!this.late && this.linked.isEmpty(bucket)) continue;
+      this.bringAll(bucket);
+      this.entries -= this.linked.removeBelow(bucket, address, this.mayMove);
     }
     this.foundAt = -1;
     return end < this.primary.count ? end : undefined;
@@ -262,7 +251,8 @@ export class HashIndex {
    */
   partition(partition: number, visit: EntryVisitor): void {
     for (let bucket = partition; bucket < this.primary.count; bucket += PARTITIONS) {
-      this.eachEntry(bucket, (chunk, at) =>
+      this.bringAll(bucket);
+      this.linked.each(bucket, (chunk, at) =>
         visit(
           addressOf(chunk, at),
           (chunk[at + 1] >>> CLASS_SHIFT) & CLASS_MASK,
@@ -272,20 +262,10 @@ export class HashIndex {
     }
   }
 
-  private eachEntry(primary: number, visit: (chunk: Uint32Array, at: number) => void): void {
-    if (this.late) this.takeLate(primary);
-    if (this.loader) this.loadChain(primary);
-    let chunks = this.primary.chunks;
-    let bucket = primary;
-    for (;;) {
-      const chunk = chunks[bucket >>> CHUNK_BITS];
-      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) if (chunk[at + 1] !== 0) visit(chunk, at);
-      const link = chunk[base + LINK_WORD];
-      if (link === 0) return;
-      bucket = link - 1;
-      chunks = this.overflow.chunks;
-    }
+  /** Sees to it that all entries of a bucket are here. */
+  private bringAll(bucket: number): void {
+    if (this.late) this.takeLate(bucket);
+    this.loader?.loadChain(bucket);
   }
 
   /**
@@ -332,7 +312,7 @@ export class HashIndex {
     const fits = primaryChunks === chunksFor(primary) && overflowChunks === chunksFor(overflow);
     if (!fits || primary !== 2 ** level + split || level < BASE_BITS) return undefined;
     const index = new HashIndex(0, shape);
-    index.loader = new ChunkLoader(index.primary, index.overflow, source, begin);
+    index.loader = new ChunkLoader(index.primary, index.overflow, source, begin, index);
     return index;
   }
 
@@ -355,9 +335,7 @@ export class HashIndex {
    * @throws KvCorruptionError, KvDiskError when it is damaged and could not be made anew
    */
   loadNext(): boolean {
-    const next = this.loader?.nextUnloaded();
-    if (next) this.load(next.store, next.number);
-    return next !== undefined;
+    return this.loader?.loadNext() ?? false;
   }
 
   /** Entries that are newer than what is here: each comes when it is needed, or with `enterNext`. All has to be loaded. */
@@ -384,41 +362,16 @@ export class HashIndex {
     return true;
   }
 
-  /** Sees to it that all buckets of a chain are in memory. */
-  private loadChain(primary: number): void {
-    let store = this.primary;
-    for (let bucket = primary; ;) {
-      const number = bucket >>> CHUNK_BITS;
-      if (store.chunks[number] === UNLOADED) this.load(store, number);
-      const link = store.chunks[number][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET + LINK_WORD];
-      if (link === 0) return;
-      bucket = link - 1;
-      store = this.overflow;
-    }
-  }
-
-  private load(store: BucketStore, number: number): void {
-    const { loader } = this;
-    if (!loader) return;
-    if (loader.load(store, number)) this.settle();
-    else this.mend(loader);
-  }
-
-  /** When all chunks are there, counts are right, and overflow buckets that nobody uses are free. */
-  private settle(): void {
-    const { loader } = this;
-    if (!loader || loader.left > 0) return;
-    this.freeOverflow = loader.takeUnlinked();
-    this.entries += loader.entries - this.estimate;
+  /** All chunks are here: the loader tells which overflow buckets are free, and how many entries came. */
+  loaded(freeOverflow: number[], entries: number): void {
+    this.linked.freeOverflow = freeOverflow;
+    this.entries += entries - this.estimate;
     this.loader = undefined;
-    loader.source.close();
   }
 
-  /** Puts again what is lost with damaged chunks. Whatever is newer here stays. */
-  private mend(loader: ChunkLoader): void {
-    const visitAll = loader.source.rebuild();
-    this.mendedChunks += loader.giveUpDamaged();
-    this.settle();
+  /** Some chunks were damaged, and are empty: what is lost with them is put again. Whatever is newer here stays. */
+  mended(chunks: number, visitAll: (visit: EntryVisitor) => void): void {
+    this.mendedChunks += chunks;
     visitAll((address, sizeClass, chain) => this.enter(chain, address, sizeClass));
     this.foundAt = -1;
   }
@@ -429,21 +382,6 @@ export class HashIndex {
    */
   private get mayMove(): boolean {
     return !this.frozen && !this.loader;
-  }
-
-  /** Whether a bucket is in memory and has neither entries nor overflow buckets. */
-  private isEmpty(bucket: number): boolean {
-    const chunk = this.primary.chunks[bucket >>> CHUNK_BITS];
-    const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-    const link = base + LINK_WORD;
-    for (let high = base + 1; high < link; high += 2) if (chunk[high] !== 0) return false;
-    return chunk[link] === 0;
-  }
-
-  private overflows(bucket: number): boolean {
-    return (
-      this.primary.chunks[bucket >>> CHUNK_BITS][(bucket & CHUNK_MASK) * WORDS_PER_BUCKET + LINK_WORD] !== 0
-    );
   }
 
   private bucketOf(hashLow: number): number {
@@ -463,56 +401,13 @@ export class HashIndex {
     const units = address / 8;
     const tag = (hashLow >>> BASE_BITS) & TAG_MASK;
     const high = ((tag << TAG_SHIFT) | (sizeClass << CLASS_SHIFT) | Math.floor(units / TWO_32)) >>> 0;
-    this.insertEntry(this.bucketOf(hashLow), units, high);
-  }
-
-  private insertEntry(bucket: number, low: number, high: number): void {
-    let chunks = this.primary.chunks;
-    let chunk = chunks[bucket >>> CHUNK_BITS];
-    let base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-    for (;;) {
-      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-        if (chunk[at + 1] !== 0) continue;
-        chunk[CHANGED_WORD] = 1;
-        chunk[at] = low;
-        chunk[at + 1] = high;
-        return;
-      }
-      let link = chunk[base + LINK_WORD];
-      if (link === 0) {
-        link = (this.freeOverflow.pop() ?? this.overflow.add()) + 1;
-        chunk[CHANGED_WORD] = 1;
-        chunk[base + LINK_WORD] = link;
-      }
-      chunks = this.overflow.chunks;
-      chunk = chunks[(link - 1) >>> CHUNK_BITS];
-      base = ((link - 1) & CHUNK_MASK) * WORDS_PER_BUCKET;
-    }
+    this.linked.insert(this.bucketOf(hashLow), units, high);
   }
 
   /** Splits one bucket: of its entries, those go to a new one whose next bit of the hash says so. */
   private splitNext(): void {
     if (this.level >= BASE_BITS + TAG_BITS) return;
-    const from = this.split;
-    const to = this.primary.add();
-    const bit = TAG_SHIFT + this.level - BASE_BITS;
-    const source = this.primary.chunks[from >>> CHUNK_BITS];
-    const first = (from & CHUNK_MASK) * WORDS_PER_BUCKET;
-    if (source[first + LINK_WORD] !== 0) {
-      this.redistribute(from, to, bit);
-    } else {
-      const target = this.primary.chunks[to >>> CHUNK_BITS];
-      let free = (to & CHUNK_MASK) * WORDS_PER_BUCKET;
-      for (let at = first; at <= first + LAST_ENTRY_WORD; at += 2) {
-        const high = source[at + 1];
-        if (((high >>> bit) & 1) === 0) continue;
-        target[free] = source[at];
-        target[free + 1] = high;
-        source[at] = source[at + 1] = 0;
-        free += 2;
-      }
-      source[CHANGED_WORD] = target[CHANGED_WORD] = 1;
-    }
+    this.linked.split(this.split, this.primary.add(), TAG_SHIFT + this.level - BASE_BITS);
     this.split++;
     if (this.split === 1 << this.level) {
       this.level++;
@@ -520,37 +415,4 @@ export class HashIndex {
     }
     this.foundAt = -1;
   }
-
-  /** All entries of a bucket that has overflow buckets are taken out and put back, to one or the other by a bit of the tag. */
-  private redistribute(from: number, to: number, bit: number): void {
-    let moved = 0;
-    let chunks = this.primary.chunks;
-    let bucket = from;
-    for (;;) {
-      const chunk = chunks[bucket >>> CHUNK_BITS];
-      const base = (bucket & CHUNK_MASK) * WORDS_PER_BUCKET;
-      for (let at = base; at <= base + LAST_ENTRY_WORD; at += 2) {
-        if (chunk[at + 1] === 0) continue;
-        this.moving[moved++] = chunk[at];
-        this.moving[moved++] = chunk[at + 1];
-      }
-      const link = chunk[base + LINK_WORD];
-      chunk.fill(0, base, base + WORDS_PER_BUCKET);
-      chunk[CHANGED_WORD] = 1;
-      if (chunks === this.overflow.chunks) this.freeOverflow.push(bucket);
-      if (link === 0) break;
-      bucket = link - 1;
-      chunks = this.overflow.chunks;
-      if (moved + WORDS_PER_BUCKET > this.moving.length) this.moving = doubled(this.moving);
-    }
-    for (let i = 0; i < moved; i += 2) {
-      this.insertEntry((this.moving[i + 1] >>> bit) & 1 ? to : from, this.moving[i], this.moving[i + 1]);
-    }
-  }
-}
-
-function doubled(words: Uint32Array): Uint32Array {
-  const larger = new Uint32Array(words.length * 2);
-  larger.set(words);
-  return larger;
 }

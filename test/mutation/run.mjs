@@ -20,6 +20,10 @@ const UNITS = {
     file: 'src/hot/hash-index.ts',
     specs: ['src/hot/hash-index.spec.ts', 'src/hot/hash-index-image.spec.ts', 'src/hot/chunk-loader.spec.ts'],
   },
+  'linked-buckets': {
+    file: 'src/hot/linked-buckets.ts',
+    specs: ['src/hot/hash-index.spec.ts', 'src/hot/hash-index-image.spec.ts', 'src/hot/chunk-loader.spec.ts'],
+  },
   recovery: { file: 'src/store/recovery.ts', specs: ['src/store/recovery.spec.ts'] },
 };
 

@@ -688,10 +688,10 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'changed-block-not-written-after-a-truncation',
-    file: 'src/hot/hash-index.ts',
-    find: `        chunk[CHANGED_WORD] = 1;
-        chunk[at] = chunk[at + 1] = 0;`,
-    replace: '        chunk[at] = chunk[at + 1] = 0;',
+    file: 'src/hot/linked-buckets.ts',
+    find: `      chunk[CHANGED_WORD] = 1;
+      chunk[at] = chunk[at + 1] = 0;`,
+    replace: '      chunk[at] = chunk[at + 1] = 0;',
     why: 'Entries below the begin of the log come back with the next checkpoint.',
     caughtBy: [{ spec: 'src/hot/hash-index-image.spec.ts' }],
   },
@@ -706,8 +706,8 @@ export const PLANTED_BUGS = [
   {
     name: 'overflow-given-back-beside-checkpoint',
     file: 'src/hot/hash-index.ts',
-    find: 'kept <= ENTRIES_PER_BUCKET && this.mayMove && ',
-    replace: 'kept <= ENTRIES_PER_BUCKET && !this.loader && ',
+    find: 'removeBelow(bucket, address, this.mayMove)',
+    replace: 'removeBelow(bucket, address, !this.loader)',
     why: 'An entry goes to a bucket that the checkpoint has written already, from one that it has not: it is in neither.',
     caughtBy: [
       {
