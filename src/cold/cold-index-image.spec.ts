@@ -160,9 +160,13 @@ describe('the image of a cold index', () => {
     }
     await expect(checked.image()).rejects.toThrow(KvCorruptionError);
     expect(await checked.wrong(others)).toEqual([]);
+    const entriesOf = (keys: typeof lost) => keys.reduce((sum, { addresses }) => sum + addresses.length, 0);
+    const isAbout = (entries: number) => Math.abs(checked.index.stats.entries / entries - 1) < 0.02;
+    expect(isAbout(entriesOf(others))).toBe(true);
 
     await checked.mend();
     expect(await checked.wrong()).toEqual([]);
+    expect(isAbout(entriesOf(checked.keys))).toBe(true);
     checked.reopen(await checked.image());
     expect(await checked.wrong()).toEqual([]);
   });

@@ -237,9 +237,9 @@ export class IndexMerge {
     }
   }
 
-  /** A slot has lost its chunk: of how many entries nobody knows, so the mean is taken. */
-  entriesLost(): void {
-    this.entries -= Math.round(this.entries / this.parts.directory.slots);
+  /** A slot has lost its chunk. Of how many entries nobody knows, so it is taken for that share of all. */
+  entriesLost(share: number): void {
+    this.entries -= Math.round(this.entries * share);
   }
 }
 

@@ -38,6 +38,8 @@ export class LostSlots {
   damage: KvCorruptionError | undefined;
   /** Slots whose chunk is gone, and of which not every record has been entered again. */
   private readonly slots = new Set<number>();
+  /** Of all hashes, those that fall into them. */
+  private share = 0;
 
   constructor(private readonly parts: LostSlotsParts) {
     parts.directory.onDamage = (from, to, error) => this.loseBlock(from, to, error);
@@ -116,6 +118,7 @@ export class LostSlots {
   /** All of them were entered: the index is whole. */
   endMending(): void {
     this.slots.clear();
+    this.share = 0;
     this.damage = undefined;
   }
 
@@ -146,10 +149,16 @@ export class LostSlots {
   }
 
   private lose(slot: number): void {
+    const { slots } = this;
     const { directory, merger, pending } = this.parts;
-    this.slots.add(slot);
+    const share = 2 ** -directory.widthOf(slot);
+    const isNew = !slots.has(slot);
+    const others = isNew ? this.share : this.share - share;
+    // One that was lost before has no entries, unless some were entered again and merged.
+    if (isNew || directory.placeOf(slot) !== 0) merger.entriesLost(share / (1 - others));
+    this.share = others + share;
+    slots.add(slot);
     pending.remove(slot, directory.widthOf(slot));
     directory.set(slot, 0, new SlotFilter());
-    merger.entriesLost();
   }
 }

@@ -1,5 +1,6 @@
-import { CheckedColdIndex, LateDevice } from '../../test/support/checked-cold-index.js';
+import { CheckedColdIndex, indexToDamage, LateDevice } from '../../test/support/checked-cold-index.js';
 import { SeededRandom } from '../../test/support/seeded-random.js';
+import { KvCorruptionError } from '../errors.js';
 import { WANTED_LOAD } from './chunk-directory.js';
 
 /** Slots of an empty index, and the entries that it takes before it grows. */
@@ -31,4 +32,23 @@ describe('SlotReader', () => {
     }
     expect(checked.index.stats.slots).toBeGreaterThan(2 * FIRST_SLOTS + 40);
   });
+
+  it.each(['none', 'all'] as const)(
+    'tells of damage that it meets, with synchronous reads: %s',
+    async (sync) => {
+      const { checked, flip } = await indexToDamage(sync);
+      flip(5000);
+      const { index } = checked;
+      const failures: unknown[] = [];
+      for (let slot = 0; slot < index.stats.slots; slot++) {
+        try {
+          await index.storedSlot(slot);
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+      expect(failures).toEqual([expect.any(KvCorruptionError)]);
+      expect(index.damage).toBe(failures[0]);
+    },
+  );
 });

@@ -69,13 +69,13 @@ export class SlotReader {
    * @throws KvCorruptionError, KvDiskError
    */
   stored(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
-    const { chunks, directory, lost, pacer } = this.parts;
+    const { chunks, directory, lost } = this.parts;
     directory.load(slot);
     lost.assertThere(slot);
     const place = directory.placeOf(slot);
     if (place === 0) return this.entriesOf(slot, undefined);
     const address = chunks.addressOf(place);
-    const chunk = chunks.isStored(address) ? chunks.atOnce(address, pacer) : chunks.inMemory(address);
+    const chunk = chunks.isStored(address) ? this.readAtOnce(address) : chunks.inMemory(address);
     return chunk ? this.entriesOf(slot, chunk) : this.storedLater(slot);
   }
 
@@ -130,6 +130,15 @@ export class SlotReader {
       }
       this.add(slot, chunk, into);
       return;
+    }
+  }
+
+  private readAtOnce(address: LogAddress): ChunkView | undefined {
+    const { chunks, lost, pacer } = this.parts;
+    try {
+      return chunks.atOnce(address, pacer);
+    } catch (error) {
+      throw lost.told(error);
     }
   }
 
