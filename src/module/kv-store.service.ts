@@ -33,7 +33,7 @@ import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
 type NotPassedOn =
-  'close' | 'asTarget' | 'cached' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
+  'close' | 'writer' | 'cached' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of

@@ -7,8 +7,8 @@
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { KvOptionsError, KvVersionConflictError } from '../errors.js';
 import { KIND_VALUE, FLAG_EXPIRY, recordBytes } from '../log/record.js';
-import type { LookUp, Seen } from './look-up.js';
-import type { KvDuration } from './options.js';
+import type { EntryWriter } from './entry-writer.js';
+import type { Seen } from './look-up.js';
 import { IN_MEMORY } from './read-path.js';
 import {
   checkDeleteOptions,
@@ -18,22 +18,10 @@ import {
   type KvDeleteOptions,
   type KvSetOptions,
 } from './set-options.js';
-import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
-/** What a batch needs of a key space. */
-export interface BatchTarget {
-  core: StoreCore;
-  space: Space;
-  lookUp: LookUp;
-  /** When an entry that is written now expires. */
-  expiry: (ttl: KvDuration | undefined) => number;
-  /** What an entry with these tags has in front of its value. */
-  attributes: (tags: readonly string[] | undefined) => Int32Array | undefined;
-}
-
 interface BatchWrite {
-  target: BatchTarget;
+  target: EntryWriter;
   /** Its place in the batch, from 0. */
   index: number;
   /** As the caller gave it, for decoded values and errors. */
@@ -54,8 +42,8 @@ export class KvBatch<V = unknown> {
   /** @internal */
   constructor(
     private readonly writes: BatchWrites,
-    private readonly target: BatchTarget,
-    private readonly targetOf: (space: object) => BatchTarget,
+    private readonly target: EntryWriter,
+    private readonly targetOf: (space: object) => EntryWriter,
   ) {}
 
   /**
@@ -65,14 +53,16 @@ export class KvBatch<V = unknown> {
    */
   set(key: KvKey, value: V, options?: KvSetOptions): this {
     if (options) checkSetOptions(options);
-    const { core, expiry, attributes } = this.target;
-    const expiresAt = expiry(options?.ttl);
-    core.values.encode(value);
-    const { bytes, start, end } = core.values;
+    const { target } = this;
+    const { values } = target.core;
+    const expiresAt = target.expiry(options?.ttl);
+    values.encode(value);
+    const { bytes, start, end } = values;
     // Whole words, because the write path copies words.
     const words = new Uint8Array((end - start + 3) & ~3);
     words.set(bytes.subarray(start, end));
-    this.writes.add(this.target, key, words, end - start, expiresAt, options, attributes(options?.tags));
+    const attributes = target.attributes(options?.tags);
+    this.writes.add(target, key, words, end - start, expiresAt, options, attributes);
     return this;
   }
 
@@ -103,7 +93,7 @@ export class BatchWrites {
   constructor(private readonly core: StoreCore) {}
 
   add(
-    target: BatchTarget,
+    target: EntryWriter,
     key: KvKey,
     value: Uint8Array | undefined,
     length: number,

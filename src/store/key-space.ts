@@ -2,27 +2,28 @@
  * The calls on keys: what `KvStore` and every `KvNamespace` offer, within one key space. Each call does what memory can
  * answer within the turn of the event loop it was made in; only what has to wait for the disk goes on after an `await`,
  * with a copy of its key, and looks again whether the world has changed.
+ *
+ * Reads are here; writes are made by `EntryWriter`, `getOrSet` by `CachedEntries`, batches by `BatchWrites`.
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
-import { KvEncodingError, KvOptionsError, KvVersionConflictError } from '../errors.js';
+import { KvEncodingError, KvOptionsError } from '../errors.js';
 import { ExtentList } from '../log/extents.js';
-import { makeAttributes, WORDS_PER_TAG } from '../log/attributes.js';
-import { FLAG_EXTENTS, KIND_CLEAR, recordBytes } from '../log/record.js';
+import { FLAG_EXTENTS } from '../log/record.js';
 import type { KvGetOrSetOptions } from './cache-options.js';
 import { CachedEntries } from './cached-entries.js';
-import { BatchWrites, KvBatch, type BatchTarget } from './batch.js';
-import { LookUp, NO_STAMP, type Seen } from './look-up.js';
-import { parseTtl, type KvDuration } from './options.js';
+import { BatchWrites, KvBatch } from './batch.js';
+import { clearSpace, invalidateTags } from './clear-marks.js';
+import { EntryWriter } from './entry-writer.js';
+import { LookUp } from './look-up.js';
+import type { KvDuration } from './options.js';
+import { isPromise } from './promises.js';
 import { ABSENT, FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
-import { valueEnd, valueStart } from '../log/record-key.js';
 import {
   checkDeleteOptions,
-  checkFunction,
   checkIterable,
   checkPair,
   checkSetOptions,
   isConditional,
-  isOtherVersion,
   type KvDeleteOptions,
   type KvSetOptions,
   type KvEntryOptions,
@@ -30,7 +31,6 @@ import {
 import { livingRecords, type KvScanOptions } from './scan.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
-import { checkTags } from './tags.js';
 
 /** An entry with what the store knows about it. */
 export interface KvEntry<V> {
@@ -47,6 +47,8 @@ export class KeySpace<V = unknown> {
   /** @internal */
   protected readonly space: Space;
   private readonly lookUp: LookUp;
+  /** @internal */
+  readonly writer: EntryWriter;
   /** What `getOrSet` does. @internal */
   readonly cached: CachedEntries;
 
@@ -55,10 +57,11 @@ export class KeySpace<V = unknown> {
     /** @internal */
     protected readonly core: StoreCore,
     id: number,
-    private readonly defaultTtlMs: number,
+    defaultTtlMs: number,
   ) {
     this.space = core.parts.spaces.get(id);
     this.lookUp = new LookUp(core, this.space);
+    this.writer = new EntryWriter(core, this.space, this.lookUp, defaultTtlMs);
     this.cached = new CachedEntries(core, this.space, this.lookUp, defaultTtlMs);
   }
 
@@ -186,14 +189,14 @@ export class KeySpace<V = unknown> {
   set(key: KvKey, value: V, options?: KvSetOptions): Promise<number> {
     // Hot path (`npm run bench`, load and updates): not an async function, as `get` is none.
     try {
-      const { core } = this;
+      const { core, writer } = this;
       core.assertWritable();
       if (core.sampler?.isDue('set')) return core.sampler.time('set', () => this.set(key, value, options));
       if (options) {
         checkSetOptions(options);
         if (isConditional(options)) return this.setConditionally(key, value, options);
       }
-      const version = this.put(key, value, this.expiry(options?.ttl), this.attributes(options?.tags));
+      const version = writer.put(key, value, writer.expiry(options?.ttl), writer.attributes(options?.tags));
       const durable = core.acknowledge();
       return durable ? once(durable, version) : Promise.resolve(version);
     } catch (error) {
@@ -206,19 +209,8 @@ export class KeySpace<V = unknown> {
    *
    * @returns whether it was set
    */
-  async setIfAbsent(key: KvKey, value: V, options?: KvEntryOptions): Promise<boolean> {
-    this.core.assertWritable();
-    if (options) checkSetOptions(options);
-    const expiresAt = this.expiry(options?.ttl);
-    const attributes = this.attributes(options?.tags);
-    for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      if (seen.record) return false;
-      if (this.putIfSame(key, seen, value, expiresAt, attributes) === undefined) continue;
-      await this.core.acknowledge();
-      return true;
-    }
+  setIfAbsent(key: KvKey, value: V, options?: KvEntryOptions): Promise<boolean> {
+    return this.writer.setIfAbsent(key, value, options);
   }
 
   /**
@@ -230,23 +222,23 @@ export class KeySpace<V = unknown> {
    */
   async setMany(entries: Iterable<readonly [KvKey, V, KvSetOptions?]>): Promise<void> {
     checkIterable('entries', entries);
-    const { clock } = this.core.parts;
+    const { core, writer } = this;
     let count = 0;
     try {
       for (const entry of entries) {
         checkPair(entry);
         const [key, value, options] = entry;
-        this.core.assertWritable();
+        core.assertWritable();
         if (options) checkSetOptions(options);
-        if (options && isConditional(options)) await this.setIf(key, value, options);
-        else this.put(key, value, this.expiry(options?.ttl), this.attributes(options?.tags));
+        if (options && isConditional(options)) await writer.setIf(key, value, options);
+        else writer.put(key, value, writer.expiry(options?.ttl), writer.attributes(options?.tags));
         if (++count % PASS_ON_EVERY !== 0) continue;
         // Lets the event loop turn, and commits and compaction run: a long import must not hold up everybody else.
-        await this.core.slowedDown();
-        await clock.turn();
+        await core.slowedDown();
+        await core.parts.clock.turn();
       }
     } finally {
-      if (count > 0) await this.core.acknowledge();
+      if (count > 0) await core.acknowledge();
     }
   }
 
@@ -260,7 +252,7 @@ export class KeySpace<V = unknown> {
     const { sampler } = this.core;
     if (sampler?.isDue('delete')) return sampler.time('delete', () => this.delete(key, options));
     if (options) checkDeleteOptions(options);
-    const deleted = await this.remove(key, options?.ifVersion);
+    const deleted = await this.writer.remove(key, options?.ifVersion);
     if (deleted) await this.core.acknowledge();
     return deleted;
   }
@@ -273,7 +265,7 @@ export class KeySpace<V = unknown> {
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
     this.core.assertWritable();
     checkIterable('keys', keys);
-    const removals = await Promise.allSettled([...keys].map((key) => this.remove(key, undefined)));
+    const removals = await Promise.allSettled([...keys].map((key) => this.writer.remove(key, undefined)));
     const deleted = removals.filter((removal) => removal.status === 'fulfilled' && removal.value).length;
     // Also if one of them failed: the others are deleted.
     if (deleted > 0) await this.core.acknowledge();
@@ -292,34 +284,11 @@ export class KeySpace<V = unknown> {
    * @example
    * await store.update('cart:1', (cart = { items: [] }) => ({ items: [...cart.items, 'apple'] }));
    */
-  async update<T extends V = V>(
+  update<T extends V = V>(
     key: KvKey,
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined> {
-    this.core.assertWritable();
-    checkFunction('change', change);
-    const { sampler } = this.core;
-    if (sampler?.isDue('update')) return sampler.time('update', () => this.update<T>(key, change));
-    for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      const present = seen.record !== undefined;
-      const result = change(seen.record && (this.core.decode(seen.record) as T));
-      const next = isPromise(result) ? await result : result;
-      if (isPromise(result)) seen.stamp = NO_STAMP;
-      if (next === undefined) {
-        if (!present) {
-          this.forgetDecoded(key);
-          return undefined;
-        }
-        if (!this.removeIfSame(key, seen)) continue;
-      } else {
-        const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
-        if (this.putIfSame(key, seen, next, expiresAt, seen.attributes) === undefined) continue;
-      }
-      await this.core.acknowledge();
-      return next;
-    }
+    return this.writer.update(key, change);
   }
 
   /**
@@ -368,22 +337,8 @@ export class KeySpace<V = unknown> {
    * @param ttl milliseconds or text, from now; `Infinity` removes the expiry
    * @returns whether the key is present
    */
-  async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
-    this.core.assertWritable();
-    const expiresAt = this.expiresIn(parseTtl(ttl));
-    for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      if (!seen.record) return false;
-      this.core.assertWritable();
-      const { value, length } = valueOf(seen.record);
-      this.forgetDecoded(key);
-      const encoded = this.lookUp.findSame(key, seen);
-      if (!encoded) continue;
-      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
-      await this.core.acknowledge();
-      return true;
-    }
+  touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
+    return this.writer.touch(key, ttl);
   }
 
   /**
@@ -423,7 +378,7 @@ export class KeySpace<V = unknown> {
     if (sampler?.isDue('batch')) return sampler.time('batch', () => this.batch(build));
     const writes = new BatchWrites(this.core);
     try {
-      const built = build(new KvBatch<V>(writes, this.asTarget, targetOf));
+      const built = build(new KvBatch<V>(writes, this.writer, writerOf));
       if (isPromise(built)) await built;
     } finally {
       writes.end();
@@ -432,18 +387,6 @@ export class KeySpace<V = unknown> {
     const versions = await writes.apply();
     await this.core.acknowledge();
     return versions;
-  }
-
-  /** @internal */
-  get asTarget(): BatchTarget {
-    const { core, space, lookUp } = this;
-    return {
-      core,
-      space,
-      lookUp,
-      expiry: (ttl) => this.expiry(ttl),
-      attributes: (tags) => this.attributes(tags),
-    };
   }
 
   /**
@@ -473,19 +416,7 @@ export class KeySpace<V = unknown> {
 
   /** Deletes every key of this key space, in one step. */
   async clear(): Promise<void> {
-    const id = this.space.id;
-    await this.clearSpace(id, id < 0x80 ? Uint8Array.of(id) : Uint8Array.of(0x80 | (id >>> 8), id & 0xff));
-  }
-
-  /** @internal */
-  protected async clearSpace(id: number | undefined, mark: Uint8Array): Promise<void> {
-    this.core.assertWritable();
-    this.core.stamp++;
-    const { cold, spaces } = this.core.parts;
-    const version = this.core.writes.clear(mark);
-    if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
-    spaces.clear(id, version);
-    await this.core.acknowledge();
+    await clearSpace(this.core, this.space.id);
   }
 
   /**
@@ -500,111 +431,13 @@ export class KeySpace<V = unknown> {
    * await users.invalidateTags('team:7');
    */
   async invalidateTags(...tags: string[]): Promise<void> {
-    await this.invalidate(tags, this.space.id);
-  }
-
-  /** @internal */
-  protected async invalidate(tags: readonly string[], space: number | undefined): Promise<void> {
-    const { core } = this;
-    core.assertWritable();
-    checkTags(tags, Infinity);
-    if (tags.length === 0) return;
-    core.stamp++;
-    const hashes = core.tagHash.hashes(tags, space);
-    const sizes = tags.map(() => recordBytes(KIND_CLEAR, WORDS_PER_TAG * 4, 0));
-    const { log, spaces } = core.parts;
-    log.appendTogether(sizes, () => {
-      for (let i = 0; i < hashes.length; i += WORDS_PER_TAG) {
-        const hash = hashes.subarray(i, i + WORDS_PER_TAG);
-        spaces.tags.mark(hash[0], hash[1], core.writes.invalidate(hash), log.tail);
-      }
-    });
-    await core.acknowledge();
-  }
-
-  private put(key: KvKey, value: unknown, expiresAt: number, attributes: Int32Array | undefined): number {
-    const { core } = this;
-    const { values } = core;
-    // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
-    values.encode(value);
-    this.forgetDecoded(key);
-    const encoded = core.key(this.space.id, key);
-    core.reads.find(encoded);
-    const { bytes, start, end } = values;
-    return core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
-  }
-
-  /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
-  private putIfSame(
-    key: KvKey,
-    seen: Seen,
-    value: unknown,
-    expiresAt: number,
-    attributes: Int32Array | undefined,
-  ): number | undefined {
-    const { core } = this;
-    const { values } = core;
-    core.assertWritable();
-    values.encode(value);
-    this.forgetDecoded(key);
-    const encoded = this.lookUp.findSame(key, seen);
-    const { bytes, start, end } = values;
-    return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
-  }
-
-  /** A key is about to be written. */
-  private forgetDecoded(key: KvKey): void {
-    if (this.core.decoded) this.space.decoded.delete(key);
-  }
-
-  private removeIfSame(key: KvKey, seen: Seen): boolean {
-    this.core.assertWritable();
-    this.forgetDecoded(key);
-    const encoded = this.lookUp.findSame(key, seen);
-    if (encoded) this.core.writes.remove(this.space, encoded);
-    return encoded !== undefined;
-  }
-
-  /** Deletes a key in memory; nobody is told yet that it is durable. */
-  private async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
-    const { core, space } = this;
-    core.assertWritable();
-    if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
-    // Where the device cannot be read back, the record may be gone and the value still be kept.
-    this.forgetDecoded(key);
-    for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      const actual = seen.record && seen.version;
-      if (isOtherVersion(ifVersion, actual)) throw new KvVersionConflictError(ifVersion, actual);
-      if (!seen.record && !seen.isStale) return false;
-      if (!this.removeIfSame(key, seen)) continue;
-      if (seen.record) return true;
-      await core.acknowledge();
-      return false;
-    }
+    await invalidateTags(this.core, tags, this.space.id);
   }
 
   private async setConditionally(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
-    const version = await this.setIf(key, value, options);
+    const version = await this.writer.setIf(key, value, options);
     await this.core.acknowledge();
     return version;
-  }
-
-  private async setIf(key: KvKey, value: V, options: KvSetOptions): Promise<number> {
-    const { ifVersion, ifPresent, keepTtl } = options;
-    const attributes = this.attributes(options.tags);
-    for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
-      const actual = seen.record && seen.version;
-      if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined)) {
-        throw new KvVersionConflictError(ifVersion, actual);
-      }
-      const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);
-      const version = this.putIfSame(key, seen, value, expiresAt, attributes);
-      if (version !== undefined) return version;
-    }
   }
 
   private async getLater<T>(key: EncodedKey): Promise<T | undefined> {
@@ -620,39 +453,13 @@ export class KeySpace<V = unknown> {
     decoded?.share(value);
     return value;
   }
-
-  /** When an entry that is written now expires. */
-  private expiry(ttl: KvDuration | undefined): number {
-    return this.expiresIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
-  }
-
-  /** What an entry with these tags has in front of its value. */
-  private attributes(tags: readonly string[] | undefined): Int32Array | undefined {
-    if (tags === undefined || tags.length === 0) return undefined;
-    return makeAttributes(this.core.tagHash.hashes(tags), 0, 0);
-  }
-
-  private expiresIn(ttlMs: number): number {
-    return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
-  }
 }
 
-/**
- * A copy of a record's value, because the value moves within its record when it gets (or loses) an expiry; of whole
- * words, because the write path copies words.
- */
-function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8Array; length: number } {
-  const source = whole ?? bytes.subarray(valueStart(words, at), valueEnd(words, at));
-  const value = new Uint8Array((source.length + 3) & ~3);
-  value.set(source);
-  return { value, length: source.length };
-}
-
-function targetOf(space: object): BatchTarget {
-  if (space instanceof KeySpace) return space.asTarget;
+function writerOf(space: object): EntryWriter {
+  if (space instanceof KeySpace) return space.writer;
   // What Nest injects has the store within.
   const { store } = space as { store?: unknown };
-  if (store instanceof KeySpace) return store.asTarget;
+  if (store instanceof KeySpace) return store.writer;
   throw new KvOptionsError([{ path: 'batch.in', problem: 'must be what KvStore.namespace() returned' }]);
 }
 
@@ -665,8 +472,4 @@ function once(durable: Promise<void>, version: number): Promise<number> {
 function rejected(error: unknown): Promise<never> {
   // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- what a caller's toJSON throws is his own
   return Promise.reject(error);
-}
-
-function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
-  return typeof (value as PromiseLike<T> | undefined)?.then === 'function';
 }

@@ -5,6 +5,7 @@
 import { KeySpace } from './key-space.js';
 import type { KvDiskSpace } from '../device/device.js';
 import { KvOptionsError, KvReadOnlyError } from '../errors.js';
+import { clearSpace, invalidateTags } from './clear-marks.js';
 import { checkFunction, checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
@@ -155,12 +156,12 @@ export class KvStore extends KeySpace {
 
   /** Deletes every key of the store, those of all namespaces included, in one step. */
   override async clear(): Promise<void> {
-    await this.clearSpace(undefined, new Uint8Array(0));
+    await clearSpace(this.core, undefined);
   }
 
   /** Invalidates tags in the whole store, the entries of all namespaces included. See `KeySpace.invalidateTags`. */
   override async invalidateTags(...tags: string[]): Promise<void> {
-    await this.invalidate(tags, undefined);
+    await invalidateTags(this.core, tags, undefined);
   }
 
   /**

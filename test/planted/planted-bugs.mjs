@@ -457,7 +457,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'decoded-value-outlives-a-write',
-    file: 'src/store/key-space.ts',
+    file: 'src/store/entry-writer.ts',
     find: 'if (this.core.decoded) this.space.decoded.delete(key);',
     replace: '',
     why: 'A value that was kept decoded is answered after the key was written.',

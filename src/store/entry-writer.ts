@@ -1,0 +1,214 @@
+/**
+ * Writes of single entries in one key space. What depends on nothing is written at once (`put`). Whatever depends on what
+ * is there (conditions, updates, deletes) notes what it saw and writes only if a second look finds the same; otherwise it
+ * starts over. That holds across any `await`.
+ *
+ * What may be one of several writes (`put`, `setIf`, `remove`) ends in memory: its caller has it acknowledged, once for
+ * all of them. The others are whole calls.
+ */
+import type { KvKey } from '../codec/key-codec.js';
+import { KvVersionConflictError } from '../errors.js';
+import { makeAttributes } from '../log/attributes.js';
+import { valueEnd, valueStart } from '../log/record-key.js';
+import { NO_STAMP, type LookUp, type Seen } from './look-up.js';
+import { parseTtl, type KvDuration } from './options.js';
+import { isPromise } from './promises.js';
+import type { RecordRef } from './read-path.js';
+import {
+  checkFunction,
+  checkSetOptions,
+  isOtherVersion,
+  type KvEntryOptions,
+  type KvSetOptions,
+} from './set-options.js';
+import type { Space } from './spaces.js';
+import type { StoreCore } from './store-core.js';
+
+export class EntryWriter {
+  constructor(
+    readonly core: StoreCore,
+    readonly space: Space,
+    readonly lookUp: LookUp,
+    private readonly defaultTtlMs: number,
+  ) {}
+
+  /** Writes an entry, whatever is there. Hot path (`npm run bench`, load and updates). */
+  put(key: KvKey, value: unknown, expiresAt: number, attributes: Int32Array | undefined): number {
+    const { core } = this;
+    const { values } = core;
+    // The value first: a toJSON of the caller may use the store, and with it the scratch buffer of the key.
+    values.encode(value);
+    this.forgetDecoded(key);
+    const encoded = core.key(this.space.id, key);
+    core.reads.find(encoded);
+    const { bytes, start, end } = values;
+    return core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
+  }
+
+  /**
+   * Writes an entry if its conditions hold.
+   * @throws KvVersionConflictError
+   */
+  async setIf(key: KvKey, value: unknown, options: KvSetOptions): Promise<number> {
+    const { ifVersion, ifPresent, keepTtl } = options;
+    const attributes = this.attributes(options.tags);
+    for (;;) {
+      const looked = this.lookUp.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const actual = seen.record && seen.version;
+      if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined)) {
+        throw new KvVersionConflictError(ifVersion, actual);
+      }
+      const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);
+      const version = this.putIfSame(key, seen, value, expiresAt, attributes);
+      if (version !== undefined) return version;
+    }
+  }
+
+  /**
+   * Deletes a key in memory; nobody is told yet that it is durable.
+   * @returns whether it was present
+   * @throws KvVersionConflictError
+   */
+  async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
+    const { core, space } = this;
+    core.assertWritable();
+    if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
+    // Where the device cannot be read back, the record may be gone and the value still be kept.
+    this.forgetDecoded(key);
+    for (;;) {
+      const looked = this.lookUp.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const actual = seen.record && seen.version;
+      if (isOtherVersion(ifVersion, actual)) throw new KvVersionConflictError(ifVersion, actual);
+      if (!seen.record && !seen.isStale) return false;
+      if (!this.removeIfSame(key, seen)) continue;
+      if (seen.record) return true;
+      await core.acknowledge();
+      return false;
+    }
+  }
+
+  /** See `KeySpace.setIfAbsent`. */
+  async setIfAbsent(key: KvKey, value: unknown, options: KvEntryOptions | undefined): Promise<boolean> {
+    this.core.assertWritable();
+    if (options) checkSetOptions(options);
+    const expiresAt = this.expiry(options?.ttl);
+    const attributes = this.attributes(options?.tags);
+    for (;;) {
+      const looked = this.lookUp.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      if (seen.record) return false;
+      if (this.putIfSame(key, seen, value, expiresAt, attributes) === undefined) continue;
+      await this.core.acknowledge();
+      return true;
+    }
+  }
+
+  /** See `KeySpace.update`. */
+  async update<T>(
+    key: KvKey,
+    change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    this.core.assertWritable();
+    checkFunction('change', change);
+    const { sampler } = this.core;
+    if (sampler?.isDue('update')) return sampler.time('update', () => this.update(key, change));
+    for (;;) {
+      const looked = this.lookUp.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      const present = seen.record !== undefined;
+      const result = change(seen.record && (this.core.decode(seen.record) as T));
+      const next = isPromise(result) ? await result : result;
+      if (isPromise(result)) seen.stamp = NO_STAMP;
+      if (next === undefined) {
+        if (!present) {
+          this.forgetDecoded(key);
+          return undefined;
+        }
+        if (!this.removeIfSame(key, seen)) continue;
+      } else {
+        const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
+        if (this.putIfSame(key, seen, next, expiresAt, seen.attributes) === undefined) continue;
+      }
+      await this.core.acknowledge();
+      return next;
+    }
+  }
+
+  /** See `KeySpace.touch`. */
+  async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
+    this.core.assertWritable();
+    const expiresAt = this.expiresIn(parseTtl(ttl));
+    for (;;) {
+      const looked = this.lookUp.seen(key);
+      const seen = isPromise(looked) ? await looked : looked;
+      if (!seen.record) return false;
+      this.core.assertWritable();
+      const { value, length } = valueOf(seen.record);
+      this.forgetDecoded(key);
+      const encoded = this.lookUp.findSame(key, seen);
+      if (!encoded) continue;
+      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
+      await this.core.acknowledge();
+      return true;
+    }
+  }
+
+  /** When an entry that is written now expires. */
+  expiry(ttl: KvDuration | undefined): number {
+    return this.expiresIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
+  }
+
+  /** What an entry with these tags has in front of its value. */
+  attributes(tags: readonly string[] | undefined): Int32Array | undefined {
+    if (tags === undefined || tags.length === 0) return undefined;
+    return makeAttributes(this.core.tagHash.hashes(tags), 0, 0);
+  }
+
+  /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
+  private putIfSame(
+    key: KvKey,
+    seen: Seen,
+    value: unknown,
+    expiresAt: number,
+    attributes: Int32Array | undefined,
+  ): number | undefined {
+    const { core } = this;
+    const { values } = core;
+    core.assertWritable();
+    values.encode(value);
+    this.forgetDecoded(key);
+    const encoded = this.lookUp.findSame(key, seen);
+    const { bytes, start, end } = values;
+    return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
+  }
+
+  private removeIfSame(key: KvKey, seen: Seen): boolean {
+    this.core.assertWritable();
+    this.forgetDecoded(key);
+    const encoded = this.lookUp.findSame(key, seen);
+    if (encoded) this.core.writes.remove(this.space, encoded);
+    return encoded !== undefined;
+  }
+
+  /** A key is about to be written. */
+  private forgetDecoded(key: KvKey): void {
+    if (this.core.decoded) this.space.decoded.delete(key);
+  }
+
+  private expiresIn(ttlMs: number): number {
+    return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
+  }
+}
+
+/**
+ * A copy of a record's value, because the value moves within its record when it gets (or loses) an expiry; of whole
+ * words, because the write path copies words.
+ */
+function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8Array; length: number } {
+  const source = whole ?? bytes.subarray(valueStart(words, at), valueEnd(words, at));
+  const value = new Uint8Array((source.length + 3) & ~3);
+  value.set(source);
+  return { value, length: source.length };
+}
