@@ -4,7 +4,7 @@
  */
 import type { EnvClock } from '../device/env.js';
 import type { KvCheckpointReport } from './checkpointer.js';
-import type { KvCompactionReport } from './compactor.js';
+import type { KvCompactionReport } from './compaction-report.js';
 import type { KvLatencySample } from './latency-sampler.js';
 
 /** Something that failed in the background. */

@@ -9,7 +9,8 @@ import type { EnvClock } from '../device/env.js';
 import { KvClosedError } from '../errors.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
-import type { Compactor, KvCompactionReport } from './compactor.js';
+import type { KvCompactionReport } from './compaction-report.js';
+import type { Compactor } from './compactor.js';
 import type { ResolvedOptions } from './options.js';
 
 const USELESS_RUNS = 5;

@@ -8,12 +8,8 @@ export type { KvDeleteOptions, KvEntryOptions, KvSetOptions, KvTtlOptions } from
 export type { KvDuration, KvDurabilityLevel, KvSize, KvStoreOptions } from './options.js';
 export { parseDuration } from './options.js';
 export type { KvCheckpointReport } from './checkpointer.js';
-export type {
-  KvCompactionPart,
-  KvCompactionReason,
-  KvCompactionReport,
-  KvCompactOptions,
-} from './compactor.js';
+export type { KvCompactionPart, KvCompactionReason, KvCompactionReport } from './compaction-report.js';
+export type { KvCompactOptions } from './compactor.js';
 export type { KvFlushReport } from './group-commit.js';
 export type { KvOpenReport } from './recovery.js';
 export type { KvStats } from './stats.js';

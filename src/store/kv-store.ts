@@ -16,7 +16,8 @@ import type { KvOpenReport } from './recovery.js';
 import { statsOf, type KvStats } from './stats.js';
 import type { StoreCore } from './store-core.js';
 import type { KvCheckpointReport } from './checkpointer.js';
-import type { KvCompactionReport, KvCompactOptions } from './compactor.js';
+import type { KvCompactionReport } from './compaction-report.js';
+import type { KvCompactOptions } from './compactor.js';
 import type { KvSalvageOptions, KvSalvageReport } from './repair/salvage.js';
 import type { KvVerifyOptions, KvVerifyReport } from './repair/verify.js';
 

@@ -1,7 +1,7 @@
 /** What `stats()` tells: counters since the store was opened, and sizes as of now. */
 import type { KvFailure } from './activity.js';
 import type { KvCheckpointReport } from './checkpointer.js';
-import type { KvCompactionReport } from './compactor.js';
+import type { KvCompactionReport } from './compaction-report.js';
 import type { StoreCore } from './store-core.js';
 
 export interface KvStats {

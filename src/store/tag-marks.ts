@@ -7,7 +7,7 @@
  *
  * A mark is forgotten once compaction has passed everything it covers: first the hot log up to where the mark was made,
  * then the cold log up to where it ended by then, because what was copied until then may be covered; and once what was
- * covered has left the caches (`Compactor.forgetTags`). After a restart all of them start over: that keeps some longer
+ * covered has left the caches (`DurableSteps.forgetTags`). After a restart all of them start over: that keeps some longer
  * than needed, and needs nothing on disk but hash and version.
  */
 import { ATTRIBUTE_WORDS, tagCountOf, WORDS_PER_TAG } from '../log/attributes.js';

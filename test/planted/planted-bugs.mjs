@@ -74,7 +74,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'truncated-before-the-cold-commit',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: `    await this.commitCold(false);
     await commits.commit();
     await this.replaceManifest('hot', passed);`,
@@ -85,7 +85,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'truncated-before-the-hot-commit',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: `    await this.commitCold(false);
     await commits.commit();
     await this.replaceManifest('hot', passed);`,
@@ -96,7 +96,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'cold-truncated-before-the-hot-commit',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: `    // Records that newer ones in the hot log cover were left behind.
     await commits.commit();`,
     replace: '',
@@ -105,7 +105,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'segments-removed-before-the-manifest',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: "    await this.replaceManifest('hot', passed);",
     replace: `    await this.removeSegments(segments, end);
     await this.replaceManifest('hot', passed);`,
@@ -156,7 +156,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'unsynced-cold-commit-taken-for-settled',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: 'if (!cold.log.isDurable && !health.failure) await this.commitCold(false);',
     replace: 'if (cold.log.log.hasUncommitted && !health.failure) await this.commitCold(false);',
     why: 'A commit of the cold log that failed is never written; the checkpoint has what it would have covered.',
@@ -432,7 +432,7 @@ export const PLANTED_BUGS = [
   },
   {
     name: 'cold-truncation-not-counted',
-    file: 'src/store/compactor.ts',
+    file: 'src/store/durable-steps.ts',
     find: `    cold.log.log.truncate(end);
     reads.truncations++;`,
     replace: '    cold.log.log.truncate(end);',
