@@ -7,6 +7,8 @@ import {
 import { SeededRandom } from '../../test/support/seeded-random.js';
 import { MemoryDevice } from '../device/memory-device.js';
 import type { LogAddress } from '../log/address.js';
+import { ChunkLog } from './chunk-log.js';
+import { chunkBytes, EntryList } from './hash-chunk.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -71,6 +73,43 @@ describe('ChunkLog', () => {
     expect(await second.wrong()).toEqual([]);
     await second.index.close();
     expect(device.list()).toEqual(['cold-00000000.log']);
+  });
+
+  it('is written up to its tail where that is the end of a page', async () => {
+    const pageSize = 64 * KIB;
+    const device = new LateDevice(new SeededRandom(31));
+    const failures: unknown[] = [];
+    const options = { pageSize, segmentSize: MIB, salt: 1, cacheBytes: 0 };
+    const chunks = new ChunkLog({ ...options, device, onWriteError: (error) => failures.push(error) });
+    const list = new EntryList();
+    const append = (entries: number): void => {
+      list.clear();
+      for (let i = 0; i < entries; i++) list.add(i, 8 * i, 0);
+      chunks.append(7, 13, list);
+    };
+    const sizes = Array.from({ length: 100 }, (_, i) => i + 1);
+    /** Two chunks that take exactly so many bytes. */
+    const pairFor = (bytes: number): number[] | undefined =>
+      sizes.flatMap((a) =>
+        sizes.filter((b) => chunkBytes(a) + chunkBytes(b) === bytes).map((b) => [a, b]),
+      )[0];
+    let open = (): void => {};
+    device.gate = new Promise((resolve) => (open = resolve));
+    for (let pages = 0; pages < 3; pages++) {
+      for (let pair; !pair;) {
+        pair = pairFor(pageSize - (chunks.log.tail % pageSize));
+        (pair ?? [20]).forEach(append);
+      }
+      expect(chunks.log.tail % pageSize).toBe(0);
+    }
+    expect(chunks.crowded).toBe(true);
+    open();
+    await chunks.written();
+    expect(chunks.log.flushed).toBe(chunks.log.tail);
+    expect(chunks.crowded).toBe(false);
+    append(20);
+    await chunks.close();
+    expect(failures).toEqual([]);
   });
 
   it('waits for a write that is under way before it closes, and leaves no files', async () => {

@@ -266,8 +266,11 @@ export class ChunkLog {
    * @throws KvDiskError
    */
   async written(): Promise<void> {
-    const { tail } = this.log;
-    await this.log.flushTo((tail - (tail % this.pageSize)) as LogAddress);
+    const { log } = this;
+    const rest = log.tail % this.pageSize;
+    // A page that is full to the last byte may still be one that records change in.
+    if (rest === 0) log.endPage();
+    await log.flushTo((log.tail - rest) as LogAddress);
   }
 
   /** Whether the oldest segment is on the device as a whole, so that it can be removed. */

@@ -577,6 +577,14 @@ export const PLANTED_BUGS = [
     why: 'Of two keys that the hot index cannot tell apart, the older record is left behind, and its key is gone.',
     caughtBy: [{ spec: 'test/colliding-keys.spec.ts' }],
   },
+  {
+    name: 'full-page-not-sealed',
+    file: 'src/cold/chunk-log.ts',
+    find: 'if (rest === 0) log.endPage();',
+    replace: '',
+    why: 'A merge that is ahead of the disk ends with an internal error where a chunk ends with its page.',
+    caughtBy: [{ spec: 'src/cold/chunk-log.spec.ts' }],
+  },
 
   // ── Versions, time, addresses, locks ──
   {
