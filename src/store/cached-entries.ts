@@ -285,7 +285,7 @@ export class CachedEntries {
     if (value === undefined ? !plan.cacheUndefined : plan.hooks?.keeps(value) === false) return undefined;
     const ttlMs = plan.ttlOf(value) ?? this.defaultTtlMs;
     if (ttlMs <= 0) return undefined;
-    const expiresAt = this.expiry(ttlMs * (1 - plan.jitter * this.chance(run.key)));
+    const expiresAt = this.core.parts.versions.expiryIn(ttlMs * (1 - plan.jitter * this.chance(run.key)));
     const attributes = this.attributes(plan.tagsOf(value), expiresAt, plan);
     for (;;) {
       core.assertWritable();
@@ -316,10 +316,6 @@ export class CachedEntries {
     const staleMs = expiresAt === Infinity ? 0 : Math.max(plan.revalidateMs, plan.ifErrorMs);
     if (tags.length === 0 && staleMs === 0 && plan.version === 0) return undefined;
     return makeAttributes(this.core.tagHash.hashes(tags), Math.ceil(staleMs), plan.version);
-  }
-
-  private expiry(ttlMs: number): number {
-    return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
 
   /** From 0 to 1, another one for each key and time: the hash is keyed, so nobody can tell beforehand. */

@@ -139,7 +139,7 @@ export class EntryWriter {
   /** See `KeySpace.touch`. */
   async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
     this.core.assertWritable();
-    const expiresAt = this.expiresIn(parseTtl(ttl));
+    const expiresAt = this.core.parts.versions.expiryIn(parseTtl(ttl));
     for (;;) {
       const looked = this.lookUp.seen(key);
       const seen = isPromise(looked) ? await looked : looked;
@@ -157,7 +157,7 @@ export class EntryWriter {
 
   /** When an entry that is written now expires. */
   expiry(ttl: KvDuration | undefined): number {
-    return this.expiresIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
+    return this.core.parts.versions.expiryIn(ttl === undefined ? this.defaultTtlMs : parseTtl(ttl));
   }
 
   /** What an entry with these tags has in front of its value. */
@@ -195,10 +195,6 @@ export class EntryWriter {
   /** A key is about to be written. */
   private forgetDecoded(key: KvKey): void {
     if (this.core.decoded) this.space.decoded.delete(key);
-  }
-
-  private expiresIn(ttlMs: number): number {
-    return ttlMs === Infinity ? Infinity : Math.ceil(this.core.parts.versions.now() + ttlMs);
   }
 }
 

@@ -32,4 +32,9 @@ export class Versions {
     if (now > this.maxTime) this.maxTime = now;
     return this.maxTime;
   }
+
+  /** When an entry that is written now expires, in whole milliseconds since 1970; `Infinity` for never. */
+  expiryIn(ttlMs: number): number {
+    return ttlMs === Infinity ? Infinity : Math.ceil(this.now() + ttlMs);
+  }
 }
