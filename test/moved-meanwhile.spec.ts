@@ -85,6 +85,36 @@ describe('a read that lets the event loop turn before it reaches the disk', () =
   );
 });
 
+describe('a read by the thread pool', () => {
+  it('finds its record, although it has moved within the cold log by the time its chunk comes', async () => {
+    const disk = new SimulatedDisk();
+    const reads = new HeldReads(disk);
+    const store = await openOn(disk, { env: reads.env });
+    for (let i = 0; i < KEYS; i++) {
+      await store.set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
+      await store.set(`short ${i}`, valueOf(i, 1, VALUE_BYTES), { ttl: 1000 });
+    }
+    await spill(store);
+    await store.compact({ full: true });
+    disk.clock.advance(2000);
+    const [first] = segmentsOf(disk, 'cold');
+    await reads.slowDown(
+      store,
+      Array.from({ length: 100 }, (_, i) => `k${10 + i}`),
+    );
+    reads.hold('after');
+    const waiting = store.get('k1');
+    while (reads.held === 0) await turns(1);
+    // Not a full one: the hot log would be truncated as well, and that is noticed by itself.
+    const { cold, hot } = await store.compact();
+    expect([hot.truncatedBytes, segmentsOf(disk, 'cold').includes(first)]).toEqual([0, false]);
+    expect(cold.records).toBeGreaterThan(0);
+    reads.release();
+    expect(await waiting).toBe(valueOf(1, 0, VALUE_BYTES));
+    await store.close();
+  });
+});
+
 describe('a large value', () => {
   it('that is overwritten while its pieces are copied is not entered into the cold index', async () => {
     const disk = new SimulatedDisk();

@@ -2,7 +2,7 @@ import { HashIndex } from './hash-index.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { IndexImage } from '../../test/support/index-image.js';
 import { SeededRandom } from '../../test/support/seeded-random.js';
-import { chunksFor } from './bucket-store.js';
+import { CHANGED_WORD, chunksFor } from './bucket-store.js';
 
 /** An index beside a map of what it holds, by the 28 bits that tell chains apart. */
 class Checked {
@@ -143,6 +143,21 @@ describe('the image of a hash index', () => {
     expect(changed()).toBeGreaterThan(0);
     checked.put(hash);
     expect(changed()).toBeGreaterThan(0);
+  });
+
+  it('tells which chunks a truncation has changed, also where no bucket overflows', () => {
+    const checked = new Checked();
+    for (let i = 0; i < 100; i++) checked.put();
+    const { index } = checked;
+    expect(index.overflowBuckets).toBe(0);
+    for (const chunk of chunksOf(index)) HashIndex.takeChanged(chunk);
+    const before = [...chunksOf(index)].map((chunk) => chunk.slice());
+    index.removeBelow(200 as LogAddress, 0, index.buckets);
+    const differ = [...chunksOf(index)].map((chunk, i) =>
+      chunk.some((word, at) => at !== CHANGED_WORD && word !== before[i][at]),
+    );
+    expect(differ).toContain(true);
+    expect([...chunksOf(index)].map((chunk) => HashIndex.takeChanged(chunk))).toEqual(differ);
   });
 
   it.each([0, 1000, 100_000, 300_000])('gives the same index again (%i entries)', (entries) => {
