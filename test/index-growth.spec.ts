@@ -5,9 +5,9 @@
 import { KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { missingPath } from './support/temp-directory.js';
 
-const KEYS = 240_000;
+const KEYS = 180_000;
 const FIRST_KEYS = 20_000;
-const BATCH = 44_000;
+const BATCH = 40_000;
 
 /** What each key should hold: its value, or nothing. */
 class Expected {
