@@ -177,3 +177,37 @@ it('waits for a checkpoint that nobody awaited', async () => {
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(disk.trace.slice(calls)).toEqual([]);
 });
+
+describe('a disk that fails when a file is closed', () => {
+  const optionsOn = (disk: SimulatedDisk) => ({ path: '/s', env: disk.env(), compaction: false as const });
+
+  it.each(['hot-00000000.log', 'LOCK'])(
+    'leaves a store closed, and its directory to others: %s',
+    async (path) => {
+      const disk = new SimulatedDisk();
+      const store = await KvStore.open(optionsOn(disk));
+      await store.set('k', 1);
+      await store.flush();
+      disk.failAt({ operation: 'close', path, nth: 1, code: 'EIO' });
+      await expect(store.close()).rejects.toMatchObject({ code: 'KV_DISK', errno: 'EIO' });
+      disk.clearFaults();
+      const next = await KvStore.open(optionsOn(disk));
+      expect(await next.get('k')).toBe(1);
+      await next.close();
+    },
+  );
+
+  it('does not hide why a store could not be opened, nor keeps its directory', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(optionsOn(disk));
+    await store.set('k', 1);
+    await store.close();
+    disk.failAt({ operation: 'read', path: 'hot-00000000.log', nth: 1, code: 'EIO', sticky: true });
+    disk.failAt({ operation: 'close', path: 'hot-00000000.log', nth: 1, code: 'EIO' });
+    await expect(KvStore.open(optionsOn(disk))).rejects.toMatchObject({ operation: 'read' });
+    disk.clearFaults();
+    const next = await KvStore.open(optionsOn(disk));
+    expect(await next.get('k')).toBe(1);
+    await next.close();
+  });
+});

@@ -3,12 +3,15 @@
  * that the disk gets back what nobody needs: superseded and expired records, tombstones, clear marks.
  */
 import { KvClosedError, KvReadOnlyError, KvStore, type KvCompactionReport } from 'nestjs-hotcold/store';
+import { ExtentList } from '../src/log/extents.js';
+import { keysOfPartition, withZeroHashKey } from './support/colliding-keys.js';
 import {
   COMPACTING,
   differences,
   manifestOf,
   MIB,
   openOn,
+  PATH,
   segmentsOf,
   turns,
   valueOf,
@@ -311,6 +314,63 @@ describe('compact()', () => {
     expect(store.stats().cold.indexEntries).toBe(1);
     const found = await store.get<Buffer>('large');
     expect(found?.equals(value)).toBe(true);
+  });
+
+  it('copies a value in extents as often as one likes: it has no more pieces than pages need', async () => {
+    const bytes = 40 * 64 * 1024;
+    const value = valueOf('large', 0, bytes);
+    await store.set('large', value);
+    const pieces: number[] = [];
+    for (let round = 0; round < 6; round++) {
+      // Whatever lies before it, it begins elsewhere in a page each time.
+      await store.set('small', valueOf('small', round, 5000 * (1 + (round % 3))));
+      await full();
+      const { reads } = store['core'];
+      const { record } = await reads.load(store['core'].key(0, 'large').copy());
+      if (record) pieces.push(new ExtentList(record.words, record.at).count);
+    }
+    expect(pieces).toHaveLength(6);
+    expect(Math.max(...pieces)).toBeLessThan(43);
+    expect(await store.get('large')).toBe(value);
+  });
+
+  it('goes on where a few keys came so often that their entries fit into no chunk', async () => {
+    await store.close();
+    // Hardly anything is garbage, so nothing but that asks for a rewrite.
+    const options = {
+      env: withZeroHashKey(disk.env()),
+      path: '/few',
+      cold: { ...COMPACTING.cold, garbageShare: 0.9 },
+    };
+    store = await openOn(disk, options);
+    const keys = keysOfPartition(77, 500);
+    for (let i = 0; i < 200; i++) await store.set(`live ${i}`, valueOf(i, 0, 50_000));
+    await full();
+    let rewritten = 0;
+    for (let round = 0; round < 20; round++) {
+      for (const key of keys) await store.set(key, round);
+      for (let i = 0; i < 12; i++) await store.set(`filler ${i}`, Buffer.alloc(32 * 1024, i));
+      await store.flush();
+      const { cold } = await store.compact();
+      rewritten += cold.truncatedBytes;
+    }
+    expect(rewritten).toBeGreaterThan(0);
+    for (const key of keys) expect(await store.get(key)).toBe(19);
+    expect(store['core'].parts.cold?.index.isOverfull).toBe(false);
+  });
+
+  it('finds nothing to do in a cold log of which a kill has left a gap alone', async () => {
+    await fill(0, 300);
+    await store.flush();
+    const file = `${PATH}/cold-00000000.log`;
+    const run = full().catch(() => undefined);
+    while (!disk.paths().includes(file) || disk.contents(file).length === 0) await turns(1);
+    disk.kill();
+    await run;
+    store = await openOn(disk);
+    expect(store['core'].parts.cold?.log.bytes).toBe(0);
+    await store.clear();
+    expect(await store.compact()).toMatchObject({ cold: { records: 0 } });
   });
 
   it('blocks nobody with a sync or a removal, until the store is closed', async () => {

@@ -76,3 +76,20 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])(
     });
   },
 );
+
+it('a write for which no version is left leaves the log as it was', async () => {
+  const disk = new SimulatedDisk();
+  const open = () => KvStore.open({ path: '/s', env: disk.env(), durability: { level: 'checkpoint' } });
+  const store = await open();
+  await store.set('a', 1);
+  await store.set('k', 0);
+  await store.flush();
+  store['core'].parts.versions.last = 2 ** 48 - 2;
+  await store.set('b', 2);
+  for (const [, write] of WRITES) await expect(write(store)).rejects.toThrow('used up its 2^48 versions');
+  await store.flush();
+  await store.close();
+  const again = await open();
+  expect(await again.getMany(['a', 'b', 'k'])).toEqual([1, 2, 0]);
+  await again.close();
+});

@@ -18,7 +18,7 @@ import { SegmentFiles, type SegmentLength } from '../log/segment-files.js';
 import { readBytesOf } from '../log/size-class.js';
 import type { Slices } from '../log/slices.js';
 import { ChunkCache } from './chunk-cache.js';
-import { chunkBytes, ChunkView, writeChunk, type EntryList } from './hash-chunk.js';
+import { chunkBytes, ChunkView, ENTRY_BYTES, type EntryList, writeChunk } from './hash-chunk.js';
 import { ReadWindows } from './read-windows.js';
 
 export const INDEX_LOG_NAME = 'index';
@@ -157,6 +157,11 @@ export class ChunkLog {
   /** Pages of the log, and what was read ahead. */
   get bufferBytes(): number {
     return this.log.usedMemory + this.windows.memoryBytes;
+  }
+
+  /** Entries that a chunk has at the most. */
+  get mostEntries(): number {
+    return Math.floor((this.log.maxRecordBytes - chunkBytes(0)) / ENTRY_BYTES);
   }
 
   addressOf(place: number): LogAddress {

@@ -224,6 +224,11 @@ export class ColdIndex {
     this.limitPending();
   }
 
+  /** Whether entries wait that fit into no chunk: a rewrite of the cold log makes garbage of most of them. */
+  get isOverfull(): boolean {
+    return this.merger.isOverfull;
+  }
+
   private limitPending(): void {
     const { leastPending, pending, merger } = this;
     const share = Math.floor(merger.entries * PENDING_SHARE);

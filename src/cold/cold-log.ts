@@ -77,9 +77,9 @@ export class ColdLog {
     this.nextSync = options.tail + SYNC_BYTES;
   }
 
-  /** Bytes between begin and tail. */
+  /** Bytes between begin and tail, without gaps. */
   get bytes(): number {
-    return this.log.tail - this.log.begin;
+    return this.log.bytes;
   }
 
   /**

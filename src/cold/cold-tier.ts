@@ -85,8 +85,11 @@ export class ColdTier {
   }
 
   async close(): Promise<void> {
-    this.log.segments.close();
-    await this.index.close();
+    try {
+      this.log.segments.close();
+    } finally {
+      await this.index.close();
+    }
   }
 
   /**

@@ -52,6 +52,8 @@ export class IndexMerge {
   private readonly filter = new SlotFilter();
   /** Slots whose chunks are being read. */
   private readonly reading = new Set<number>();
+  /** Slots with more entries than a chunk holds: what waits for them goes on waiting. */
+  private readonly overfull = new Set<number>();
   private dense = false;
   private failure: { error: unknown } | undefined;
   private wake: () => void = () => {};
@@ -66,6 +68,7 @@ export class IndexMerge {
   async flush(slices: Slices, mayGrow = true): Promise<void> {
     assert(!this.running, 'INV-C4');
     this.running = true;
+    this.overfull.clear();
     try {
       if (mayGrow) await this.grow(slices);
       await this.mergePending(slices);
@@ -107,7 +110,7 @@ export class IndexMerge {
     const { pending, directory } = this.parts;
     for (let link = pending.linkAfter(bucket, 0); link !== 0; link = pending.linkAfter(bucket, link)) {
       const slot = directory.slotOf(pending.hashLowAt(bucket, link));
-      if (!this.reading.has(slot)) return slot;
+      if (!this.reading.has(slot) && !this.overfull.has(slot)) return slot;
     }
     return -1;
   }
@@ -163,24 +166,41 @@ export class IndexMerge {
   }
 
   /**
+   * Whether the last flush met a slot with more entries than a chunk holds: records of a few keys that were written again and
+   * again. They are found as before, and a rewrite of the cold log makes garbage of all but the newest.
+   */
+  get isOverfull(): boolean {
+    return this.overfull.size > 0;
+  }
+
+  /**
    * Writes the slot's chunk anew: what waits for it, and what is its own in the old one and no garbage. Hot path
    * (`bench/micro/cold-index.mjs`).
+   * @param moves whether the old one has to go, even if what waits does not fit
    */
-  private merge(slot: number, chunk: ChunkView | undefined): void {
+  private merge(slot: number, chunk: ChunkView | undefined, moves = false): void {
     const { directory, pending, chunks } = this.parts;
     const { list, filter } = this;
     const begin = this.parts.coldBegin();
     const width = directory.widthOf(slot);
     list.clear();
     pending.gather(slot, width, begin, list);
-    const added = list.count;
+    let added = list.count;
     const before = chunk ? addOwn(list, chunk, slot, width, begin) : 0;
+    const fits = list.count <= chunks.mostEntries;
+    if (!fits) {
+      this.overfull.add(slot);
+      if (!chunk || !moves) return;
+      list.clear();
+      added = 0;
+      addOwn(list, chunk, slot, width, begin);
+    }
     this.countSuperseded(added);
     const place = list.count > 0 ? chunks.append(slot, width, list) : 0;
     filter.clear();
     for (let i = 0; i < list.count; i++) filter.add(list.tags[i]);
     directory.set(slot, place, filter);
-    pending.remove(slot, width);
+    if (fits) pending.remove(slot, width);
     this.entries += list.count - before;
   }
 
@@ -207,7 +227,7 @@ export class IndexMerge {
           // The chunk's slot, and those that were split from it since, as far as they have no chunk of their own.
           const step = 2 ** widthOfChunk(words, at);
           for (let slot = slotOfChunk(words, at); slot < directory.slots; slot += step) {
-            if (directory.placeOf(slot) === place) this.merge(slot, chunk);
+            if (directory.placeOf(slot) === place) this.merge(slot, chunk, true);
           }
         });
       } catch (error) {
@@ -230,7 +250,7 @@ export class IndexMerge {
       if (place !== 0 && chunks.isInOldest(address)) {
         const chunk = await chunks.read(address);
         assert(directory.placeOf(slot) === place, 'INV-C5');
-        this.merge(slot, chunk);
+        this.merge(slot, chunk, true);
       }
       if (chunks.crowded) await chunks.written();
       if (slices.over) await slices.next();

@@ -109,8 +109,17 @@ export class FileDevice implements Device {
   close({ remove = false }: { remove?: boolean } = {}): void {
     this.closing = true;
     this.removing = remove;
-    for (const file of [...this.openFiles]) file.close();
+    let failure: { error: unknown } | undefined;
+    for (const file of [...this.openFiles]) {
+      try {
+        file.close();
+      } catch (error) {
+        // Its descriptor is given back all the same, and so are those of the others, and the directory.
+        failure ??= { error };
+      }
+    }
     this.releaseLock();
+    if (failure) throw failure.error;
   }
 
   private async attemptLater(operation: string, path: string, call: () => Promise<void>): Promise<void> {

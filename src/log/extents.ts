@@ -30,13 +30,17 @@ export class ExtentWriter {
     private readonly sequence: number,
   ) {}
 
+  /** Bytes that the next piece has at the most. */
+  get nextBytes(): number {
+    const room = this.log.pageRoom - HEADER_BYTES;
+    return room >= SMALLEST_PIECE ? room : this.log.maxRecordBytes - HEADER_BYTES;
+  }
+
   /** Appends `source[from, to)`. */
   add(source: Uint8Array, from: number, to: number): void {
     const { log } = this;
     for (let at = from; at < to;) {
-      const room = log.pageRoom - HEADER_BYTES;
-      const most = room >= SMALLEST_PIECE ? room : log.maxRecordBytes - HEADER_BYTES;
-      const length = Math.min(to - at, most);
+      const length = Math.min(to - at, this.nextBytes);
       const address = log.reserve(recordBytes(KIND_EXTENT, 0, length));
       const words = log.ring.wordsAt(address);
       const word = log.ring.wordOffset(address);

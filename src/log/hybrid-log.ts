@@ -27,7 +27,7 @@ import { PageRing } from './page-ring.js';
 import { PageWriter } from './page-writer.js';
 import { checksumOf, HEADER_BYTES, isIntact, totalBytes, writeFiller } from './record.js';
 import type { ReadPacer } from './read-pacer.js';
-import type { SegmentFiles } from './segment-files.js';
+import type { Gap, SegmentFiles } from './segment-files.js';
 import { LARGEST_SIZE_CLASS, readBytesOf } from './size-class.js';
 
 /** Checksums are computed this many bytes behind the tail, in slices of this size: some 50 µs each. */
@@ -96,6 +96,8 @@ export class HybridLog {
   /** Records read from disk. */
   diskReads = 0;
   private readonly openedAt: LogAddress;
+  /** Between begin and where it was opened, once somebody has asked. */
+  private gaps: Gap[] | undefined;
 
   constructor(
     private readonly segments: SegmentFiles,
@@ -164,7 +166,7 @@ export class HybridLog {
    * @throws KvDiskError when memory is full and the oldest page cannot be written; nothing has changed then
    */
   reserve(bytes: number): LogAddress {
-    if (this.tail + bytes > this.pageEnd) this.turnPage();
+    if (this.tail + bytes > this.pageEnd) this.turnPage(bytes);
     const address = this.tail;
     this.tail = (address + bytes) as LogAddress;
     return address;
@@ -239,6 +241,15 @@ export class HybridLog {
     this.sealed = this.readOnly = this.rangeFrom = this.tail;
     this.rangeSum = 0;
     return this.tail;
+  }
+
+  /** Bytes between begin and tail, without gaps. */
+  get bytes(): number {
+    const { begin, openedAt, tail } = this;
+    this.gaps ??= openedAt > begin ? this.segments.gaps(begin, openedAt) : [];
+    let bytes = tail - begin;
+    for (const gap of this.gaps) if (gap.end > begin) bytes -= gap.bytes;
+    return bytes;
   }
 
   /** Whether anything was appended or changed since the last commit. */
@@ -364,8 +375,12 @@ export class HybridLog {
     this.tail = this.pageEnd;
   }
 
-  /** Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks. */
-  private turnPage(): void {
+  /**
+   * Fills up the page of the tail and puts a new one behind it, pushing out old ones as the budget asks.
+   * @param bytes of the record that the new one is for
+   */
+  private turnPage(bytes: number): void {
+    assert(bytes <= this.pageSize, 'INV-9');
     this.fillPage();
     const { budget } = this;
     const { pages } = budget;

@@ -48,6 +48,48 @@ describe('addresses and files', () => {
   });
 });
 
+describe('gaps', () => {
+  it('are where files end early, or are missing, before the last one', () => {
+    const device = new MemoryDevice(16 * MIB);
+    for (const [name, bytes] of [
+      ['hot-00000000.log', 500],
+      ['hot-00000002.log', MIB],
+      ['hot-00000003.log', 100],
+    ] as const)
+      device.open(name, { create: true }).truncate(bytes);
+    const segments = new SegmentFiles(device, 'hot', MIB);
+    expect(segments.gaps(at(64), at(3 * MIB + 100))).toEqual([
+      { end: MIB, bytes: MIB - 500 },
+      { end: 2 * MIB, bytes: MIB },
+    ]);
+    expect(segments.gaps(at(2 * MIB), at(3 * MIB + 100))).toEqual([]);
+    expect(segments.gaps(at(700), at(2 * MIB))[0]).toEqual({ end: MIB, bytes: MIB - 700 });
+  });
+});
+
+describe('zeros ahead of what is written', () => {
+  it('give back the room that they took, where there is not enough for all of them', async () => {
+    const disk = new SimulatedDisk();
+    disk.mkdir('/data');
+    const env = disk.env();
+    let left = 8192;
+    // As a file system does: what fits is written, and only then it says that it is full.
+    const writeSync: typeof env.fs.writeSync = (fd, buffer, offset, length, position) => {
+      if (left === 0) throw Object.assign(new Error('no space left'), { code: 'ENOSPC', errno: -28 });
+      const count = Math.min(length, left);
+      left -= count;
+      return env.fs.writeSync(fd, buffer, offset, count, position);
+    };
+    const device = new FileDevice({ ...env, fs: { ...env.fs, writeSync } }, '/data');
+    const segments = new SegmentFiles(device, 'hot', 4 * MIB, 0, true);
+    await segments.write(at(0), Buffer.alloc(1000, 'x'), 0, 1000);
+    expect(left).toBe(0);
+    expect(disk.contents('/data/hot-00000000.log')).toEqual(Buffer.alloc(1000, 'x'));
+    await segments.write(at(1000), Buffer.alloc(1000, 'y'), 0, 1000);
+    expect(disk.contents('/data/hot-00000000.log').length).toBe(2000);
+  });
+});
+
 describe('a write that a sync is to follow', () => {
   const bytes = Buffer.alloc(1024, 'x');
   const durably = (segments: SegmentFiles, address: LogAddress): Promise<void> =>

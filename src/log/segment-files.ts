@@ -21,6 +21,12 @@ const ZEROS = new Uint8Array(LENGTHEN_BYTES);
 /** A file of a log, and how many bytes it has to have. */
 export type SegmentLength = [segment: number, bytes: number];
 
+/** Addresses without bytes, up to where the log goes on. */
+export interface Gap {
+  end: LogAddress;
+  bytes: number;
+}
+
 export class SegmentFiles {
   private readonly files = new Map<number, DeviceFile>();
   private readonly unsynced = new Set<DeviceFile>();
@@ -97,6 +103,17 @@ export class SegmentFiles {
     return this.numbers()
       .filter((segment) => this.startOf(segment + 1) > begin && this.startOf(segment) < end)
       .map((segment) => [segment, Math.min(this.sizeOf(segment), end - this.startOf(segment))]);
+  }
+
+  /** Where `[begin, end)` has no bytes, because a tail was cut off and the log went on in a new segment. */
+  gaps(begin: LogAddress, end: LogAddress): Gap[] {
+    const gaps: Gap[] = [];
+    for (let segment = this.segmentOf(begin); segment < this.segmentOf(end); segment++) {
+      const from = Math.max(begin, this.startOf(segment) + this.sizeOf(segment));
+      const next = this.startOf(segment + 1);
+      if (from < next) gaps.push({ end: next, bytes: next - from });
+    }
+    return gaps;
   }
 
   /** The first segment whose file is missing or shorter than it has to be. */
@@ -246,8 +263,12 @@ export class SegmentFiles {
     if (!file) return undefined;
     this.files.delete(segment);
     this.unsynced.delete(file);
-    if (this.durable?.of === file) this.closeDurable();
-    file.close();
+    try {
+      if (this.durable?.of === file) this.closeDurable();
+      file.close();
+    } catch {
+      // Nobody needs what is in it.
+    }
     return file.name;
   }
 
@@ -279,9 +300,10 @@ export class SegmentFiles {
       this.unsynced.add(file);
       this.length = end + bytes;
     } catch (error) {
-      // What was asked for may still find room.
       if (!(error instanceof KvDiskError && error.full)) throw error;
-      this.length = file.size();
+      // What was asked for may still find room, if the zeros that did give it back.
+      if (file.size() > end) file.truncate(end);
+      this.length = end;
     }
   }
 

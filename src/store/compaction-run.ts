@@ -62,7 +62,7 @@ const COLD_AFTER = 0.8;
 /** How much of what it may have the hot log has: above 1 is too much. */
 export function hotShareOf({ log, index, options }: CompactionRunParts): number {
   const { diskBudget, maxIndexEntries } = options.hot;
-  return Math.max((log.tail - log.begin) / diskBudget, index.expectedEntries / maxIndexEntries);
+  return Math.max(log.bytes / diskBudget, index.expectedEntries / maxIndexEntries);
 }
 
 export class CompactionRun {
@@ -194,7 +194,7 @@ export class CompactionRun {
     if (this.reason === 'manual') return log.head;
     const share = hotShareOf(this.parts);
     if (share <= 1) return log.begin;
-    return (log.tail - ((log.tail - log.begin) / share) * HOT_AFTER) as LogAddress;
+    return (log.tail - (log.bytes / share) * HOT_AFTER) as LogAddress;
   }
 
   /** Resolves to whether it came to its goal. */
@@ -227,14 +227,16 @@ export class CompactionRun {
     const share = () => cold.garbageShare(versions.now());
     // What was superseded shows when entries are merged.
     await cold.index.flush(slices);
-    if (share() <= (full ? 0 : garbageShare)) return true;
+    const { isOverfull } = cold.index;
+    if (!isOverfull && share() <= (full ? 0 : garbageShare)) return true;
     await steps.commitCold(false);
     const end = cold.log.synced.tail;
     this.goalBytes += end - log.begin;
     // A scheduled run leaves off when the hot log needs one again, unless there is far too much garbage.
     const mayLeave = () => hotShareOf(parts) > 1 && share() <= 2 * garbageShare;
     const mayGoOn = () => this.mayGoOn() && (reason === 'manual' || !mayLeave());
-    const isDone = () => log.begin >= end || (!full && share() <= garbageShare * COLD_AFTER);
+    const whole = full || isOverfull;
+    const isDone = () => log.begin >= end || (!whole && share() <= garbageShare * COLD_AFTER);
     cold.beginRewrite();
     try {
       do {

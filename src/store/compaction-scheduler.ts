@@ -119,7 +119,7 @@ export class CompactionScheduler {
     const { log, index, options } = this.parts;
     const { diskBudget, maxIndexEntries } = options.hot;
     const entries = Math.max(maxIndexEntries - index.expectedEntries, 1) * LEAST_BYTES_PER_ENTRY;
-    return Math.min(log.begin + diskBudget, log.tail + entries);
+    return log.tail + Math.min(diskBudget - log.bytes, entries);
   }
 
   /**
@@ -130,7 +130,7 @@ export class CompactionScheduler {
     const { log, options } = this.parts;
     const { diskBudget, maxIndexEntries } = options.hot;
     const { hotShare } = this.compactor;
-    const budget = hotShare > 0 ? (log.tail - log.begin) / hotShare : diskBudget;
+    const budget = hotShare > 0 ? log.bytes / hotShare : diskBudget;
     return Math.max(budget, Math.min(diskBudget, maxIndexEntries * LEAST_BYTES_PER_ENTRY));
   }
 

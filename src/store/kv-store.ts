@@ -6,6 +6,7 @@ import { KeySpace } from './key-space.js';
 import type { KvDiskSpace } from '../device/device.js';
 import { KvOptionsError, KvReadOnlyError } from '../errors.js';
 import { clearSpace, invalidateTags } from './clear-marks.js';
+import { closeAll } from './close-all.js';
 import { checkFunction, checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
@@ -318,16 +319,15 @@ export class KvStore extends KeySpace {
       if (deleteOnClose) await commits.close().catch(() => undefined);
       else if (!readOnly) await this.keep();
     } finally {
-      await hints?.close();
-      loader?.close();
-      segments.close();
-      await cold?.close();
-      dictionary.close();
-      try {
-        if (deleteOnClose) await removeStore(device);
-      } finally {
-        device.close({ remove: deleteOnClose });
-      }
+      await closeAll(
+        () => hints?.close(),
+        () => loader?.close(),
+        () => segments.close(),
+        () => cold?.close(),
+        () => dictionary.close(),
+        () => (deleteOnClose ? removeStore(device) : undefined),
+        () => device.close({ remove: deleteOnClose }),
+      );
     }
   }
 

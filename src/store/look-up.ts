@@ -80,20 +80,33 @@ export class LookUp {
       const looked = this.seenEncoded(encoded);
       if (!(looked instanceof Promise)) return looked;
       const { address, truncations, where } = reads;
-      return looked.catch((error: unknown) => this.unlessDamaged(error, where, address, truncations));
+      // A record in memory may have pieces on disk that are damaged.
+      const version = where === IN_MEMORY ? sequenceOf(reads.words, reads.at) : 0;
+      return looked.catch((error: unknown) =>
+        this.unlessDamaged(error, version, where, address, truncations),
+      );
     } catch (error) {
-      return this.unlessDamaged(error, reads.where, reads.address, reads.truncations);
+      return this.unlessDamaged(error, 0, reads.where, reads.address, reads.truncations);
     }
   }
 
-  private unlessDamaged(error: unknown, where: number, address: number, truncations: number): Seen {
-    if (error instanceof KvCorruptionError) return this.see(undefined, where, address, truncations, NO_STAMP);
-    throw error;
+  private unlessDamaged(
+    error: unknown,
+    version: number,
+    where: number,
+    address: number,
+    truncations: number,
+  ): Seen {
+    if (!(error instanceof KvCorruptionError)) throw error;
+    return { ...this.see(undefined, where, address, truncations, NO_STAMP), version };
   }
 
   private async seenLater(key: EncodedKey): Promise<Seen> {
-    const { record, where, address, truncations } = await this.core.reads.load(key);
-    return this.see(record, where, address, truncations, NO_STAMP);
+    const { record, version, where, address, truncations } = await this.core.reads.load(key);
+    const seen = this.see(record, where, address, truncations, NO_STAMP);
+    // Also of one whose value is gone: nobody has written since as long as it is the newest.
+    seen.version = version;
+    return seen;
   }
 
   private see(

@@ -23,6 +23,7 @@ import { ReadPacer } from '../log/read-pacer.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
 import { Activity } from './activity.js';
+import { closeAll } from './close-all.js';
 import { checkpointName, isCheckpointName } from './checkpoint-file.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
@@ -128,9 +129,11 @@ export async function openStore(options: KvStoreOptions, more: Partial<Manifest>
     return core;
   } catch (error) {
     await lasting?.catch(() => undefined);
-    segments?.close();
-    dictionary?.close();
-    device.close();
+    await closeAll(
+      () => segments?.close(),
+      () => dictionary?.close(),
+      () => device.close(),
+    ).catch(() => undefined);
     throw error;
   }
 }
@@ -416,10 +419,12 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
     });
     return core;
   } catch (error) {
-    from?.hot?.loader.close();
-    from?.directory.close();
-    await cold?.index.close();
-    coldSegments.close();
+    await closeAll(
+      () => from?.hot?.loader.close(),
+      () => from?.directory.close(),
+      () => cold?.index.close(),
+      () => coldSegments.close(),
+    ).catch(() => undefined);
     throw error;
   }
 }

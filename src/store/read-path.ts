@@ -21,6 +21,7 @@ import {
   KIND_MASK,
   KIND_VALUE,
   previousOf,
+  sequenceOf,
   totalBytes,
 } from '../log/record.js';
 import { sizeClassOf } from '../log/size-class.js';
@@ -70,6 +71,8 @@ export interface RecordRef {
 /** A record that had to be waited for, and what the hot log looked like when it was looked for. */
 export interface Loaded {
   record: RecordRef | undefined;
+  /** Of the newest record, also where the pieces of its value are forgotten; 0 where there is none. */
+  version: number;
   source: number;
   where: Where;
   address: LogAddress;
@@ -255,7 +258,8 @@ export class ReadPath {
           const record = found && (await this.gather(found)) ? found : undefined;
           // Nor does a tag: the mark by which the record is dead may be forgotten by now.
           if (found && truncations !== this.truncations && hasAttributes(found)) continue;
-          return { record, source: found?.source ?? FROM_MEMORY, where, address, truncations };
+          const version = found ? sequenceOf(found.words, found.at) : 0;
+          return { record, version, source: found?.source ?? FROM_MEMORY, where, address, truncations };
         } catch (error) {
           if (truncations !== this.truncations) continue;
           if (mended || !this.isMendable(error)) throw error;

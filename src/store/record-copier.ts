@@ -68,33 +68,40 @@ export class RecordCopier {
     const { log } = this.cold.log;
     const writer = new ExtentWriter(log, sequenceOf(words, at));
     const start = log.tail;
+    // As long as pages allow: pieces that are copied as they are would be cut at other borders, and be more each time.
+    const piece = Buffer.allocUnsafeSlow(log.maxRecordBytes);
+    let length = 0;
+    const add = async (source: Uint8Array, from: number, to: number): Promise<void> => {
+      for (let next = from; next < to;) {
+        const end = Math.min(next + writer.nextBytes - length, to);
+        piece.set(source.subarray(next, end), length);
+        length += end - next;
+        next = end;
+        if (length < writer.nextBytes) continue;
+        writer.add(piece, 0, length);
+        length = 0;
+        if (this.cold.log.isFull) await this.cold.log.drain();
+      }
+    };
     if ((words[at + 1] & FLAG_EXTENTS) !== 0) {
       const list = new ExtentList(words, at);
-      for (let piece = 0; piece < list.count; piece++) {
-        const extent = await list.load(from, piece);
+      for (let i = 0; i < list.count; i++) {
+        const extent = await list.load(from, i);
         if (!extent)
           throw new KvCorruptionError('A piece of a value is gone', from.fileOf(from.begin), from.begin);
         const begin = valueStart(extent.words, extent.at);
-        await this.addTo(writer, extent.bytes, begin, begin + list.bytesOf(piece));
+        await add(extent.bytes, begin, begin + list.bytesOf(i));
       }
     } else {
-      await this.addTo(writer, bytes, valueStart(words, at), valueEnd(words, at));
+      await add(bytes, valueStart(words, at), valueEnd(words, at));
     }
+    writer.add(piece, 0, length);
     if (!isWanted()) return false;
     const flags = KIND_VALUE | FLAG_EXTENTS | (words[at + 1] & (FLAG_EXPIRY | FLAG_ATTRIBUTES));
     const value = Int32Array.of(...(attributesOf(words, at) ?? NO_VALUE), ...writer.list());
     const address = this.cold.log.append(words, at, flags, value);
     this.enter(low, high, address, log.tail - start, flags, keptUntil(words, at));
     return true;
-  }
-
-  private async addTo(writer: ExtentWriter, bytes: Uint8Array, from: number, to: number): Promise<void> {
-    const { log } = this.cold;
-    const source = bytes.subarray(from, to);
-    for (let at = 0; at < source.length; at += log.log.maxRecordBytes) {
-      writer.add(source, at, Math.min(at + log.log.maxRecordBytes, source.length));
-      if (log.isFull) await log.drain();
-    }
   }
 
   private enter(

@@ -119,10 +119,11 @@ export class WritePath {
   }
 
   private mark(flags: number, key: Uint8Array): number {
+    // Before there is room for it: where none is left, there would be a hole in the log.
+    const version = this.versions.next();
     const address = this.log.reserve(recordBytes(flags, key.length, 0));
     const words = this.log.ring.wordsAt(address);
     const at = this.log.ring.wordOffset(address);
-    const version = this.versions.next();
     writeHeader(words, at, flags, 0, key.length, 0, version, NO_ADDRESS);
     this.log.ring.bytesAt(address).set(key, at * 4 + valueOffset(flags, 0));
     this.log.appended();
@@ -189,8 +190,8 @@ export class WritePath {
     } else {
       reads.forget(key);
     }
-    const address = log.reserve(bytes);
     const version = this.versions.next();
+    const address = log.reserve(bytes);
     const words = log.ring.wordsAt(address);
     const at = log.ring.wordOffset(address);
     this.fill(

@@ -25,6 +25,19 @@ export function withZeroHashKey(env: Env): Env {
   return { ...env, random: { bytes } };
 }
 
+/** So many keys of the store's own space that belong to one partition. */
+export function keysOfPartition(partition: number, count: number): string[] {
+  const codec = new KeyCodec();
+  const hash = new KeyedHash(new Uint8Array(HASH_KEY_BYTES));
+  const keys: string[] = [];
+  for (let i = 0; keys.length < count; i++) {
+    const { words, length } = codec.encode(0, `k${i}`);
+    hash.hash(words, length);
+    if ((hash.low & 8191) === partition) keys.push(`k${i}`);
+  }
+  return keys;
+}
+
 /** What the indexes see of a key of the store's own space: low bits for the hot one; partition and tag for the cold one. */
 export function hashBitsOf(key: KvKey): { hot: number; partition: number; tag: number } {
   const hash = new KeyedHash(new Uint8Array(HASH_KEY_BYTES));
