@@ -439,30 +439,34 @@ describe('cold → cold compaction as bare truncation', () => {
 });
 
 describe('a corrupt record makes the chain end early', () => {
-  it.each(['hot', 'cold'] as const)(
-    'never: it is an error, and no older version appears (%s)',
-    async (log) => {
-      await setCold('k', 'the oldest value of the key');
-      await store.set('k', 'the newest value of the key');
-      await store.flush();
-      if (log === 'cold') {
-        // So that the garbage stays: a plain compaction of what is spilled.
-        await spill();
-        await spill();
-        await store.compact();
-      }
+  it.each([
+    ['hot', 'at once'],
+    ['cold', 'at once'],
+    ['hot', 'by the thread pool'],
+    ['cold', 'by the thread pool'],
+  ] as const)('never: it is an error, and no older version appears (%s, read %s)', async (log, how) => {
+    const decoys = Array.from({ length: 500 }, (_, i) => `decoy ${i}`);
+    for (const key of decoys) await store.set(key, valueOf(key, 0, VALUE_BYTES));
+    await setCold('k', 'the oldest value of the key');
+    await store.set('k', 'the newest value of the key');
+    await store.flush();
+    if (log === 'cold') {
+      // So that the garbage stays: a plain compaction of what is spilled.
       await spill();
-      const path = segmentsOf(disk, log).find((name) =>
-        disk.contents(name).includes('the newest value'),
-      ) as string;
-      disk.flip(path, (disk.contents(path).indexOf('the newest value') + 4) * 8);
-      for (let i = 0; i < 2; i++)
-        await expect(store.get('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
-      await expect(store.increment('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
-      await expect(full()).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
-      await expect(store.get('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
-    },
-  );
+      await spill();
+      await store.compact();
+    }
+    await spill();
+    const path = segmentsOf(disk, log).find((name) =>
+      disk.contents(name).includes('the newest value'),
+    ) as string;
+    disk.flip(path, (disk.contents(path).indexOf('the newest value') + 4) * 8);
+    if (how === 'by the thread pool') await reads.slowDown(store, decoys);
+    for (let i = 0; i < 2; i++) await expect(store.get('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
+    await expect(store.increment('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
+    await expect(full()).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
+    await expect(store.get('k')).rejects.toMatchObject({ code: 'KV_CORRUPTION' });
+  });
 });
 
 describe('index growth', () => {

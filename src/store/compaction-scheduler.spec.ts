@@ -6,7 +6,7 @@ import { resolveOptions } from './options.js';
 /** A scheduler over a log and an index as they are said to be, at the beginning of a run. */
 function creditAt({ hotShare, logBytes }: { hotShare: number; logBytes: number }): number {
   const options = resolveOptions({ path: './data', hot: { memory: '8mb', diskBudget: '64mb' } });
-  const log = { begin: 4096, tail: 4096 + logBytes };
+  const log = { begin: 4096, tail: 4096 + logBytes, bytes: logBytes };
   const compactor = { hotShare, damage: { hot: undefined }, onBegin: () => undefined };
   const parts = { options, clock: nodeEnv.clock, log, index: { entries: 0 }, onFailure: () => undefined };
   const scheduler = new CompactionScheduler(compactor as never, parts as never);
@@ -20,7 +20,7 @@ const MIB = 2 ** 20;
 describe('Slices of compaction', () => {
   it('are long as long as writers who do not wait are far ahead, and no longer', async () => {
     const options = resolveOptions({ path: './data', hot: { memory: '8mb', diskBudget: '64mb' } });
-    const log = { begin: 4096, tail: 4096 + 80 * MIB };
+    const log = { begin: 4096, tail: 4096 + 80 * MIB, bytes: 80 * MIB };
     const compactor = {
       hotShare: 1.25,
       running: true,

@@ -162,16 +162,6 @@ export const PLANTED_BUGS = [
     why: 'A commit of the cold log that failed is never written; the checkpoint has what it would have covered.',
     caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'compaction that failed' }],
   },
-  {
-    name: 'chunks-followed-page-by-page',
-    file: 'src/cold/chunk-log.ts',
-    find: 'const stop = await scanSegment(segments, log.begin, (words, at, address) => {',
-    replace: `const stop = await scanSegment(segments, log.begin, (words, at, address) => {
-      if (Math.floor(address / this.pageSize) < Math.floor((address + totalBytes(words, at) - 1) / this.pageSize))
-        throw this.damaged(address);`,
-    why: 'A store that is opened with pages of another size takes its own checkpoint for damaged.',
-    caughtBy: [{ spec: 'test/checkpoint-trust.spec.ts', test: 'other pages' }],
-  },
 
   // ── Failures of the disk ──
   {
