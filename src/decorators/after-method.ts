@@ -1,8 +1,9 @@
 /**
  * Decorators that act when a method has returned: `@CacheEvict` and `@CachePut`. A promise is passed on, and an Observable
- * completes, only when that is done, so that whoever waited finds the store as it should be; a plain method does not wait.
+ * completes, only when that is done, so that whoever waited finds the store as it should be; a plain method does not wait,
+ * and neither does who leaves an Observable once it has emitted.
  */
-import { concat, defer, ignoreElements, isObservable, tap, type Observable } from 'rxjs';
+import { concat, defer, finalize, ignoreElements, isObservable, tap, type Observable } from 'rxjs';
 import { nodeEnv } from '../device/node-env.js';
 import { KvOverloadedError } from '../errors.js';
 import type { KvNamespace } from '../store/kv-store.js';
@@ -70,8 +71,26 @@ export class AfterMethod {
 function observed(source: Observable<unknown>, after: (last: unknown) => Promise<void>): Observable<unknown> {
   return defer(() => {
     let last: unknown;
-    const values = source.pipe(tap((value) => (last = value)));
-    return concat(values, defer(() => after(last)).pipe(ignoreElements()));
+    let isDue = false;
+    const values = source.pipe(
+      tap({
+        next: (value) => {
+          last = value;
+          isDue = true;
+        },
+        error: () => (isDue = false),
+      }),
+    );
+    const acting = defer(() => {
+      isDue = false;
+      return after(last);
+    });
+    return concat(values, acting.pipe(ignoreElements())).pipe(
+      // Whoever takes the first value and leaves (`firstValueFrom`) does so before the source completes.
+      finalize(() => {
+        if (isDue) void after(last);
+      }),
+    );
   });
 }
 
