@@ -126,6 +126,28 @@ describe('getOrSet', () => {
     await store.close();
   });
 
+  it('keeps what the factory made, whatever is done to it while the write waits for the disk', async () => {
+    const disk = new SimulatedDisk();
+    const reads = new HeldReads(disk);
+    const store = await openOn(disk, { env: reads.env });
+    const keys = Array.from({ length: 200 }, (_, i) => `k${i}`);
+    for (const key of keys) await store.set(key, valueOf(key, 0, 5000), { ttl: 1000 });
+    await store.flush();
+    await reads.slowDown(store, keys);
+    disk.clock.advance(1000);
+    const told: unknown[] = [];
+    const options = { tags: ['users'], onError: (error: unknown) => told.push(error) };
+    const user = await store.getOrSet<any>('k6', () => ({ id: 6, password: 'p' }), options);
+    delete user.password;
+    const unkept = await store.getOrSet<any>('k7', () => ({ call: () => 7 }), options);
+    delete unkept.call;
+    await turns(50);
+    expect(await store.get('k6')).toEqual({ id: 6, password: 'p' });
+    expect(await store.get('k7')).toBeUndefined();
+    expect(told).toEqual([expect.objectContaining({ code: 'KV_ENCODING' })]);
+    await store.close();
+  });
+
   it('passes errors on to all who wait, and keeps none', async () => {
     await using store = await open();
     const source = new Source();

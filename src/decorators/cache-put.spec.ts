@@ -186,6 +186,33 @@ describe('@CachePut', () => {
     }
   });
 
+  it('keeps what the method returned, whatever the caller does to it while the store waits for the disk', async () => {
+    @Injectable()
+    class Lists {
+      @CachePut({ namespace: 'n', key: (key: string) => key }) put(_key: string): number[] {
+        return [3, 1, 2];
+      }
+      @CachePut({ namespace: 'n', key: (key: string) => key, timeout: 30 })
+      async putLater(_key: string): Promise<number[]> {
+        return [3, 1, 2];
+      }
+      @Cached({ namespace: 'n', key: (key: string) => key }) get(_key: string): number[] {
+        return [3, 1, 2];
+      }
+    }
+    const { keys, store, reads } = await storeOnDisk();
+    const lists = (await start(Lists, { store })).get(Lists);
+    lists.put(keys[3]).sort();
+    lists.get(keys[4]).sort();
+    reads.hold('before');
+    (await lists.putLater(keys[5])).sort();
+    reads.release();
+    await turns(50);
+    const space = store.namespace('n');
+    expect(await space.getMany(keys.slice(3, 6))).toEqual(Array.from({ length: 3 }, () => [3, 1, 2]));
+    await store.close();
+  });
+
   it('waits for a store no longer than its timeout', async () => {
     @Injectable()
     class Texts {

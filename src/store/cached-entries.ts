@@ -287,22 +287,39 @@ export class CachedEntries {
     if (ttlMs <= 0) return undefined;
     const expiresAt = this.core.parts.versions.expiryIn(ttlMs * (1 - plan.jitter * this.chance(run.key)));
     const attributes = this.attributes(plan.tagsOf(value), expiresAt, plan);
+    let copy: Uint8Array | undefined;
     for (;;) {
       core.assertWritable();
       if (this.isOutdated(run, attributes)) return false;
       const looked = lookUp.seenOrDamaged(run.key);
+      if (looked instanceof Promise && !copy) {
+        // Nobody waits for it where the value cannot be encoded.
+        looked.catch(() => undefined);
+        // Whose value it is may change it meanwhile.
+        copy = this.encoded(value, plan);
+      }
       const seen = looked instanceof Promise ? await looked : looked;
       core.assertWritable();
       const isOvertaken = !run.isPut && seen.version > run.since;
       if (isOvertaken || this.isOutdated(run, attributes)) return false;
-      core.values.encode(value, plan.cacheUndefined);
+      if (!copy) core.values.encode(value, plan.cacheUndefined);
       if (core.decoded) space.decoded.delete(key);
       if (!lookUp.isSame(run.key, seen)) continue;
-      const { bytes, start, end } = core.values;
+      const { bytes, start, end } = copy ? { bytes: copy, start: 0, end: copy.length } : core.values;
       space.runs.kept(run, core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes));
       core.stamp++;
       return true;
     }
+  }
+
+  private encoded(value: unknown, plan: CachePlan): Uint8Array {
+    const { values } = this.core;
+    values.encode(value, plan.cacheUndefined);
+    const length = values.end - values.start;
+    // Whole words, because the write path copies words.
+    const copy = new Uint8Array(new ArrayBuffer((length + 3) & ~3), 0, length);
+    copy.set(values.bytes.subarray(values.start, values.end));
+    return copy;
   }
 
   private isOutdated({ cancelled, since }: Run, attributes: Int32Array | undefined): boolean {
