@@ -17,15 +17,20 @@ export interface Returned {
   result: unknown;
   store: InjectedStore;
   space: KvNamespace;
+  /** Whether others get the result, and may change it, before it is acted on. */
+  isPassedOn: boolean;
 }
+
+/** What is to be done. Rejects, or throws, with what went wrong. */
+export type Act = () => Promise<unknown>;
 
 export class AfterMethod {
   private readonly spaces = new WeakMap<object, KvNamespace>();
 
-  /** @param act what is to be done; what it throws is told, and does not fail the method */
+  /** @param prepare says what is to be done; what it throws is told then, and does not fail the method */
   constructor(
     private readonly method: DecoratedMethod,
-    private readonly act: (returned: Returned) => Promise<unknown>,
+    private readonly prepare: (returned: Returned) => Act,
     private readonly timeoutMs = TIMEOUT_MS,
   ) {}
 
@@ -35,10 +40,11 @@ export class AfterMethod {
     const applies = store !== undefined && this.applies(store, instance, args);
     const returned = method.original.apply(instance, args);
     if (!applies) return returned;
-    const after = (result: unknown) => this.after(store, instance, args, result);
-    if (isThenable(returned)) return returned.then((result) => after(result).then(() => result));
-    if (isObservable(returned)) return observed(returned, after);
-    void after(returned);
+    const prepared = (result: unknown, isPassedOn: boolean) =>
+      this.prepared(store, { instance, args, result, isPassedOn });
+    if (isThenable(returned)) return returned.then((result) => prepared(result, false)().then(() => result));
+    if (isObservable(returned)) return observed(returned, (last) => prepared(last, true));
+    void prepared(returned, false)();
     return returned;
   }
 
@@ -51,45 +57,49 @@ export class AfterMethod {
     }
   }
 
-  /** Never rejects. */
-  private async after(
-    store: InjectedStore,
-    instance: unknown,
-    args: unknown[],
-    result: unknown,
-  ): Promise<void> {
+  /** What never rejects. */
+  private prepared(store: InjectedStore, returned: Omit<Returned, 'store' | 'space'>): () => Promise<void> {
+    let act: Act;
     try {
       let space = this.spaces.get(store);
       if (!space) this.spaces.set(store, (space = store.namespace(this.method.namespace)));
-      await inTime(this.act({ instance, args, result, store, space }), this.timeoutMs);
+      act = this.prepare({ ...returned, store, space });
     } catch (error) {
-      this.method.failed(store, error);
+      act = () => {
+        throw error;
+      };
     }
+    return async () => {
+      try {
+        await inTime(act(), this.timeoutMs);
+      } catch (error) {
+        this.method.failed(store, error);
+      }
+    };
   }
 }
 
-function observed(source: Observable<unknown>, after: (last: unknown) => Promise<void>): Observable<unknown> {
+/** Prepares for each value as it comes, because whoever gets it may change it, and acts on the last. */
+function observed(
+  source: Observable<unknown>,
+  prepared: (last: unknown) => () => Promise<void>,
+): Observable<unknown> {
   return defer(() => {
-    let last: unknown;
-    let isDue = false;
+    let due: (() => Promise<void>) | undefined;
     const values = source.pipe(
       tap({
-        next: (value) => {
-          last = value;
-          isDue = true;
-        },
-        error: () => (isDue = false),
+        next: (value) => (due = prepared(value)),
+        error: () => (due = undefined),
       }),
     );
     const acting = defer(() => {
-      isDue = false;
-      return after(last);
+      const act = due ?? prepared(undefined);
+      due = undefined;
+      return act();
     });
     return concat(values, acting.pipe(ignoreElements())).pipe(
       // Whoever takes the first value and leaves (`firstValueFrom`) does so before the source completes.
-      finalize(() => {
-        if (isDue) void after(last);
-      }),
+      finalize(() => void due?.()),
     );
   });
 }

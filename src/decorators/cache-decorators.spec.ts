@@ -341,6 +341,25 @@ describe('@CacheEvict', () => {
     expect(await state()).toEqual([14, 13, 9]);
   });
 
+  it('drops the others where one cannot be told', async () => {
+    @Injectable()
+    class Users {
+      @Cached({ key: (id: string) => id, tags: (_, id: string) => [id] })
+      async find(_id: string): Promise<number> {
+        return ++runs;
+      }
+      @CacheEvict({ key: 'a', resultKey: ({ id }: any) => id, tags: ['c'] })
+      async change(): Promise<void> {}
+    }
+    const app = await start(Users);
+    const users = app.get(Users);
+    const state = async () => [await users.find('a'), await users.find('b'), await users.find('c')];
+    expect(await state()).toEqual([1, 2, 3]);
+    await users.change();
+    expect(await state()).toEqual([4, 2, 5]);
+    expect(getCachedStats(app.get(KvStoreService)).failures).toBe(1);
+  });
+
   it('does nothing when the method fails, or the condition says so', async () => {
     const users = (await start(Users)).get(Users);
     await users.find('a');

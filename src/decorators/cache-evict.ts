@@ -2,7 +2,7 @@
 import type { KvKey } from '../codec/key-codec.js';
 import { type KvOptionsError } from '../errors.js';
 import { checkTags } from '../store/tags.js';
-import { AfterMethod, type Returned } from './after-method.js';
+import { AfterMethod, type Act, type Returned } from './after-method.js';
 import {
   checkCalled,
   checkKey,
@@ -13,7 +13,6 @@ import {
   type OfArguments,
   type OfResult,
 } from './decorated-method.js';
-import type { AnyMethod } from './result-kind.js';
 
 /** What is dropped. At least one of `key`, `resultKey`, `tags` and `all`. */
 export interface CacheEvictOptions extends KvMethodOptions {
@@ -55,21 +54,36 @@ export function CacheEvict(options: CacheEvictOptions): MethodDecorator {
   };
 }
 
-async function evict(
+function evict(
   { all, key, namespace, resultKey, tags }: CacheEvictOptions,
   { args, instance, result, space, store }: Returned,
-): Promise<void> {
-  const work: Promise<unknown>[] = [];
-  if (all) work.push(space.clear());
-  if (typeof key === 'function') work.push(space.delete(madeKey((key as AnyMethod).apply(instance, args))));
-  else if (key !== undefined) work.push(space.delete(key));
-  if (resultKey) work.push(space.delete(madeKey(resultKey.apply(instance, [result, ...args]))));
+): Act {
+  const drops: Act[] = [];
+  // Where one cannot be told, the others are dropped all the same.
+  const add = (prepare: () => Act) => {
+    try {
+      drops.push(prepare());
+    } catch (error) {
+      drops.push(() => {
+        throw error;
+      });
+    }
+  };
+  const byKey = (made: KvKey) => () => space.delete(made);
+  if (all) drops.push(() => space.clear());
+  if (typeof key === 'function') add(() => byKey(madeKey(key.apply(instance, args))));
+  else if (key !== undefined) drops.push(byKey(key));
+  if (resultKey) add(() => byKey(madeKey(resultKey.apply(instance, [result, ...args]))));
   if (tags) {
-    const made = typeof tags === 'function' ? tags.apply(instance, [result, ...args]) : tags;
-    checkTags(made, Infinity);
-    work.push(namespace === undefined ? store.invalidateTags(...made) : space.invalidateTags(...made));
+    add(() => {
+      const made = typeof tags === 'function' ? tags.apply(instance, [result, ...args]) : tags;
+      checkTags(made, Infinity);
+      const names = [...made];
+      return () =>
+        namespace === undefined ? store.invalidateTags(...names) : space.invalidateTags(...names);
+    });
   }
-  await Promise.all(work);
+  return () => Promise.all(drops.map(async (drop) => drop()));
 }
 
 function check(options: CacheEvictOptions, report: (option: string, problem: string) => void): void {

@@ -1,7 +1,7 @@
 /** `@CachePut`: runs a method always, and keeps what it returns for `@Cached` to find. */
 import type { KvKey } from '../codec/key-codec.js';
 import { CachePlan } from '../store/cache-options.js';
-import { AfterMethod, type Returned } from './after-method.js';
+import { AfterMethod, type Act, type Returned } from './after-method.js';
 import { checkResultOptions, RESULT_OPTIONS, ResultPlan, type KvResultOptions } from './cache-results.js';
 import {
   checkCalled,
@@ -14,7 +14,7 @@ import {
   type OfArguments,
   type OfResult,
 } from './decorated-method.js';
-import type { AnyMethod } from './result-kind.js';
+import { isStream, type AnyMethod } from './result-kind.js';
 
 /** Under which key a result is kept, and how. One of `key` and `resultKey`. */
 export interface CachePutOptions extends KvMethodOptions, KvResultOptions {
@@ -60,24 +60,29 @@ export function CachePut(options: CachePutOptions): MethodDecorator {
   };
 }
 
-async function put(
+function put(
   method: DecoratedMethod,
   options: CachePutOptions,
-  { args, instance, result, space, store }: Returned,
-): Promise<void> {
+  { args, instance, isPassedOn, result, space, store }: Returned,
+): Act {
   const failed = (error: unknown) => method.failed(store, error);
   const { key: given, resultKey } = options;
   const made = resultKey ? resultKey.apply(instance, [result, ...args]) : (given as KvKey | AnyMethod);
   const key = madeKey(typeof made === 'function' ? made.apply(instance, args) : made);
   const results = new ResultPlan(options, failed);
-  const isForKeeping = result === undefined ? options.cacheUndefined : results.keeps(result, method, failed);
-  if (isForKeeping) {
-    try {
-      if ((await space.cached.put(key, result, results.of(instance, args))) !== undefined) return;
-    } catch (error) {
-      await space.delete(key).catch(() => undefined);
-      throw error;
+  const plan = results.of(instance, args);
+  const snapshot = isPassedOn && !isStream(result) ? space.cached.snapshot(result, plan) : undefined;
+  return async () => {
+    const isForKeeping =
+      result === undefined ? options.cacheUndefined : results.keeps(result, method, failed);
+    if (isForKeeping) {
+      try {
+        if ((await space.cached.put(key, result, plan, snapshot)) !== undefined) return;
+      } catch (error) {
+        await space.delete(key).catch(() => undefined);
+        throw error;
+      }
     }
-  }
-  await space.delete(key);
+    await space.delete(key);
+  };
 }

@@ -21,7 +21,7 @@ import {
 import type { KvKey } from '../codec/key-codec.js';
 import { KvEncodingError } from '../errors.js';
 import type { CacheHooks, CachePlan } from '../store/cache-options.js';
-import type { CachedEntry } from '../store/cached-entries.js';
+import type { CachedEntry, Snapshot } from '../store/cached-entries.js';
 import type { KvNamespace } from '../store/kv-store.js';
 import type { Run } from '../store/runs.js';
 import { canonicalKey } from './cache-key.js';
@@ -283,6 +283,7 @@ export class CachedMethod {
     }
     let values = 0;
     let only: unknown;
+    let snapshot: Snapshot | undefined;
     const forget = () => {
       cached.end(run);
       if (binding.streams.get(run.id) === stream) binding.streams.delete(run.id);
@@ -293,13 +294,16 @@ export class CachedMethod {
           values = 0;
         },
         next: (value) => {
-          only = ++values === 1 ? value : undefined;
+          values++;
+          only = values === 1 ? value : undefined;
+          // Now, because those who get it may change it.
+          snapshot = values === 1 && !isStream(value) ? cached.snapshot(value, plan) : undefined;
           if (values !== 2) return;
           this.kind = 'many';
           forget();
         },
         complete: () => {
-          if (values === 1) this.keep(call, run, only);
+          if (values === 1) this.keep(call, run, only, snapshot);
         },
         finalize: forget,
       }),
@@ -327,8 +331,8 @@ export class CachedMethod {
    * Offers a result to the store. Nobody waits for it: the store sees the value within this turn of the event loop,
    * and a cache need not be durable before the caller goes on.
    */
-  private keep({ binding, key, plan }: Call, run: Run, result: unknown): void {
-    binding.space.cached.keep(run, key, result, plan).catch((error: unknown) => {
+  private keep({ binding, key, plan }: Call, run: Run, result: unknown, snapshot?: Snapshot): void {
+    binding.space.cached.keep(run, key, result, plan, snapshot).catch((error: unknown) => {
       this.method.failed(binding.store, error);
     });
   }

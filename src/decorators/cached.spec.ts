@@ -13,7 +13,16 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BehaviorSubject, firstValueFrom, lastValueFrom, Observable, of, throwError, toArray } from 'rxjs';
+import {
+  BehaviorSubject,
+  firstValueFrom,
+  lastValueFrom,
+  map,
+  Observable,
+  of,
+  throwError,
+  toArray,
+} from 'rxjs';
 import request from 'supertest';
 import { SimulatedClock } from '../../test/support/simulated-clock.js';
 import { tempDirectory } from '../../test/support/temp-directory.js';
@@ -343,6 +352,49 @@ describe('@Cached on methods that return Observables', () => {
       [1, 2, 3],
       [1, 2, 3],
     ]);
+  });
+
+  it('keeps the value as it was, whatever a subscriber does to it', async () => {
+    @Injectable()
+    class Users {
+      @Cached() declared(_n: number): Observable<unknown> {
+        return source();
+      }
+      @Cached() inferred(_n: number) {
+        return source();
+      }
+    }
+    const users = (await start(Users)).get(Users);
+    const user = () => ({ id: 1, password: 'p' });
+    const without = (found: any) => (delete found.password, found);
+    for (const [n, leave] of [lastValueFrom, firstValueFrom].entries()) {
+      for (const read of [() => users.declared(n), () => users.inferred(n)]) {
+        source = () => of(user());
+        expect(await leave(read().pipe(map(without)))).toEqual({ id: 1 });
+        await sleep(2);
+        source = () => of('made anew');
+        expect(await lastValueFrom(read())).toEqual(user());
+      }
+    }
+  });
+
+  it('complains of a value that cannot be kept only if it is the only one', async () => {
+    @Injectable()
+    class Values {
+      @Cached() read(): Observable<unknown> {
+        return source();
+      }
+    }
+    const app = await start(Values);
+    const failuresOf = async () => {
+      await lastValueFrom(app.get(Values).read());
+      await sleep(1);
+      return getCachedStats(app.get(KvStoreService)).failures;
+    };
+    source = () => of(() => 'no value');
+    expect(await failuresOf()).toBe(1);
+    source = () => of(() => 'no value', 2);
+    expect(await failuresOf()).toBe(1);
   });
 
   it('does not keep errors, and ends the source when nobody listens', async () => {

@@ -28,10 +28,15 @@ export interface CachedEntry {
   source: number;
 }
 
+/** What is written of a value. Throws where the value cannot be kept. */
+export type Snapshot = () => { bytes: Uint8Array; ttlMs: number; tags: readonly string[] };
+
 type Factory = () => unknown;
 
 /** How late an entry is that may not be answered at all. */
 const GONE = Infinity;
+
+const NO_BYTES = new Uint8Array(0);
 
 export class CachedEntries {
   constructor(
@@ -108,19 +113,41 @@ export class CachedEntries {
   }
 
   /** Keeps a value in the place of what is there, and of what the runs under way will bring. Otherwise as `keep`. */
-  put(key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
-    return this.keep(this.beginRun(this.core.key(this.space.id, key).copy(), plan, true), key, value, plan);
+  put(key: KvKey, value: unknown, plan: CachePlan, snapshot?: Snapshot): Promise<boolean | undefined> {
+    const run = this.beginRun(this.core.key(this.space.id, key).copy(), plan, true);
+    return this.keep(run, key, value, plan, snapshot);
+  }
+
+  /** Of a value that others get, who may change it, before it is known whether it is to be kept. Does not throw itself. */
+  snapshot(value: unknown, plan: CachePlan): Snapshot {
+    try {
+      const ttlMs = this.ttlOf(value, plan);
+      const tags = ttlMs > 0 ? [...plan.tagsOf(value)] : [];
+      const bytes = ttlMs > 0 ? this.encoded(value, plan) : NO_BYTES;
+      return () => ({ bytes, ttlMs, tags });
+    } catch (error) {
+      return () => {
+        throw error;
+      };
+    }
   }
 
   /**
    * Keeps what a run has made, unless it may be older than what was said of the key since; ends the run.
+   * @param snapshot of the value, where others had it before
    * @returns whether it did; `undefined` where it is not to be kept at all
    * @throws KvEncodingError, KvOptionsError, KvReadOnlyError, KvDiskError, KvClosedError
    */
-  async keep(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+  async keep(
+    run: Run,
+    key: KvKey,
+    value: unknown,
+    plan: CachePlan,
+    snapshot?: Snapshot,
+  ): Promise<boolean | undefined> {
     let isKept: boolean | undefined;
     try {
-      isKept = await this.write(run, key, value, plan);
+      isKept = await this.write(run, key, value, plan, snapshot);
     } finally {
       this.end(run);
     }
@@ -280,14 +307,21 @@ export class CachedEntries {
   }
 
   /** Writes what a run has made. Resolves as `keep`. */
-  private async write(run: Run, key: KvKey, value: unknown, plan: CachePlan): Promise<boolean | undefined> {
+  private async write(
+    run: Run,
+    key: KvKey,
+    value: unknown,
+    plan: CachePlan,
+    snapshot: Snapshot | undefined,
+  ): Promise<boolean | undefined> {
     const { core, lookUp, space } = this;
     if (value === undefined ? !plan.cacheUndefined : plan.hooks?.keeps(value) === false) return undefined;
-    const ttlMs = plan.ttlOf(value) ?? this.defaultTtlMs;
+    const taken = snapshot?.();
+    const ttlMs = taken ? taken.ttlMs : this.ttlOf(value, plan);
     if (ttlMs <= 0) return undefined;
     const expiresAt = this.core.parts.versions.expiryIn(ttlMs * (1 - plan.jitter * this.chance(run.key)));
-    const attributes = this.attributes(plan.tagsOf(value), expiresAt, plan);
-    let copy: Uint8Array | undefined;
+    const attributes = this.attributes(taken ? taken.tags : plan.tagsOf(value), expiresAt, plan);
+    let copy = taken?.bytes;
     for (;;) {
       core.assertWritable();
       if (this.isOutdated(run, attributes)) return false;
@@ -310,6 +344,10 @@ export class CachedEntries {
       core.stamp++;
       return true;
     }
+  }
+
+  private ttlOf(value: unknown, plan: CachePlan): number {
+    return plan.ttlOf(value) ?? this.defaultTtlMs;
   }
 
   private encoded(value: unknown, plan: CachePlan): Uint8Array {
