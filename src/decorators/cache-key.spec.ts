@@ -1,3 +1,7 @@
+import { transformSync as swc } from '@swc/core';
+import { transformSync as esbuild } from 'esbuild';
+import { runInThisContext } from 'node:vm';
+import ts from 'typescript';
 import { KeyCodec } from '../codec/key-codec.js';
 import { canonicalKey } from './cache-key.js';
 
@@ -114,6 +118,27 @@ describe('canonicalKey', () => {
   ])('refuses %s, and says which argument it is', (_, value, reason) => {
     expect(() => canonicalKey([1, value])).toThrow(`argument 2 has no canonical key`);
     expect(() => canonicalKey([1, value])).toThrow(reason);
+  });
+
+  it.each<[string, (code: string) => string]>([
+    ['swc', (code) => swc(code, { isModule: false, jsc: { target: 'es2021' } }).code],
+    ['esbuild', (code) => esbuild(code, { target: 'es2021' }).code],
+    [
+      'TypeScript',
+      (code) => ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2021 } }).outputText,
+    ],
+  ])('refuses private fields that %s has compiled for an old target', (_, compile) => {
+    const code = compile(`
+      class Written { #pin; label = 1; constructor(pin) { this.#pin = pin; } check(pin) { return this.#pin === pin; } }
+      class Made { #pin = Math.random(); label = 1; get pin() { return this.#pin; } }
+      class Inherited extends Made { more = 1; }
+      class Open { label = 1; get pin() { return this.label; } }`);
+    expect(code).not.toMatch(/#pin/);
+    const [open, ...secret] = runInThisContext(
+      `{ ${code}; [new Open(), new Written(1), new Made(), new Inherited()] }`,
+    );
+    for (const instance of secret) expect(() => canonicalKey([instance])).toThrow('cannot be seen');
+    expect(bytesOf(open)).toBe(bytesOf(open));
   });
 
   it('refuses what contains itself, or is a large graph', () => {

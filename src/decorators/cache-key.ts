@@ -120,6 +120,9 @@ function hasToJson(value: object): value is { toJSON(): unknown } {
   return typeof (value as { toJSON?: unknown }).toJSON === 'function';
 }
 
+/** `#fields`, and what TypeScript, swc and Babel, and esbuild make of them for old targets. */
+const PRIVATE_FIELD = /#[\w$]|class_?private_?field|__private(?:Add|Get|Set)\b/i;
+
 const privateFields = new WeakMap<object, boolean>();
 
 /** Whether the class of an instance, or one above it, declares `#fields`, as far as its source tells. */
@@ -131,8 +134,7 @@ function hasPrivateFields(value: object): boolean {
   ) {
     let found = privateFields.get(prototype);
     if (found === undefined) {
-      // The second is what TypeScript makes of the first for old targets.
-      found = /#[\w$]|__classPrivateField/.test(Function.prototype.toString.call(prototype.constructor));
+      found = PRIVATE_FIELD.test(Function.prototype.toString.call(prototype.constructor));
       privateFields.set(prototype, found);
     }
     if (found) return true;
