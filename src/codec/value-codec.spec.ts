@@ -445,6 +445,36 @@ describe('memory', () => {
     expect(Buffer.from(codec.bytes.subarray(codec.start + 1, codec.end)).toString()).toBe('small');
   });
 
+  it.each(['the same codec', 'another one'])(
+    'of a large value is not let go of while a toJSON encodes with %s',
+    (which) => {
+      const { codec } = withDictionary();
+      const inner = which === 'the same codec' ? codec : withDictionary().codec;
+      class Nosy {
+        readonly shown = true;
+        readonly inner: Uint8Array[] = [];
+        constructor(private readonly written: unknown[]) {}
+        toJSON(): unknown {
+          for (const value of this.written) this.inner.push(encoded(inner, value));
+          return { from: 'json', list: [1, 2] };
+        }
+      }
+      const large = 'x'.repeat(3_000_000);
+      for (const before of [[], [large]]) {
+        for (const written of [[{ a: 'small' }], [large], [large, { a: 'small' }, 'b']]) {
+          for (const value of before) inner.encode(value);
+          const nosy = new Nosy(written);
+          const value = { first: 'abcdefghij', nosy, second: [1, 2, 3] };
+          const bytes = encoded(codec, value);
+          expect(decoded(codec, bytes)).toEqual({ ...value, nosy: { from: 'json', list: [1, 2] } });
+          const seen = nosy.inner.map((one) => decoded(inner, one));
+          // Once by the check, once by msgpackr.
+          expect(seen).toEqual([...written, ...written]);
+        }
+      }
+    },
+  );
+
   it('holds the value where start and end say, in the middle of other bytes', () => {
     const { codec } = withDictionary();
     const bytes = encoded(codec, { a: ['é'.repeat(40), 7n] });

@@ -34,6 +34,9 @@ const VIEWS = new Set([
 
 type PackedBuffer = Uint8Array & { start?: number; end?: number };
 
+/** How many values are being packed within each other, of all stores: msgpackr has one buffer for all. */
+let packing = 0;
+
 export class ValueCodec {
   /** The bytes of the value encoded last: `bytes[start, end)`, until the next call of `encode`. */
   bytes: Uint8Array = new Uint8Array(0);
@@ -70,13 +73,17 @@ export class ValueCodec {
    */
   encode(value: unknown, orUndefined = false): void {
     if (value !== undefined || !orUndefined) checkValue(value, 0);
-    if (this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(freshBuffer());
+    // Not for a value that a toJSON of another one encodes: the buffer holds what there is of that one.
+    if (packing === 0 && this.bytes.length > MAX_KEPT_BUFFER_BYTES) this.packr.useBuffer(freshBuffer());
     let packed: PackedBuffer;
+    packing++;
     try {
       packed = this.packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE);
     } catch (error) {
       if (error instanceof KvError) throw error;
       throw new KvEncodingError(`The value cannot be encoded: ${reason(error)}`, { cause: error });
+    } finally {
+      packing--;
     }
     this.bytes = packed;
     if (packed.end === undefined) {
