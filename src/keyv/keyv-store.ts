@@ -2,9 +2,12 @@
  * A storage adapter for Keyv, so that everything that stands on Keyv (`@nestjs/cache-manager` among it) can keep its
  * entries in a store. One adapter serves Keyv 5 and 6: it takes a relative TTL, which Keyv 6 bridges to.
  *
- * All of an adapter's keys lie in one namespace of the store. Keyv puts its own namespace in front of each key, so several
- * Keyv instances can share an adapter; `clear` of one of them then has to look for its keys.
+ * All of an adapter's keys lie in one namespace of the store. Keyv puts its own namespace in front of each key, so instances
+ * of Keyv 6 with several namespaces can share an adapter; `clear` of one of them then has to look for its keys. Keyv 5 does
+ * not say which instance clears or iterates: it writes its namespace into the adapter when it is made, and the last one
+ * stands. Where there were several, `clear` is refused, and an iterator goes over the last one, as Keyv's test suite has it.
  */
+import { KvOptionsError } from '../errors.js';
 import { checkAdapter } from '../store/adapters.js';
 import type { KvNamespace } from '../store/index.js';
 
@@ -50,6 +53,8 @@ export class KvKeyvStore {
   declare namespace?: string;
   private readonly entries: KvNamespace;
   private readonly listeners = new Set<(error: Error) => void>();
+  /** Namespaces of Keyv 5 that another one has taken the place of, or may soon. */
+  private readonly earlier = new Set<string | undefined>();
 
   /**
    * @param store which stays open when Keyv disconnects
@@ -100,8 +105,13 @@ export class KvKeyvStore {
     return this.told(Promise.all(keys.map((key) => this.entries.has(key))));
   }
 
-  /** Deletes all entries, or those of Keyv's namespace: the first in one step, the second one by one. */
+  /**
+   * Deletes all entries, or those of Keyv's namespace: the first in one step, the second one by one.
+   *
+   * @throws KvOptionsError when instances of Keyv 5 with several namespaces share the adapter
+   */
   async clear(): Promise<void> {
+    this.assertOneNamespace();
     const { namespace } = this;
     if (namespace === undefined) {
       await this.entries.clear();
@@ -122,9 +132,20 @@ export class KvKeyvStore {
    */
   on(event: string, listener: (error: Error) => void): this {
     if (event !== 'error') return this;
+    // Each instance of Keyv listens, and one of Keyv 5 writes its namespace right after that.
+    if (Object.hasOwn(this, 'namespace')) this.earlier.add(this.namespace);
     this.listeners.add(listener);
     this.store.on('error', listener);
     return this;
+  }
+
+  /** The entries of another namespace would be deleted. */
+  private assertOneNamespace(): void {
+    if (![...this.earlier].some((namespace) => namespace !== this.namespace)) return;
+    const problem =
+      'Keyv 5 does not tell an adapter which of several Keyv namespaces to clear; give each an adapter of its own, ' +
+      "new KvKeyvStore(store, { namespace: 'cache' })";
+    throw new KvOptionsError([{ path: 'namespace', problem }]);
   }
 
   /** Tells of a read that fails. */

@@ -106,6 +106,58 @@ describe.each<[string, (adapter: KvKeyvStore) => EitherKeyv]>([
   });
 });
 
+describe('instances that share an adapter', () => {
+  const name = 'shared';
+  beforeEach(() => store.namespace(name).clear());
+
+  const listed = async (entries: AsyncIterable<unknown>) => {
+    const found: unknown[] = [];
+    for await (const entry of entries) found.push(entry);
+    return found;
+  };
+
+  it('of Keyv 6 are cleared and iterated over apart', async () => {
+    const adapter = new KvKeyvStore(store, { namespace: name });
+    const [one, two] = ['one', 'two'].map((namespace) => new Keyv6({ store: adapter, namespace }));
+    await one.set('a', 'of one');
+    await two.set('a', 'of two');
+    expect(await listed(one.iterator())).toEqual([['a', 'of one']]);
+    await one.clear();
+    expect([await one.get('a'), await two.get('a')]).toEqual([undefined, 'of two']);
+  });
+
+  it.each([
+    ['two', (adapter: KvKeyvStore) => new Keyv({ store: adapter, namespace: 'two' })],
+    ['none', (adapter: KvKeyvStore) => new Keyv({ store: adapter, namespace: undefined } as never)],
+    ['two, set later', (adapter: KvKeyvStore) => (new Keyv({ store: adapter }).namespace = 'two')],
+  ])('of Keyv 5 are not cleared (one and %s)', async (_, another) => {
+    const adapter = new KvKeyvStore(store, { namespace: name });
+    const one = new Keyv({ store: adapter, namespace: 'one', throwOnErrors: true });
+    one.on('error', () => undefined);
+    await one.set('a', 'of one');
+    another(adapter);
+    await expect(one.clear()).rejects.toMatchObject({
+      code: 'KV_OPTIONS',
+      message: expect.stringContaining('an adapter of its own'),
+    });
+    expect(await one.get('a')).toBe('of one');
+  });
+
+  it('of Keyv 5 with one namespace, or one that another namespace is given, are cleared', async () => {
+    const adapter = new KvKeyvStore(store, { namespace: name });
+    const [one, same] = [0, 1].map(() => new Keyv({ store: adapter, namespace: 'one', throwOnErrors: true }));
+    await one.set('a', 1);
+    await same.clear();
+    expect(await one.get('a')).toBeUndefined();
+
+    const moved = new Keyv({ store: new KvKeyvStore(store, { namespace: name }), throwOnErrors: true });
+    moved.namespace = 'moved';
+    await moved.set('a', 1);
+    await moved.clear();
+    expect(await moved.get('a')).toBeUndefined();
+  });
+});
+
 it('tells Keyv of what fails in the background', () => {
   const listeners: ((error: Error) => void)[] = [];
   const keyv = new Keyv({
