@@ -1,6 +1,8 @@
 /** What may be a key, which keys are one key, and which are refused. */
 import { KvEncodingError, KvStore, KvTooLargeError, type KvKey } from 'nestjs-hotcold/store';
+import { HeldReads, openOn, turns, valueOf } from './support/compacting.js';
 import { inEveryPlace } from './support/places.js';
+import { SimulatedDisk } from './support/simulated-disk.js';
 
 const MAX_KEY_BYTES = 16 * 1024;
 
@@ -86,6 +88,86 @@ describe('keys', () => {
       bytes.fill(0);
       expect(await found).toBe('bytes');
     });
+
+    it('may be changed by the caller while a function makes the new value', async () => {
+      const { store } = placed();
+      await store.setMany([
+        [['a'], 1],
+        [['b'], 10],
+      ]);
+      await placed().settle();
+      for (const uses of [false, true]) {
+        const key = ['a'];
+        const updated = placed().store.update<number>(key, async (n = 0) => {
+          if (uses) await placed().store.get('another');
+          await turns(1);
+          return n + 1;
+        });
+        key[0] = 'b';
+        await updated;
+      }
+      expect(await placed().store.getMany([['a'], ['b']])).toEqual([3, 10]);
+    });
+  });
+});
+
+describe('a key that the caller changes while its record is read from disk', () => {
+  let reads: HeldReads;
+  let store: KvStore;
+  beforeEach(async () => {
+    const disk = new SimulatedDisk();
+    reads = new HeldReads(disk);
+    store = await openOn(disk, { env: reads.env });
+    const decoys = Array.from({ length: 200 }, (_, i) => `k${i}`);
+    await store.set(['a'], 1);
+    await store.set(['expired'], 1, { ttl: 1000 });
+    disk.clock.advance(2000);
+    for (const key of decoys) await store.set(key, valueOf(key, 0, 5000));
+    await store.flush();
+    await reads.slowDown(store, decoys);
+    await store.set(['b'], 10);
+    reads.hold('before');
+  });
+  afterEach(async () => {
+    reads.release();
+    await store.close();
+  });
+
+  const CALLS: Record<string, (key: KvKey) => Promise<unknown>> = {
+    'set with a condition': (key) => store.set(key, 2, { ifPresent: true }),
+    update: (key) => store.update<number>(key, (n = 0) => n + 1),
+    'update, asynchronously': (key) => store.update<number>(key, (n = 0) => Promise.resolve(n + 1)),
+    increment: (key) => store.increment(key),
+    delete: (key) => store.delete(key),
+    deleteMany: (key) => store.deleteMany([key]),
+    'batch, with a condition': (key) => store.batch((b) => b.set(key, 2, { ifPresent: true })),
+    touch: (key) => store.touch(key, '1m'),
+  };
+
+  it.each(Object.keys(CALLS))('is the one that was given: %s', async (name) => {
+    const key = ['a'];
+    const called = CALLS[name](key);
+    while (reads.held === 0) await turns(1);
+    key[0] = 'b';
+    reads.release();
+    await called;
+    const left = name.startsWith('delete') ? undefined : name === 'touch' ? 1 : 2;
+    expect(await store.getMany([['a'], ['b']])).toEqual([left, 10]);
+    expect(await store.ttl(['b'])).toBe(Infinity);
+    expect((await store.ttl(['a'])) === Infinity).toBe(left === 2);
+  });
+
+  it.each<[string, (key: KvKey) => Promise<unknown>]>([
+    ['setIfAbsent', (key) => store.setIfAbsent(key, 2)],
+    ['set with ifVersion: null', (key) => store.set(key, 2, { ifVersion: null })],
+  ])('is the one that was given, where what is there has expired: %s', async (_, call) => {
+    const key = ['expired'];
+    const called = call(key);
+    while (reads.held === 0) await turns(1);
+    key[0] = 'b';
+    reads.release();
+    await called;
+    expect(await store.getMany([['expired'], ['b']])).toEqual([2, 10]);
   });
 });
 

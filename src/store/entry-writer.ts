@@ -10,7 +10,7 @@ import type { KvKey } from '../codec/key-codec.js';
 import { KvVersionConflictError } from '../errors.js';
 import { makeAttributes } from '../log/attributes.js';
 import { valueEnd, valueStart } from '../log/record-key.js';
-import { NO_STAMP, type LookUp, type Seen } from './look-up.js';
+import type { LookUp, Seen } from './look-up.js';
 import { parseTtl, type KvDuration } from './options.js';
 import { isPromise } from './promises.js';
 import type { RecordRef } from './read-path.js';
@@ -52,9 +52,10 @@ export class EntryWriter {
   async setIf(key: KvKey, value: unknown, options: KvSetOptions): Promise<number> {
     const { ifVersion, ifPresent, keepTtl } = options;
     const attributes = this.attributes(options.tags);
+    let seen: Seen | undefined;
     for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
+      const looked = this.lookUp.seen(key, seen);
+      seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined)) {
         throw new KvVersionConflictError(ifVersion, actual);
@@ -76,9 +77,10 @@ export class EntryWriter {
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     // Where the device cannot be read back, the record may be gone and the value still be kept.
     this.forgetDecoded(key);
+    let seen: Seen | undefined;
     for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
+      const looked = this.lookUp.seen(key, seen);
+      seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if (isOtherVersion(ifVersion, actual)) throw new KvVersionConflictError(ifVersion, actual);
       if (!seen.record && !seen.isStale) return false;
@@ -95,9 +97,10 @@ export class EntryWriter {
     if (options) checkSetOptions(options);
     const expiresAt = this.expiry(options?.ttl);
     const attributes = this.attributes(options?.tags);
+    let seen: Seen | undefined;
     for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
+      const looked = this.lookUp.seen(key, seen);
+      seen = isPromise(looked) ? await looked : looked;
       if (seen.record) return false;
       if (this.putIfSame(key, seen, value, expiresAt, attributes) === undefined) continue;
       await this.core.acknowledge();
@@ -114,13 +117,14 @@ export class EntryWriter {
     checkFunction('change', change);
     const { sampler } = this.core;
     if (sampler?.isDue('update')) return sampler.time('update', () => this.update(key, change));
+    let seen: Seen | undefined;
     for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
+      const looked = this.lookUp.seen(key, seen);
+      seen = isPromise(looked) ? await looked : looked;
       const present = seen.record !== undefined;
       const result = change(seen.record && (this.core.decode(seen.record) as T));
+      if (isPromise(result)) this.lookUp.hold(key, seen);
       const next = isPromise(result) ? await result : result;
-      if (isPromise(result)) seen.stamp = NO_STAMP;
       if (next === undefined) {
         if (!present) {
           this.forgetDecoded(key);
@@ -140,9 +144,10 @@ export class EntryWriter {
   async touch(key: KvKey, ttl: KvDuration): Promise<boolean> {
     this.core.assertWritable();
     const expiresAt = this.core.parts.versions.expiryIn(parseTtl(ttl));
+    let seen: Seen | undefined;
     for (;;) {
-      const looked = this.lookUp.seen(key);
-      const seen = isPromise(looked) ? await looked : looked;
+      const looked = this.lookUp.seen(key, seen);
+      seen = isPromise(looked) ? await looked : looked;
       if (!seen.record) return false;
       this.core.assertWritable();
       const { value, length } = valueOf(seen.record);

@@ -13,6 +13,8 @@ import type { StoreCore } from './store-core.js';
 
 /** The newest record of a key as one look-up saw it; enough to tell later whether it still is. */
 export interface Seen {
+  /** A copy of the key, where somebody has to wait: by then callers may have changed what they gave. */
+  key: EncodedKey | undefined;
   /** The record, if it is alive. One that was not waited for is valid only until the next `await`. */
   record: RecordRef | undefined;
   version: number;
@@ -26,12 +28,12 @@ export interface Seen {
   address: number;
   truncations: number;
   clearedBelow: number;
-  /** `StoreCore.stamp` when it was looked up, or `NO_STAMP` once the event loop may have turned. */
+  /** `StoreCore.stamp` when it was looked up, or `NO_STAMP` if the event loop may have turned. */
   stamp: number;
 }
 
 /** Never the stamp of a store. */
-export const NO_STAMP = -1;
+const NO_STAMP = -1;
 
 export class LookUp {
   constructor(
@@ -42,10 +44,12 @@ export class LookUp {
   /**
    * Looks a key up, on disk if need be. What is found without waiting is returned at once and must be used at once: even
    * an `await` of something that is already there lets others write, and reuse the page.
+   *
+   * @param before what was seen of the key before, for whoever starts over
    */
-  seen(key: KvKey): Seen | Promise<Seen> {
+  seen(key: KvKey, before?: Seen): Seen | Promise<Seen> {
     this.core.assertOpen();
-    return this.seenEncoded(this.core.key(this.space.id, key));
+    return this.seenEncoded(before?.key ?? this.core.key(this.space.id, key));
   }
 
   /** Like `seen`, of a key that is encoded already. */
@@ -60,14 +64,14 @@ export class LookUp {
       if (further === WAIT) return this.seenLater(encoded.copy());
       found = further !== NOTHING;
     }
-    if (!found) return this.see(undefined, where, address, truncations, core.stamp);
+    if (!found) return this.see(encoded, undefined, where, address, truncations, core.stamp);
     const record: RecordRef = { words: reads.words, bytes: reads.bytes, at: reads.at };
     if ((record.words[record.at + 1] & FLAG_EXTENTS) !== 0) {
       // In the hot log's memory they can be gathered at once.
       if (where === IN_MEMORY) record.value = new ExtentList(record.words, record.at).gather(core.parts.log);
       if (!record.value) return this.seenLater(encoded.copy());
     }
-    return this.see(record, where, address, truncations, core.stamp);
+    return this.see(encoded, record, where, address, truncations, core.stamp);
   }
 
   /**
@@ -83,14 +87,15 @@ export class LookUp {
       // A record in memory may have pieces on disk that are damaged.
       const version = where === IN_MEMORY ? sequenceOf(reads.words, reads.at) : 0;
       return looked.catch((error: unknown) =>
-        this.unlessDamaged(error, version, where, address, truncations),
+        this.unlessDamaged(encoded, error, version, where, address, truncations),
       );
     } catch (error) {
-      return this.unlessDamaged(error, 0, reads.where, reads.address, reads.truncations);
+      return this.unlessDamaged(encoded, error, 0, reads.where, reads.address, reads.truncations);
     }
   }
 
   private unlessDamaged(
+    encoded: EncodedKey,
     error: unknown,
     version: number,
     where: number,
@@ -98,18 +103,19 @@ export class LookUp {
     truncations: number,
   ): Seen {
     if (!(error instanceof KvCorruptionError)) throw error;
-    return { ...this.see(undefined, where, address, truncations, NO_STAMP), version };
+    return { ...this.see(encoded, undefined, where, address, truncations, NO_STAMP), version };
   }
 
   private async seenLater(key: EncodedKey): Promise<Seen> {
     const { record, version, where, address, truncations } = await this.core.reads.load(key);
-    const seen = this.see(record, where, address, truncations, NO_STAMP);
+    const seen = this.see(key, record, where, address, truncations, NO_STAMP);
     // Also of one whose value is gone: nobody has written since as long as it is the newest.
     seen.version = version;
     return seen;
   }
 
   private see(
+    encoded: EncodedKey,
     found: RecordRef | undefined,
     where: number,
     address: number,
@@ -118,6 +124,7 @@ export class LookUp {
   ): Seen {
     const isAlive = found !== undefined && this.core.reads.isAlive(found.words, found.at, this.space);
     return {
+      key: encoded === this.core.lastKey ? undefined : encoded,
       record: isAlive ? found : undefined,
       version: found ? sequenceOf(found.words, found.at) : 0,
       expiresAt: found ? expiryOf(found.words, found.at) : Infinity,
@@ -131,12 +138,24 @@ export class LookUp {
     };
   }
 
+  /** Before an `await` of something else: sees to it that the key that was seen is found again. */
+  hold(key: KvKey, seen: Seen): void {
+    if (seen.key) return;
+    const { core } = this;
+    seen.key = (seen.stamp === core.stamp ? core.lastKey : core.key(this.space.id, key)).copy();
+  }
+
   /**
    * Finds the key again, and returns it if its newest record is the one that was seen. Where nobody has used the store
    * since, the look-up before is still good.
    */
   findSame(key: KvKey, seen: Seen): EncodedKey | undefined {
     const { core } = this;
+    if (seen.key) {
+      // It will be written without being encoded.
+      core.stamp++;
+      return this.isSame(seen.key, seen) ? seen.key : undefined;
+    }
     if (seen.stamp === core.stamp) return core.lastKey;
     const encoded = core.key(this.space.id, key);
     return this.isSame(encoded, seen) ? encoded : undefined;
