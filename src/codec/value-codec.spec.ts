@@ -153,6 +153,33 @@ describe('round trip', () => {
     expect(error).toMatchObject({ name: 'RangeError', message: 'too far', cause: 'legs' });
   });
 
+  it('keeps the name, message and cause of errors of a class', () => {
+    class NotFound extends Error {
+      override name = 'NotFound';
+    }
+    const cause = new NotFound('no such user', { cause: { id: 17, at: new Date(0) } });
+    const error = roundTrip({ error: new Error('no answer', { cause }) }) as { error: Error };
+    expect(error.error.message).toBe('no answer');
+    expect(error.error.cause).toBeInstanceOf(Error);
+    expect(error.error.cause).toMatchObject({
+      name: 'NotFound',
+      message: 'no such user',
+      cause: { id: 17, at: new Date(0) },
+    });
+  });
+
+  it('stores what toJSON of an error of a class returns', () => {
+    class Failed extends Error {
+      constructor(readonly status: number) {
+        super('failed');
+      }
+      toJSON(): unknown {
+        return { status: this.status };
+      }
+    }
+    expect(roundTrip(new Failed(404))).toEqual({ status: 404 });
+  });
+
   it.each([
     'Int8Array',
     'Uint8ClampedArray',
@@ -239,6 +266,16 @@ describe('what cannot be carried', () => {
   const cyclic: Record<string, unknown> = {};
   cyclic.self = cyclic;
   class SubMap extends Map<unknown, unknown> {}
+  const causing = new Error('itself');
+  causing.cause = causing;
+  class FailedWith extends Error {
+    constructor(private readonly json: unknown) {
+      super('failed');
+    }
+    toJSON(): unknown {
+      return this.json;
+    }
+  }
   const refused: [string, unknown][] = [
     ['undefined', undefined],
     ['a function', () => 1],
@@ -255,6 +292,16 @@ describe('what cannot be carried', () => {
     ['a generator', (function* () {})()],
     ['an iterator', [1].values()],
     ['shared memory', new SharedArrayBuffer(4)],
+    ['an error with fields of its own', Object.assign(new Error('a'), { status: 404 })],
+    ['an error with a toJSON of its own', Object.assign(new Error('a'), { toJSON: () => 1 })],
+    ['an error whose toJSON returns a function', new FailedWith(() => 1)],
+    ['an error that a function has caused', new Error('a', { cause: () => 1 })],
+    ['an error that something with a promise has caused', new Error('a', { cause: [Promise.resolve(1)] })],
+    ['an error that has caused itself', causing],
+    ['an error made of several', new AggregateError([new Error('a')], 'b')],
+    ['an error whose message is no text', Object.assign(new Error('a'), { message: { a: 1 } })],
+    ['an error whose message has a lone surrogate', new Error('a\ud800')],
+    ['an error with the name of a method', Object.assign(new Error('a'), { name: 'toString' })],
   ];
 
   it.each(refused)('refuses %s instead of storing something else', (_name, bad) => {

@@ -2,7 +2,8 @@
  * Values to bytes and back: msgpackr with shared record structures, which keep the field names of objects out of the
  * records. A structure must be durable before a record that needs it; the codec hands each new one to `onStructures`
  * before the bytes are used. What msgpackr would drop or rename without a word (functions, symbols, promises,
- * `__proto__` fields, lone surrogates) is refused here.
+ * `__proto__` fields, lone surrogates) is refused here. Not so fields that have symbols as names, and those of an array
+ * beside its elements: they are left out, because asking for them would be one more call for every object.
  */
 import { KvEncodingError, KvError } from '../errors.js';
 import { MAX_VALUE_DEPTH } from '../limits.js';
@@ -31,6 +32,9 @@ const VIEWS = new Set([
   ],
   ...['Float32Array', 'Float64Array', 'BigInt64Array', 'BigUint64Array', 'Buffer', 'DataView'],
 ]);
+
+/** What msgpackr carries of an error, and what every error has. */
+const ERROR_FIELDS = new Set(['name', 'message', 'cause', 'stack']);
 
 type PackedBuffer = Uint8Array & { start?: number; end?: number };
 
@@ -168,11 +172,16 @@ function checkObject(value: object, depth: number): void {
       return;
     }
     if (value instanceof ArrayBuffer || value instanceof Date) return;
-    if (value instanceof Error || value instanceof RegExp) return;
+    if (value instanceof RegExp) return;
+    const { toJSON } = value as { toJSON?: () => unknown };
+    // msgpackr asks for the toJSON of subclasses alone.
+    if (value instanceof Error && (typeof toJSON !== 'function' || value.constructor === Error)) {
+      checkError(value, depth);
+      return;
+    }
     if (typeof (value as PromiseLike<unknown>).then === 'function') refuse('a promise (await it first)');
     if (value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef)
       refuse('a weak collection');
-    const { toJSON } = value as { toJSON?: () => unknown };
     if (typeof toJSON === 'function') {
       checkValue(toJSON.call(value), depth + 1);
       return;
@@ -190,6 +199,20 @@ function checkObject(value: object, depth: number): void {
     if (!field.isWellFormed()) refuse('a field name with a lone surrogate');
     checkValue((value as Record<string, unknown>)[field], depth + 1);
   }
+}
+
+function checkError(error: Error, depth: number): void {
+  const { name, message, cause } = error;
+  if (error instanceof AggregateError || name === 'AggregateError') refuse('an error made of several');
+  if (typeof name !== 'string' || typeof message !== 'string')
+    refuse('an error whose name or message is no text');
+  // msgpackr looks for a constructor of that name in an object.
+  if (name in Object.prototype) refuse('an error with the name of something that every object has');
+  if (Object.keys(error).some((field) => !ERROR_FIELDS.has(field)))
+    refuse('an error with more fields than name, message and cause (give its class a toJSON)');
+  checkValue(name, depth + 1);
+  checkValue(message, depth + 1);
+  checkValue(cause, depth + 1);
 }
 
 function refuse(what: string): never {
