@@ -208,6 +208,17 @@ describe('round trip', () => {
     expect(roundTrip({ url })).toEqual({ url: 'https://example.org/a' });
   });
 
+  it('takes a toJSON that returns undefined for undefined, which is no value but may be in one', () => {
+    class Hidden {
+      readonly field = 1;
+      toJSON(): unknown {
+        return undefined;
+      }
+    }
+    expect(() => roundTrip(new Hidden())).toThrow(KvEncodingError);
+    expect(roundTrip([new Hidden()])).toEqual([undefined]);
+  });
+
   it('takes values as deep as the limit, and no deeper', () => {
     const nested = (depth: number, wrap: (inner: unknown) => unknown): unknown => {
       let inner: unknown = 1;

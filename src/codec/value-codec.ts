@@ -183,7 +183,9 @@ function checkObject(value: object, depth: number): void {
     if (value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef)
       refuse('a weak collection');
     if (typeof toJSON === 'function') {
-      checkValue(toJSON.call(value), depth + 1);
+      const json = toJSON.call(value);
+      if (json === undefined && depth === 0) refuse('an instance whose toJSON returns undefined');
+      checkValue(json, depth + 1);
       return;
     }
     // Its state is private, or it has none: either way it would come back as {}.

@@ -68,8 +68,9 @@ export class KeySpace<V = unknown> {
   /**
    * The value of a key.
    *
-   * @returns `undefined` when the key is absent or expired, and never otherwise; the caller's own copy, or, with the
-   *   option `readCache.decodedEntries`, a frozen value that others may have as well
+   * @returns `undefined` when the key is absent or expired, or `getOrSet` has kept `undefined` (`cacheUndefined`), and never
+   *   otherwise; the caller's own copy, or, with the option `readCache.decodedEntries`, a frozen value that others may have
+   *   as well
    * @throws KvClosedError, KvEncodingError (not a key), KvCorruptionError, KvDiskError
    * @example
    * const user = await users.get('u-17');
