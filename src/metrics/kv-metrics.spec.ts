@@ -214,8 +214,15 @@ describe('KvMetricsModule', () => {
   }
 
   it('watches all stores of the application, and counts cached methods', async () => {
+    const archive = await KvStore.open();
+    open.push(archive);
     const app = await start(
-      [KvModule.forRoot(), KvModule.forRoot({ name: 'sessions' }), KvMetricsModule.forRoot()],
+      [
+        KvModule.forRoot(),
+        KvModule.forRoot({ name: 'sessions' }),
+        KvModule.forRoot({ name: 'archive', store: archive }),
+        KvMetricsModule.forRoot(),
+      ],
       { providers: [Answers] },
     );
     await app.get(Answers).answer();
@@ -226,6 +233,7 @@ describe('KvMetricsModule', () => {
     expect(values.get('hotcold_cached_calls_total{store="default",result="miss"}')).toBe(1);
     expect(values.get('hotcold_keys{store="default"}')).toBe(2);
     expect(values.get('hotcold_keys{store="sessions"}')).toBe(0);
+    expect(values.get('hotcold_keys{store="archive"}')).toBe(0);
     await request(app.getHttpServer()).get('/metrics').expect(404);
   });
 

@@ -50,12 +50,9 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   constructor(
     /** The engine underneath. Closing it is up to the module, or to whoever opened it. */
     readonly store: KvStore,
+    /** Name of the store in the application; one that was opened by hand may have another one itself. */
+    readonly name = store.name,
   ) {}
-
-  /** Name of the store. */
-  get name(): string {
-    return this.store.name;
-  }
 
   /** What opening found on disk: whether the last stop was clean, and what was dropped if not. */
   get opened(): KvOpenReport {

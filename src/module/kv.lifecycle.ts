@@ -30,10 +30,10 @@ const ours = new WeakSet<KvStoreService>();
  */
 export async function openService(input: unknown, name: string): Promise<KvStoreService> {
   const options = checkModuleOptions(input, name);
-  if (options.store) return watched(new KvStoreService(options.store), name);
+  if (options.store) return watched(new KvStoreService(options.store, name));
   const { clock }: Env = options.env ?? nodeEnv;
   const startMs = clock.now();
-  const service = watched(new KvStoreService(await opened(options, name)), name);
+  const service = watched(new KvStoreService(await opened(options, name), name));
   ours.add(service);
   logOpened(service, options, clock.now() - startMs);
   return service;
@@ -54,7 +54,8 @@ async function opened(options: KvStoreOptions, name: string): Promise<KvStore> {
   }
 }
 
-function watched(service: KvStoreService, name: string): KvStoreService {
+function watched(service: KvStoreService): KvStoreService {
+  const { name } = service;
   service.on('error', (error) => {
     logger.error(`Store "${name}": ${error.message}`, error.stack);
   });

@@ -164,6 +164,15 @@ describe('KvModule.forRoot', () => {
     );
   });
 
+  it('gives a store that was opened by hand the name that it has in the application', async () => {
+    const store = await KvStore.open({ name: 'own' });
+    const app = await start([KvModule.forRoot({ store }), KvModule.forRoot({ name: 'archive', store })]);
+    expect(app.get(KvStoreService).name).toBe('default');
+    expect(app.get<KvStoreService>(getKvStoreToken('archive')).name).toBe('archive');
+    await app.close();
+    await store.close();
+  });
+
   it('keeps stores of different names apart', async () => {
     @Injectable()
     class Both {
