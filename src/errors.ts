@@ -98,14 +98,20 @@ export class KvVersionConflictError extends KvError {
     /** The version that is there; `undefined` when the key is absent. */
     readonly actual: number | undefined,
     write?: KvBatchWriteRef,
+    /** How often `update` has begun anew. */
+    attempts?: number,
   ) {
     const { index, namespace } = write ?? {};
     const where = namespace === undefined ? '' : ` (namespace ${JSON.stringify(namespace)})`;
-    super(
+    const conflict =
       `${index === undefined ? 'The entry' : `The entry of write ${index} of the batch${where}`} is at ` +
-        `${actual === undefined ? 'no version (it is absent)' : `version ${actual}`}, expected ` +
-        `${expected === undefined ? 'it to be present' : expected === null ? 'it to be absent' : `version ${expected}`}. ` +
-        `Read it again and retry.`,
+      `${actual === undefined ? 'no version (it is absent)' : `version ${actual}`}, expected ` +
+      `${expected === undefined ? 'it to be present' : expected === null ? 'it to be absent' : `version ${expected}`}. `;
+    super(
+      attempts === undefined
+        ? `${conflict}Read it again and retry.`
+        : `${conflict}It has changed in each of ${attempts} attempts to update it: the function that update() is given must ` +
+            `not write the key itself, and must be done sooner than others write it.`,
     );
     if (write) Object.defineProperty(this, 'write', { value: write });
   }

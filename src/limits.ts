@@ -27,6 +27,12 @@ export const MIN_RING_PAGES = 4;
 export const MIN_SEGMENT_SIZE = MIB;
 export const MAX_SEGMENT_SIZE = 1024 * MIB;
 
+/**
+ * How often `update` begins again because the key has changed: of so many asynchronous updates of one key at once, one gets
+ * through in each round. One whose function writes the key itself never does, and holds everybody up until it is told.
+ */
+export const MAX_UPDATE_ATTEMPTS = 10_000;
+
 /** Records read from disk at the same time: each holds a buffer, and the thread pool has 4 threads by default. */
 export const MAX_DISK_READS = 256;
 

@@ -1,5 +1,6 @@
 /** Read-modify-write: `update` with plain and asynchronous functions, and what it does when others get in between. */
-import { KvEncodingError } from 'nestjs-hotcold/store';
+import { KvEncodingError, KvVersionConflictError } from 'nestjs-hotcold/store';
+import { MAX_UPDATE_ATTEMPTS } from '../src/limits.js';
 import { inEveryPlace } from './support/places.js';
 
 /** A promise that the test resolves. */
@@ -128,6 +129,29 @@ describe('update', () => {
       const list = (await store.get<string[]>('list')) ?? [];
       expect(list.toSorted()).toEqual(['a', ...names].toSorted());
     });
+
+    it.each(['a plain', 'an asynchronous'])(
+      'gives up where %s function writes the key itself',
+      async (kind) => {
+        const { store } = placed();
+        let runs = 0;
+        const change = () => {
+          if (++runs > MAX_UPDATE_ATTEMPTS) throw new Error('Without end');
+          const written = store.set('list', runs);
+          return kind === 'a plain' ? -1 : written.then(() => -1);
+        };
+        const error = await store.update<unknown>('list', change).catch((thrown: unknown) => thrown);
+        expect(error).toBeInstanceOf(KvVersionConflictError);
+        const version = (await store.getEntry('list'))?.version;
+        expect(error).toMatchObject({
+          actual: version,
+          message: expect.stringContaining('not write the key'),
+        });
+        expect(runs).toBe(MAX_UPDATE_ATTEMPTS);
+        await placed().settle();
+        expect(await placed().store.get('list')).toBe(MAX_UPDATE_ATTEMPTS);
+      },
+    );
 
     it('may use the store within its function', async () => {
       const { store } = placed();

@@ -8,6 +8,7 @@
  */
 import type { KvKey } from '../codec/key-codec.js';
 import { KvVersionConflictError } from '../errors.js';
+import { MAX_UPDATE_ATTEMPTS } from '../limits.js';
 import { makeAttributes } from '../log/attributes.js';
 import { valueEnd, valueStart } from '../log/record-key.js';
 import type { LookUp, Seen } from './look-up.js';
@@ -118,10 +119,15 @@ export class EntryWriter {
     const { sampler } = this.core;
     if (sampler?.isDue('update')) return sampler.time('update', () => this.update(key, change));
     let seen: Seen | undefined;
-    for (;;) {
+    let expected: number | null = null;
+    for (let attempts = 0; ; attempts++) {
       const looked = this.lookUp.seen(key, seen);
       seen = isPromise(looked) ? await looked : looked;
       const present = seen.record !== undefined;
+      const actual = present ? seen.version : undefined;
+      if (attempts === MAX_UPDATE_ATTEMPTS)
+        throw new KvVersionConflictError(expected, actual, undefined, attempts);
+      expected = actual ?? null;
       const result = change(seen.record && (this.core.decode(seen.record) as T));
       if (isPromise(result)) this.lookUp.hold(key, seen);
       const next = isPromise(result) ? await result : result;

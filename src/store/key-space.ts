@@ -280,8 +280,11 @@ export class KeySpace<V = unknown> {
    * known (from disk, or from an asynchronous `change`), `change` runs again with the value it has then. Expiry and tags
    * are kept; a new entry gets the namespace's default.
    *
-   * @param change gets the value, `undefined` when the key is absent; `undefined` as its result deletes the key
+   * @param change gets the value, `undefined` when the key is absent; `undefined` as its result deletes the key. It must not
+   *   write the key itself
    * @returns the new value
+   * @throws KvVersionConflictError when the key has changed in each of 10,000 runs of `change`; nothing was written
+   * @throws whatever `change` throws; KvEncodingError and others as `set` does
    * @example
    * await store.update('cart:1', (cart = { items: [] }) => ({ items: [...cart.items, 'apple'] }));
    */
