@@ -3,7 +3,7 @@ import 'reflect-metadata';
 import { Injectable, Logger } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { firstValueFrom, from, type Observable } from 'rxjs';
+import { firstValueFrom, from, lastValueFrom, type Observable } from 'rxjs';
 import { HeldReads, openOn, segmentsOf, turns, valueOf } from '../../test/support/compacting.js';
 import { SimulatedClock } from '../../test/support/simulated-clock.js';
 import { SimulatedDisk } from '../../test/support/simulated-disk.js';
@@ -11,7 +11,7 @@ import { nodeEnv } from '../device/node-env.js';
 import { KvModule } from '../module/kv.module.js';
 import { KvStoreService } from '../module/kv-store.service.js';
 import { CachePlan } from '../store/cache-options.js';
-import { KvCorruptionError, type KvStore } from '../store/index.js';
+import { KvCorruptionError, type KvDuration, type KvStore } from '../store/index.js';
 import { CachePut } from './cache-put.js';
 import { Cached } from './cached.js';
 import { getCachedStats } from './cached-stats.js';
@@ -302,6 +302,29 @@ describe('@Cached', () => {
     await store.close();
   });
 
+  it('does not keep what an Observable brought if its key is deleted while the write waits for the disk', async () => {
+    @Injectable()
+    class Texts {
+      @Cached({ namespace: 'n', key: (key: string) => key }) read(_key: string): Observable<string> {
+        return from(['made before']);
+      }
+    }
+    const { disk, keys, store, reads } = await storeOnDisk('1s');
+    const space = store.namespace('n');
+    disk.clock.advance(1000);
+    const texts = (await start(Texts, { store })).get(Texts);
+    reads.hold('before');
+    expect(await lastValueFrom(texts.read(keys[3]))).toBe('made before');
+    await turns(3);
+    expect(reads.held).toBe(1);
+    const gone = space.delete(keys[3]);
+    reads.release();
+    await gone;
+    await turns(20);
+    expect(await space.get(keys[3])).toBeUndefined();
+    await store.close();
+  });
+
   it('counts one failure for a key that cannot be used, in every way to get one', async () => {
     @Injectable()
     class Odd {
@@ -396,7 +419,7 @@ describe('@Cached', () => {
 });
 
 /** A store with a namespace `n` whose records lie on disk, and whose reads are waited for. */
-async function storeOnDisk(): Promise<{
+async function storeOnDisk(ttl: KvDuration = Infinity): Promise<{
   disk: SimulatedDisk;
   keys: string[];
   reads: HeldReads;
@@ -407,7 +430,7 @@ async function storeOnDisk(): Promise<{
   const store = await openOn(disk, { env: reads.env });
   const keys = Array.from({ length: 200 }, (_, i) => `k${i}`);
   for (const key of keys) {
-    await store.namespace('n').set(key, valueOf(key, 0, 5000));
+    await store.namespace('n').set(key, valueOf(key, 0, 5000), { ttl });
     await store.set(key, valueOf(key, 0, 5000));
   }
   await store.flush();

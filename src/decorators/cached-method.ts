@@ -284,8 +284,10 @@ export class CachedMethod {
     let values = 0;
     let only: unknown;
     let snapshot: Snapshot | undefined;
+    let isHandedOver = false;
     const forget = () => {
-      cached.end(run);
+      // A write that waits for the disk still has to hear of what happens to the key.
+      if (!isHandedOver) cached.end(run);
       if (binding.streams.get(run.id) === stream) binding.streams.delete(run.id);
     };
     const shared = source.pipe(
@@ -303,7 +305,8 @@ export class CachedMethod {
           forget();
         },
         complete: () => {
-          if (values === 1) this.keep(call, run, only, snapshot);
+          isHandedOver = values === 1;
+          if (isHandedOver) this.keep(call, run, only, snapshot);
         },
         finalize: forget,
       }),
