@@ -136,6 +136,26 @@ describe('@Cached', () => {
     }
   });
 
+  it('makes a stale result anew once for concurrent subscribers, also if it is emitted at once', async () => {
+    @Injectable()
+    class Stale {
+      @Cached({ key: 'swr', ttl: 1000, staleWhileRevalidate: 1000 }) swr(): Observable<number> {
+        return of(++runs);
+      }
+      @Cached({ key: 'sie', ttl: 1000, staleIfError: 1000 }) sie(): Observable<number> {
+        return of(++runs);
+      }
+    }
+    const stale = (await start(Stale)).get(Stale);
+    for (const call of [() => stale.swr(), () => stale.sie()]) {
+      runs = 0;
+      await lastValueFrom(call());
+      clock.advance(1500);
+      await Promise.all(Array.from({ length: 5 }, () => lastValueFrom(call())));
+      expect([await lastValueFrom(call()), runs]).toEqual([2, 2]);
+    }
+  });
+
   it('does not use what was kept with another version, for every kind of method', async () => {
     const classOf = (version: number) => {
       @Injectable()

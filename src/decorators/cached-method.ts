@@ -228,7 +228,9 @@ export class CachedMethod {
     const { binding, instance, args, plan } = call;
     const found$ = defer(() => this.lookUp(call));
     return found$.pipe(
-      mergeMap((found) => {
+      mergeMap((looked) => {
+        // What others subscribed to meanwhile may have emitted at once, and be kept.
+        const found = looked && looked.lateMs < 0 ? looked : (this.peek(call) ?? looked);
         const source = defer(() => this.original.apply(instance, args) as Observable<unknown>);
         if (found && found.lateMs < Math.max(plan.revalidateMs, 0)) {
           binding.count('hits');
@@ -249,6 +251,15 @@ export class CachedMethod {
         );
       }),
     );
+  }
+
+  private peek({ binding, key, plan }: Call): CachedEntry | undefined {
+    try {
+      return binding.space.cached.peek(key, plan.version);
+    } catch {
+      // The look-up has met it before, and told.
+      return undefined;
+    }
   }
 
   private refresh(call: Call, source: Observable<unknown>): void {

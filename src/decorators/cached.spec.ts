@@ -330,6 +330,28 @@ describe('@Cached on methods that return Observables', () => {
     expect(calls).toHaveLength(1);
   });
 
+  it('runs the method once for concurrent subscribers, also if it emits at once', async () => {
+    class User {
+      name = 'ada';
+    }
+    @Injectable()
+    class Users {
+      @Cached({ type: User }) read(): Observable<User> {
+        calls.push([]);
+        return of(new User());
+      }
+    }
+    const app = await start(Users);
+    const users = app.get(Users);
+    for (const leave of [lastValueFrom, firstValueFrom]) {
+      const all = await Promise.all(Array.from({ length: 10 }, () => leave(users.read())));
+      for (const user of all) expect(user).toBeInstanceOf(User);
+    }
+    expect(calls).toHaveLength(1);
+    const { failures, hits, misses } = getCachedStats(app.get(KvStoreService));
+    expect({ failures, hits, misses }).toEqual({ failures: 0, hits: 19, misses: 1 });
+  });
+
   it('passes several values through, as they come, and leaves the method alone from then on', async () => {
     source = () => of(1, 2, 3);
     const streams = (await start(Streams)).get(Streams);
