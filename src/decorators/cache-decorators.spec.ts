@@ -5,7 +5,7 @@ import { REQUEST } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lastValueFrom, of, throwError, type Observable } from 'rxjs';
+import { concat, lastValueFrom, of, throwError, type Observable } from 'rxjs';
 import request from 'supertest';
 import { SimulatedClock } from '../../test/support/simulated-clock.js';
 import { SimulatedDisk } from '../../test/support/simulated-disk.js';
@@ -134,6 +134,32 @@ describe('@Cached', () => {
       clock.advance(500);
       await expect(call()).rejects.toThrow('down');
     }
+  });
+
+  it('does not answer a stale result behind what an Observable has emitted before it failed', async () => {
+    @Injectable()
+    class Stale {
+      @Cached({ ttl: 1000, staleIfError: 1000 }) read(): Observable<number> {
+        return ++runs === 1
+          ? of(runs)
+          : concat(
+              of(runs),
+              throwError(() => new Error('late')),
+            );
+      }
+    }
+    const stale = (await start(Stale)).get(Stale);
+    await lastValueFrom(stale.read());
+    clock.advance(1500);
+    const seen: unknown[] = [];
+    await new Promise<void>((resolve) => {
+      stale.read().subscribe({
+        next: (value) => seen.push(value),
+        error: (error) => resolve(void seen.push(error.message)),
+        complete: () => resolve(void seen.push('complete')),
+      });
+    });
+    expect(seen).toEqual([2, 'late']);
   });
 
   it('makes a stale result anew once for concurrent subscribers, also if it is emitted at once', async () => {

@@ -243,8 +243,12 @@ export class CachedMethod {
         else missed(binding);
         const values = running ?? this.shared(call, source);
         if (!found || found.lateMs >= plan.ifErrorMs) return values;
+        let isEmpty = true;
         return values.pipe(
+          tap(() => (isEmpty = false)),
           catchError((error: unknown) => {
+            // Whoever has something newer already does not get the old value behind it.
+            if (!isEmpty) throw error;
             this.method.failed(binding.store, error);
             return of(binding.results.revived(found.value));
           }),
