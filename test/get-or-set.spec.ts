@@ -94,6 +94,17 @@ describe('getOrSet', () => {
     ]);
   });
 
+  it('does not share a run with calls of another version', async () => {
+    await using store = await open();
+    const sources = [new Source(), new Source()];
+    const calls = [0, 1, 0, 1].map((version) => store.getOrSet('a', sources[version].make, { version }));
+    for (const [version, source] of sources.entries()) await source.end(`shape ${version}`);
+    expect(await Promise.all(calls)).toEqual(['shape 0', 'shape 1', 'shape 0', 'shape 1']);
+    expect(sources.map(({ runs }) => runs)).toEqual([1, 1]);
+    // The run that ended last was not overtaken by the other.
+    expect(await store.getOrSet('a', () => 'made anew', { version: 1 })).toBe('shape 1');
+  });
+
   it('runs the factory once for 10,000 calls', async () => {
     await using store = await open();
     const source = new Source();
@@ -348,6 +359,20 @@ describe('a result that was overtaken', () => {
     expect(await store.get('a')).toBe(after ?? 'late');
     const runs = (store as any).core.parts.spaces.get(0).runs;
     expect(runs.size).toBe(0);
+  });
+
+  it.each<[string, (store: KvStore) => Promise<unknown>]>([
+    ['a write', (store) => store.set('a', 'written')],
+    ['a clear', (store) => store.clear()],
+    ['a tag', (store) => store.invalidateTags('x')],
+  ])('by %s is not kept either behind one of another version that began later', async (_, overtake) => {
+    await using store = await open();
+    const source = new Source();
+    const early = store.getOrSet('a', source.make, { tags: ['x'] });
+    await overtake(store);
+    await store.getOrSet('a', () => 'late', { version: 1, tags: ['x'] });
+    await source.end('early');
+    expect([await early, await store.get('a')]).toEqual(['early', 'late']);
   });
 
   it('is kept when other keys and tags were written meanwhile', async () => {

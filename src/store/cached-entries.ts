@@ -14,7 +14,7 @@ import { expiryOf, FLAG_ATTRIBUTES, FLAG_EXTENTS, KIND_MASK, KIND_VALUE } from '
 import { CachePlan, type KvCacheFailure, type KvGetOrSetOptions } from './cache-options.js';
 import type { LookUp } from './look-up.js';
 import { FROM_DECODED, IN_MEMORY, NOTHING, WAIT, type RecordRef } from './read-path.js';
-import type { Run } from './runs.js';
+import { isOvertaken, type Run } from './runs.js';
 import { checkFunction } from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
@@ -275,7 +275,7 @@ export class CachedEntries {
   }
 
   private joinable(encoded: EncodedKey, plan: CachePlan): Promise<unknown> | undefined {
-    const run = this.space.runs.of(encoded, plan.hooks);
+    const run = this.space.runs.of(encoded, plan.hooks, plan.version);
     return run && this.isCurrent(run) ? run.result : undefined;
   }
 
@@ -288,8 +288,8 @@ export class CachedEntries {
     return (run.result = this.make(run, key, factory, plan));
   }
 
-  private beginRun(encoded: EncodedKey, plan: CachePlan, isPut = false): Run {
-    return this.space.runs.begin(encoded, this.core.parts.versions.last, plan.hooks, isPut);
+  private beginRun(encoded: EncodedKey, { hooks, version }: CachePlan, isPut = false): Run {
+    return this.space.runs.begin(encoded, this.core.parts.versions.last, hooks, version, isPut);
   }
 
   private async make(run: Run, key: KvKey, factory: Factory, plan: CachePlan): Promise<unknown> {
@@ -334,13 +334,13 @@ export class CachedEntries {
       }
       const seen = looked instanceof Promise ? await looked : looked;
       core.assertWritable();
-      const isOvertaken = !run.isPut && seen.version > run.since;
-      if (isOvertaken || this.isOutdated(run, attributes)) return false;
+      if (isOvertaken(run, seen.version) || this.isOutdated(run, attributes)) return false;
       if (!copy) core.values.encode(value, plan.cacheUndefined);
       if (core.decoded) space.decoded.delete(key);
       if (!lookUp.isSame(run.key, seen)) continue;
       const { bytes, start, end } = copy ? { bytes: copy, start: 0, end: copy.length } : core.values;
-      space.runs.kept(run, core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes));
+      const version = core.writes.upsert(space, run.key, bytes, start, end, expiresAt, attributes);
+      space.runs.kept(run, version, seen.version);
       core.stamp++;
       return true;
     }
