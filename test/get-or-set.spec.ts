@@ -410,6 +410,27 @@ describe('a store that fails', () => {
     ]);
   });
 
+  it('tells what onError throws, and answers all the same', async () => {
+    await using store = await open();
+    const told: string[] = [];
+    store.on('error', ({ message }) => told.push(message));
+    const onError = (error: any, during: string) => {
+      throw new Error(`thrown at ${during}: ${error.message}`);
+    };
+    const options: KvGetOrSetOptions = { ttl: 1000, staleWhileRevalidate: 500, staleIfError: 1000, onError };
+    const fail = () => Promise.reject(new Error('down'));
+    expect(typeof (await store.getOrSet('a', () => Symbol('no') as any, { onError }))).toBe('symbol');
+    await turns(2);
+    expect(told).toEqual([expect.stringContaining('thrown at write: The value is or contains a symbol')]);
+    await store.getOrSet('b', () => 'old', options);
+    for (const late of [1200, 500]) {
+      clock.advance(late);
+      expect(await store.getOrSet('b', fail, options)).toBe('old');
+      await turns(2);
+    }
+    expect(told.slice(1)).toEqual(['thrown at refresh: down', 'thrown at refresh: down']);
+  });
+
   it('is not waited for longer than the timeout', async () => {
     const disk = new SimulatedDisk();
     const reads = new HeldReads(disk);
@@ -420,12 +441,16 @@ describe('a store that fails', () => {
     await reads.slowDown(store, keys);
     disk.hangAt({ operation: 'read', nth: 1 });
     const told: unknown[] = [];
-    const onError = (error: any, during: string) => told.push([error.code, during]);
+    store.on('error', ({ message }) => told.push(message));
+    const onError = (error: any, during: string) => {
+      told.push([error.code, during]);
+      throw new Error('thrown');
+    };
     const call = store.getOrSet('k7', () => 'made', { timeout: 100, onError });
     await turns(20);
     disk.clock.advance(100);
     expect(await call).toBe('made');
-    expect(told).toEqual([['KV_OVERLOADED', 'read']]);
+    expect(told).toEqual([['KV_OVERLOADED', 'read'], 'thrown']);
     disk.letGo();
     await store.close();
   });

@@ -35,7 +35,7 @@ export interface KvGetOrSetOptions<V = unknown> {
   /**
    * Told when the store cannot be read or written, and nobody waits for a write to be durable: the call gets its value from
    * the factory all the same. Also told of factories that failed behind a stale value. Without it the call rejects in the
-   * first two cases, and the store's event `error` tells of the third.
+   * first two cases, and the store's event `error` tells of the third, as it does of what `onError` throws.
    */
   onError?: (error: unknown, during: KvCacheFailure) => void;
 }

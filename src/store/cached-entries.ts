@@ -64,7 +64,7 @@ export class CachedEntries {
         if (!options?.onError) throw error;
         // Throws again if it is the key.
         this.core.key(this.space.id, key);
-        options.onError(error, 'read');
+        this.tell(error, 'read', options);
         found = NOTHING;
         this.core.key(this.space.id, key);
       }
@@ -75,7 +75,7 @@ export class CachedEntries {
     } catch (error) {
       if (!(options instanceof CachePlan && options.onError)) return Promise.reject(asError(error));
       // It is the key that cannot be used.
-      options.onError(error, 'read');
+      this.tell(error, 'read', options);
       return (async () => factory())();
     }
   }
@@ -199,7 +199,7 @@ export class CachedEntries {
       found = await this.load(encoded, plan);
     } catch (error) {
       if (!plan.onError) throw error;
-      plan.onError(error, 'read');
+      this.tell(error, 'read', plan);
     }
     return this.answer(found, key, encoded, factory, plan);
   }
@@ -224,7 +224,7 @@ export class CachedEntries {
     const tooLate = new Promise<undefined>((resolve) => {
       stop = this.core.parts.clock.after(plan.timeoutMs, () => {
         const error = new KvOverloadedError(`The store did not answer within ${plan.timeoutMs} ms.`);
-        plan.onError?.(error, 'read');
+        if (plan.onError) this.tell(error, 'read', plan);
         resolve(undefined);
       });
     });
@@ -390,9 +390,15 @@ export class CachedEntries {
     return isOfUse ? lateMs : GONE;
   }
 
-  private tell(error: unknown, during: KvCacheFailure, { onError }: CachePlan): void {
-    if (onError) onError(error, during);
-    else this.core.parts.onError(asError(error));
+  /** Mostly behind the back of the caller, where nobody would catch what `onError` throws. */
+  private tell(error: unknown, during: KvCacheFailure, { onError }: KvGetOrSetOptions): void {
+    let untold = error;
+    try {
+      if (onError) return onError(error, during);
+    } catch (thrown) {
+      untold = thrown;
+    }
+    this.core.parts.onError(asError(untold));
   }
 }
 
