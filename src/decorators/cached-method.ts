@@ -41,7 +41,8 @@ import { isStream, isThenable, kindOfType, type AnyMethod, type Kind } from './r
 export interface CachedOptions extends KvMethodOptions, KvResultOptions {
   /**
    * Key of a result: a constant, or a function of the arguments, called with the instance as `this`. It should name
-   * everything the result depends on, such as the user or the language. Default: class, method and arguments.
+   * everything the result depends on, such as the user or the language. Default: class, method and arguments; not for
+   * bundles whose minifier renames classes.
    */
   key?: KvKey | OfArguments<KvKey>;
 }
