@@ -39,7 +39,8 @@ export interface KvResultOptions {
   version?: number;
   /**
    * Class of the result, or of the elements of a list: what comes from the store is an instance of it again, with the
-   * fields as they were; its constructor is not called.
+   * fields as they were; its constructor is not called. For classes without private `#fields`: those are not stored, and a
+   * `TypeError` is thrown where the instance reads them.
    */
   type?: KvResultType;
   /** Runs the method if the store has not answered after so long. Default `'1s'`. */
