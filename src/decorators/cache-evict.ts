@@ -16,7 +16,10 @@ import {
 
 /** What is dropped. At least one of `key`, `resultKey`, `tags` and `all`. */
 export interface CacheEvictOptions extends KvMethodOptions {
-  /** Key of the entry, as in `@Cached`: a constant, or a function of the arguments. */
+  /**
+   * Key of the entry, as in `@Cached`: a constant, or a function of the arguments. It is called when the method has returned
+   * (or its Observable emitted), so it sees what the method has changed in its arguments.
+   */
   key?: KvKey | OfArguments<KvKey>;
   /** The same as a function of result and arguments. */
   resultKey?: OfResult<KvKey>;

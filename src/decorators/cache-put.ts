@@ -18,7 +18,7 @@ import { isStream, type AnyMethod } from './result-kind.js';
 
 /** Under which key a result is kept, and how. One of `key` and `resultKey`. */
 export interface CachePutOptions extends KvMethodOptions, KvResultOptions {
-  /** Key of the entry, as in `@Cached`: a constant, or a function of the arguments. */
+  /** Key of the entry, as in `@Cached`: a constant, or a function of the arguments, called as that of `@CacheEvict` is. */
   key?: KvKey | OfArguments<KvKey>;
   /** The same as a function of result and arguments, where only the result tells it. */
   resultKey?: OfResult<KvKey>;
