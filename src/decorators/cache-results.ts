@@ -33,7 +33,11 @@ export interface KvResultOptions {
   staleIfError?: KvDuration;
   /** By up to this share of itself a ttl is shortened by chance, so that not all results expire at once: 0 (default) to 1. */
   jitter?: number;
-  /** Whether `undefined` is a result worth keeping. Default `false`. `null` always is. */
+  /**
+   * Whether `undefined` is a result worth keeping. Default `false`. `null` always is. A plain method whose declared type
+   * does not tell that it is one (`User | undefined`) has to return something else first: until then it could be one that
+   * returns promises.
+   */
   cacheUndefined?: boolean;
   /** Raise it when a deploy changes the shape of the result: what was kept with another one is not used. Default 0. */
   version?: number;
