@@ -318,7 +318,8 @@ export class KeySpace<V = unknown> {
    * factory runs wait for that run, and get the same object. What is found is each caller's own copy.
    *
    * A result is given to those who waited but not kept if the key was written or deleted, or one of its tags invalidated,
-   * since the factory began: it may be older than that. Errors of the factory are passed on and not kept.
+   * since the factory began: it may be older than that. Errors of the factory are passed on and not kept. A factory that
+   * waits for its own key (`getOrSet` of it again, behind an `await`) waits for ever.
    *
    * @param factory makes the value; `undefined` is not kept, unless `cacheUndefined` is set
    * @throws whatever `factory` throws
