@@ -2,6 +2,9 @@
  * A store's life inside an application: opened by the factory of its provider, so before anything that injects it
  * exists; watched while it runs; closed in `onApplicationShutdown`, the last of Nest's hooks, because requests in
  * flight still use it in the earlier ones. What opening found and what fails in the background goes to Nest's log.
+ *
+ * Nest calls no hook of an application that does not start. So where one of several stores cannot be opened, the others
+ * are closed here: they would stay locked for as long as the process lives, and be in the way of another attempt.
  */
 import {
   Logger,
@@ -9,6 +12,7 @@ import {
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
 import bytes from 'bytes';
 import type { Env } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
@@ -23,12 +27,59 @@ const logger = new Logger('KvModule');
 /** Stores that were opened here, and that are therefore ours to close. */
 const ours = new WeakSet<KvStoreService>();
 
+/** The stores of an application until it is up. */
+interface Start {
+  readonly openings: Promise<KvStoreService>[];
+  /** Rejects as the first of them has. */
+  failed?: Promise<KvStoreService>;
+  isOver: boolean;
+}
+
+const starts = new WeakMap<ModulesContainer, Start>();
+
+function startOf(application: ModulesContainer): Start {
+  const start = starts.get(application) ?? { openings: [], isOver: false };
+  starts.set(application, start);
+  return start;
+}
+
 /**
- * Opens the store that the options describe, or takes the one they hold.
+ * Opens the store that the options describe, or takes the one they hold. Where it cannot be opened, it closes those that
+ * were opened for the same application, unless that is up already and loads this one lazily.
  *
  * @throws KvOptionsError, KvLockedError, KvFormatError, KvCorruptionError, KvDiskError, KvClosedError
  */
-export async function openService(input: unknown, name: string): Promise<KvStoreService> {
+export async function openService(
+  input: unknown,
+  name: string,
+  application: ModulesContainer,
+): Promise<KvStoreService> {
+  const start = startOf(application);
+  if (start.isOver) return openAlone(input, name);
+  if (start.failed) return start.failed;
+  const opening = openAlone(input, name);
+  start.openings.push(opening);
+  try {
+    return await opening;
+  } catch (error) {
+    start.failed ??= opening;
+    await closeAll(start.openings);
+    throw error;
+  }
+}
+
+/** Those that are still being opened as well. */
+async function closeAll(openings: Promise<KvStoreService>[]): Promise<void> {
+  for (const opening of await Promise.allSettled(openings)) {
+    if (opening.status === 'rejected' || !ours.has(opening.value)) continue;
+    const { name, store } = opening.value;
+    await store.close().catch((error: unknown) => {
+      logger.error(`Store "${name}" could not be closed: ${String(error)}`);
+    });
+  }
+}
+
+async function openAlone(input: unknown, name: string): Promise<KvStoreService> {
   const options = checkModuleOptions(input, name);
   if (options.store) return watched(new KvStoreService(options.store, name));
   const { clock }: Env = options.env ?? nodeEnv;
@@ -109,10 +160,14 @@ function size(value: number): string {
  */
 export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
   /** @param service what the store's token resolves to: in a test that may be something else */
-  constructor(private readonly service: unknown) {}
+  constructor(
+    private readonly service: unknown,
+    private readonly application: ModulesContainer,
+  ) {}
 
   onApplicationBootstrap(): void {
     const { service } = this;
+    startOf(this.application).isOver = true;
     if (service instanceof KvStoreService && ours.has(service) && service.isOpen)
       service.store.startCompaction();
   }

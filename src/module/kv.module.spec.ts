@@ -10,6 +10,7 @@ import {
   type OnModuleInit,
   Param,
 } from '@nestjs/common';
+import { LazyModuleLoader } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -145,6 +146,45 @@ describe('KvModule.forRoot', () => {
     await other.set('a', 1);
     await other.close();
     expect(await (await start([KvModule.forRoot({ path })])).get(KvStoreService).get('a')).toBe(1);
+  });
+
+  it.each([
+    ['the first one', ['b', 'a'], 0],
+    ['the second one', ['a', 'b'], 0],
+    ['the second, before the first has its options,', ['late', 'b'], 300],
+  ])(
+    'closes the other stores where %s cannot be opened, so that the next start can',
+    async (_, names, ms) => {
+      const paths = new Map(names.map((name) => [name, tempDirectory()]));
+      const modules = () =>
+        names.map((name) =>
+          KvModule.forRootAsync({
+            name,
+            useFactory: () => sleep(name === 'late' ? ms : 0, { path: paths.get(name)! }),
+          }),
+        );
+      const other = await KvStore.open({ path: paths.get('b')! });
+      await expect(start(modules())).rejects.toMatchObject({ code: 'KV_LOCKED', path: paths.get('b') });
+      await other.close();
+      await sleep(2 * ms);
+      const app = await start(modules());
+      for (const name of names) await app.get<KvStoreService>(getKvStoreToken(name)).set('a', 1);
+    },
+  );
+
+  it('leaves the stores of a running application open where one that is loaded lazily cannot be opened', async () => {
+    const [path, locked, lazy] = [tempDirectory(), tempDirectory(), tempDirectory()];
+    const other = await KvStore.open({ path: locked });
+    const app = await start([KvModule.forRoot({ path })]);
+    const loader = app.get(LazyModuleLoader);
+    const load = (name: string, at: string) => loader.load(() => KvModule.forRoot({ name, path: at }));
+    const loaded = await load('lazy', lazy);
+    await expect(load('locked', locked)).rejects.toMatchObject({ code: 'KV_LOCKED' });
+    await app.get(KvStoreService).set('a', 1);
+    const service = loaded.get<KvStoreService>(getKvStoreToken('lazy'));
+    await service.set('a', 1);
+    await service.store.close();
+    await other.close();
   });
 
   it('takes a store that was opened by hand, and does not close it', async () => {

@@ -180,7 +180,7 @@ function storeProviders(name: string): Provider[] {
       inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
       useFactory: (options: unknown, modules: ModulesContainer) => {
         requireOne(modules, main, name);
-        return openService(options, name);
+        return openService(options, name, modules);
       },
     },
     ...aliases.map((provide) => ({ provide, useExisting: main })),
@@ -189,7 +189,11 @@ function storeProviders(name: string): Provider[] {
       inject: [ModulesContainer],
       useFactory: (modules: ModulesContainer) => new KvExplorer(modules),
     },
-    { provide: KvLifecycle, inject: [main], useFactory: (service: unknown) => new KvLifecycle(service) },
+    {
+      provide: KvLifecycle,
+      inject: [main, ModulesContainer],
+      useFactory: (service: unknown, modules: ModulesContainer) => new KvLifecycle(service, modules),
+    },
   ];
 }
 
