@@ -79,7 +79,7 @@ describe('a scan', () => {
   it('ends at its limit', async () => {
     const store = await KvStore.open();
     for (let i = 0; i < 100; i++) await store.set(i, i);
-    for (const limit of [0, 1, 7, 100, 1000]) {
+    for (const limit of [0, 1, 7, 100, 1000, Infinity]) {
       expect(await all(store.scan({ limit }))).toHaveLength(Math.min(limit, 100));
       expect(await all(store.keys({ limit }))).toHaveLength(Math.min(limit, 100));
       expect(await all(store.values({ limit }))).toHaveLength(Math.min(limit, 100));
@@ -87,15 +87,20 @@ describe('a scan', () => {
     await store.close();
   });
 
-  it.each([{ limit: -1 }, { limit: Number.NaN }, { limit: '3' }, { prefix: 'a' }])(
-    'refuses %p',
-    async (options) => {
-      const store = await KvStore.open();
-      await expect(store.scan(options as never).next()).rejects.toThrow(KvOptionsError);
-      await expect(store.keys(options as never).next()).rejects.toThrow(KvOptionsError);
-      await store.close();
-    },
-  );
+  it.each([
+    { limit: -1 },
+    { limit: 1.5 },
+    { limit: -Infinity },
+    { limit: Number.NaN },
+    { limit: '3' },
+    { prefix: 'a' },
+  ])('refuses %p', async (options) => {
+    const store = await KvStore.open();
+    await expect(store.scan(options as never).next()).rejects.toThrow(KvOptionsError);
+    await expect(store.keys(options as never).next()).rejects.toThrow(KvOptionsError);
+    await expect(store.values(options as never).next()).rejects.toThrow(KvOptionsError);
+    await store.close();
+  });
 
   it('of a store that is closed meanwhile says so', async () => {
     const store = await KvStore.open();

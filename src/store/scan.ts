@@ -223,8 +223,8 @@ function limitOf(options: KvScanOptions): number {
   const problems = Object.keys(options)
     .filter((name) => name !== 'limit')
     .map((name) => ({ path: name, problem: `is not an option of scan()${didYouMean(name, ['limit'])}` }));
-  if (typeof limit !== 'number' || !(limit >= 0))
-    problems.push({ path: 'limit', problem: 'must be a number from 0 up' });
+  if (!(Number.isInteger(limit) || limit === Infinity) || limit < 0)
+    problems.push({ path: 'limit', problem: 'must be a whole number from 0 up' });
   if (problems.length > 0) throw new KvOptionsError(problems);
   return limit;
 }
