@@ -27,6 +27,9 @@ const logger = new Logger('KvModule');
 /** Stores that were opened here, and that are therefore ours to close. */
 const ours = new WeakSet<KvStoreService>();
 
+/** Ends the listening to a store that its owner may go on with. */
+const unwatch = new WeakMap<KvStoreService, () => void>();
+
 /** The stores of an application until it is up. */
 interface Start {
   readonly openings: Promise<KvStoreService>[];
@@ -71,12 +74,17 @@ export async function openService(
 /** Those that are still being opened as well. */
 async function closeAll(openings: Promise<KvStoreService>[]): Promise<void> {
   for (const opening of await Promise.allSettled(openings)) {
-    if (opening.status === 'rejected' || !ours.has(opening.value)) continue;
-    const { name, store } = opening.value;
-    await store.close().catch((error: unknown) => {
-      logger.error(`Store "${name}" could not be closed: ${String(error)}`);
+    if (opening.status === 'rejected') continue;
+    await closed(opening.value).catch((error: unknown) => {
+      logger.error(`Store "${opening.value.name}" could not be closed: ${String(error)}`);
     });
   }
+}
+
+/** Of a store that was opened by hand, the application lets go. */
+async function closed(service: KvStoreService): Promise<void> {
+  if (ours.has(service)) await service.store.close();
+  unwatch.get(service)?.();
 }
 
 async function openAlone(input: unknown, name: string): Promise<KvStoreService> {
@@ -107,12 +115,15 @@ async function opened(options: KvStoreOptions, name: string): Promise<KvStore> {
 
 function watched(service: KvStoreService): KvStoreService {
   const { name } = service;
-  service.on('error', (error) => {
-    logger.error(`Store "${name}": ${error.message}`, error.stack);
-  });
-  service.on('compaction', (report) => {
-    logger.log(`Store "${name}": ${compactionText(report)}`);
-  });
+  const ends = [
+    service.on('error', (error) => {
+      logger.error(`Store "${name}": ${error.message}`, error.stack);
+    }),
+    service.on('compaction', (report) => {
+      logger.log(`Store "${name}": ${compactionText(report)}`);
+    }),
+  ];
+  unwatch.set(service, () => ends.forEach((end) => end()));
   return service;
 }
 
@@ -180,6 +191,6 @@ export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShu
   /** @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable: Nest reports them */
   async onApplicationShutdown(): Promise<void> {
     const { service } = this;
-    if (service instanceof KvStoreService && ours.has(service)) await service.store.close();
+    if (service instanceof KvStoreService) await closed(service);
   }
 }

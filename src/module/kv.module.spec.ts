@@ -204,6 +204,25 @@ describe('KvModule.forRoot', () => {
     );
   });
 
+  it('tells of a store that was opened by hand as long as the application is there', async () => {
+    const store = await KvStore.open({ compaction: false });
+    const told = async () => {
+      log.mockClear();
+      await store.set('a', 1);
+      await store.compact({ full: true });
+      return log.mock.calls.filter(([message]) => /compaction \(.*done/.test(message as string)).length;
+    };
+    const module = KvModule.forRoot({ store });
+    const app = await start([module]);
+    expect(await told()).toBe(1);
+    await app.close();
+    expect(await told()).toBe(0);
+    const failing = KvModule.forRoot({ name: 'failing', path: '' });
+    await expect(start([module, failing])).rejects.toMatchObject({ code: 'KV_OPTIONS' });
+    expect(await told()).toBe(0);
+    await store.close();
+  });
+
   it('gives a store that was opened by hand the name that it has in the application', async () => {
     const store = await KvStore.open({ name: 'own' });
     const app = await start([KvModule.forRoot({ store }), KvModule.forRoot({ name: 'archive', store })]);
