@@ -59,10 +59,7 @@ export class KvSessionStore extends Store {
   }
 
   set(sid: string, session: SessionData, done?: Done): void {
-    const ttl = this.ttlOf(session);
-    // As JSON carries it: a cookie is an object with methods, and what applications put beside it may be as well.
-    const data = toPlain(session);
-    answer(done, ttl > 0 ? this.sessions.set(sid, data, { ttl }) : this.sessions.delete(sid));
+    answer(done, this.save(sid, session));
   }
 
   destroy(sid: string, done?: Done): void {
@@ -92,7 +89,15 @@ export class KvSessionStore extends Store {
   /** Milliseconds; not positive when the cookie has expired. */
   private ttlOf({ cookie }: SessionData): number {
     const { expires } = cookie as { expires?: Date | string | null };
-    return expires ? new Date(expires).getTime() - nodeEnv.clock.now() : this.ttlMs;
+    const expiresAt = expires ? new Date(expires).getTime() : NaN;
+    return Number.isNaN(expiresAt) ? this.ttlMs : expiresAt - nodeEnv.clock.now();
+  }
+
+  private async save(sid: string, session: SessionData): Promise<void> {
+    const ttl = this.ttlOf(session);
+    // As JSON carries it: a cookie is an object with methods, and what applications put beside it may be as well.
+    const data = toPlain(session);
+    await (ttl > 0 ? this.sessions.set(sid, data, { ttl }) : this.sessions.delete(sid));
   }
 
   private async renew(sid: string, session: SessionData): Promise<void> {

@@ -131,6 +131,31 @@ describe('each call', () => {
     });
   });
 
+  it.each<[string, object]>([
+    ['a bigint in it', { cookie: {}, n: 1n }],
+    ['itself in it', Object.assign(data(1), { self: {} })],
+    ['no cookie', { views: 1 }],
+  ])('gives the failure of a session with %s to the callback', async (_, session) => {
+    const sessions = new KvSessionStore(store);
+    if ('self' in session) session.self = session;
+    const failing = called((done) => {
+      expect(() => sessions.set('s', session as SessionData, done)).not.toThrow();
+    });
+    await expect(failing).rejects.toThrow(TypeError);
+    await expect(called((done) => sessions.get('s', done))).resolves.toBeNull();
+  });
+
+  it('keeps a session for the default time whose cookie does not say when it expires', async () => {
+    const sessions = new KvSessionStore(store, { ttl: '1h' });
+    for (const expires of ['soon', null, false, undefined]) {
+      await called((done) => sessions.set('s', data(1, expires as never), done));
+      expect(await called((done) => sessions.get('s', done))).toMatchObject({ views: 1 });
+      expect(await store.namespace('sessions').ttl('s')).toBeGreaterThan(3_500_000);
+      await called((done) => sessions.touch('s', data(1, expires as never), done));
+      expect(await store.namespace('sessions').ttl('s')).toBeGreaterThan(3_500_000);
+    }
+  });
+
   it('refuses a time to live that is none', () => {
     expect(() => new KvSessionStore(store, { ttl: 'soon' })).toThrow(KvOptionsError);
   });
