@@ -165,7 +165,7 @@ export class ColdIndex {
     const { directory, lastAddress, merger, pending, superseded } = this;
     const shape = {
       directory: directory.shape,
-      entries: merger.entries,
+      entries: Math.round(merger.entries),
       lastAddress,
       superseded: [...superseded],
       chunks,
@@ -210,7 +210,7 @@ export class ColdIndex {
   }
 
   /**
-   * Merges everything that was put before the call into chunks, in slices. One at a time.
+   * Merges everything that was put before the call into chunks, in slices, unless it fits into none (`isOverfull`). One at a time.
    * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending, and is found as before
    */
   async flush(slices: Slices): Promise<void> {
@@ -232,7 +232,9 @@ export class ColdIndex {
   private limitPending(): void {
     const { leastPending, pending, merger } = this;
     const share = Math.floor(merger.entries * PENDING_SHARE);
-    pending.limit = Math.min(Math.max(share, leastPending), leastPending * MAX_PENDING_FACTOR);
+    const limit = Math.min(Math.max(share, leastPending), leastPending * MAX_PENDING_FACTOR);
+    // Those that fit into no chunk would ask for one flush after the other.
+    pending.limit = merger.isOverfull ? pending.count + limit : limit;
   }
 
   /**
@@ -322,7 +324,7 @@ export class ColdIndex {
   get stats(): ColdIndexStats {
     const { directory, pending, chunks, filler, merger } = this;
     return {
-      entries: merger.entries + pending.count,
+      entries: Math.round(merger.entries) + pending.count,
       pending: pending.count,
       slots: directory.slots,
       directoryBytes: directory.placeBytes,

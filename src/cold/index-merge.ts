@@ -45,7 +45,7 @@ export interface IndexParts {
 }
 
 export class IndexMerge {
-  /** Entries in chunks, those counted once that slots share. */
+  /** Entries in chunks, those counted once that slots share; an estimate, and no whole number, once slots were lost. */
   entries = 0;
   private running = false;
   private readonly list = new EntryList();
@@ -61,7 +61,7 @@ export class IndexMerge {
   constructor(private readonly parts: IndexParts) {}
 
   /**
-   * Merges everything that was pending at the call into chunks.
+   * Merges everything that was pending at the call into chunks, unless it fits into none.
    * @param mayGrow whether slots may be split
    * @throws KvDiskError, KvCorruptionError: what could not be merged stays pending
    */
@@ -259,7 +259,7 @@ export class IndexMerge {
 
   /** A slot has lost its chunk. Of how many entries nobody knows, so it is taken for that share of all. */
   entriesLost(share: number): void {
-    this.entries -= Math.round(this.entries * share);
+    this.entries *= 1 - share;
   }
 }
 

@@ -263,11 +263,13 @@ export class SegmentFiles {
     if (!file) return undefined;
     this.files.delete(segment);
     this.unsynced.delete(file);
-    try {
-      if (this.durable?.of === file) this.closeDurable();
-      file.close();
-    } catch {
-      // Nobody needs what is in it.
+    const closes = [...(this.durable?.of === file ? this.takeDurable() : []), file];
+    for (const one of closes) {
+      try {
+        one.close();
+      } catch {
+        // Nobody needs what is in it.
+      }
     }
     return file.name;
   }
@@ -281,8 +283,14 @@ export class SegmentFiles {
   }
 
   private closeDurable(): void {
-    for (const file of this.durable?.free ?? []) file.close();
+    for (const file of this.takeDurable()) file.close();
+  }
+
+  /** Those that nobody uses just now; the others are closed by who does. */
+  private takeDurable(): DeviceFile[] {
+    const free = this.durable?.free ?? [];
     this.durable = undefined;
+    return free;
   }
 
   /** Sees to it that a file is longer than `end`, up to which it is about to be written. At once: nobody writes behind that meanwhile. */
@@ -301,9 +309,9 @@ export class SegmentFiles {
       this.length = end + bytes;
     } catch (error) {
       if (!(error instanceof KvDiskError && error.full)) throw error;
-      // What was asked for may still find room, if the zeros that did give it back.
+      // What was asked for may still find room, if the zeros that did give it back. This file is not lengthened any more.
       if (file.size() > end) file.truncate(end);
-      this.length = end;
+      this.length = this.segmentSize;
     }
   }
 

@@ -87,7 +87,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
     tier.recovered = recovered.report.records;
     return tier;
   } catch (error) {
-    await tier?.index.close();
+    await tier?.index.close().catch(() => undefined);
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Copies of records at the tail of the cold log, entered into its index. A value in extents is copied piece by piece; a
- * record that is longer than a page of the cold log gets extents there.
+ * Copies of records at the tail of the cold log, entered into its index. A value in extents goes there piece by
+ * piece, but cut anew, as the pages of the cold log ask; a record that is longer than one of those gets extents there.
  */
 import type { ColdTier } from '../cold/cold-tier.js';
 import { KvCorruptionError } from '../errors.js';
@@ -32,6 +32,8 @@ export interface HashedRecord {
 export class RecordCopier {
   copiedRecords = 0;
   copiedBytes = 0;
+  /** Of a large value, as long as a page: one is copied at a time. */
+  private piece: Buffer | undefined;
 
   constructor(private readonly cold: ColdTier) {}
 
@@ -69,7 +71,7 @@ export class RecordCopier {
     const writer = new ExtentWriter(log, sequenceOf(words, at));
     const start = log.tail;
     // As long as pages allow: pieces that are copied as they are would be cut at other borders, and be more each time.
-    const piece = Buffer.allocUnsafeSlow(log.maxRecordBytes);
+    const piece = (this.piece ??= Buffer.allocUnsafeSlow(log.maxRecordBytes));
     let length = 0;
     const add = async (source: Uint8Array, from: number, to: number): Promise<void> => {
       for (let next = from; next < to;) {
