@@ -114,6 +114,14 @@ describe('conditions that are none', () => {
     await store.close();
   });
 
+  it('are refused beside that of setIfAbsent', async () => {
+    const store = await KvStore.open();
+    for (const other of [{ ifVersion: 7 }, { ifVersion: null }, { ifPresent: true }, { keepTtl: true }])
+      await expect(store.setIfAbsent('k', 1, other as never)).rejects.toThrow(KvOptionsError);
+    expect(await store.setIfAbsent('k', 1, { ttl: '1m', tags: ['t'] })).toBe(true);
+    await store.close();
+  });
+
   it('null is a version: that of an entry that is not there', async () => {
     const store = await KvStore.open();
     const version = await store.set('k', 1, { ifVersion: null });

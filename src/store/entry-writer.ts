@@ -16,8 +16,8 @@ import { parseTtl, type KvDuration } from './options.js';
 import { isPromise } from './promises.js';
 import type { RecordRef } from './read-path.js';
 import {
+  checkEntryOptions,
   checkFunction,
-  checkSetOptions,
   isOtherVersion,
   type KvEntryOptions,
   type KvSetOptions,
@@ -95,7 +95,7 @@ export class EntryWriter {
   /** See `KeySpace.setIfAbsent`. */
   async setIfAbsent(key: KvKey, value: unknown, options: KvEntryOptions | undefined): Promise<boolean> {
     this.core.assertWritable();
-    if (options) checkSetOptions(options);
+    if (options) checkEntryOptions(options);
     const expiresAt = this.expiry(options?.ttl);
     const attributes = this.attributes(options?.tags);
     let seen: Seen | undefined;

@@ -209,6 +209,7 @@ export class KeySpace<V = unknown> {
    * Sets a key unless it is present.
    *
    * @returns whether it was set
+   * @throws KvOptionsError for conditions: it has its own
    */
   setIfAbsent(key: KvKey, value: V, options?: KvEntryOptions): Promise<boolean> {
     return this.writer.setIfAbsent(key, value, options);
@@ -460,10 +461,10 @@ export class KeySpace<V = unknown> {
   }
 }
 
-function writerOf(space: object): EntryWriter {
+function writerOf(space: unknown): EntryWriter {
   if (space instanceof KeySpace) return space.writer;
   // What Nest injects has the store within.
-  const { store } = space as { store?: unknown };
+  const store = (space as { store?: unknown } | null | undefined)?.store;
   if (store instanceof KeySpace) return store.writer;
   throw new KvOptionsError([{ path: 'batch.in', problem: 'must be what KvStore.namespace() returned' }]);
 }

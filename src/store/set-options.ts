@@ -28,7 +28,8 @@ export interface KvSetOptions extends KvEntryOptions {
   keepTtl?: boolean;
 }
 
-const SET_OPTIONS = ['ttl', 'tags', 'ifVersion', 'ifPresent', 'keepTtl'];
+const ENTRY_OPTIONS = ['ttl', 'tags'];
+const SET_OPTIONS = [...ENTRY_OPTIONS, 'ifVersion', 'ifPresent', 'keepTtl'];
 
 export interface KvDeleteOptions {
   /** Delete only if the entry has this version now. */
@@ -46,6 +47,12 @@ export function checkSetOptions(options: KvSetOptions): void {
     if (!['boolean', 'undefined'].includes(typeof options[name]))
       throw new KvOptionsError([{ path: name, problem: 'must be true or false' }]);
   }
+}
+
+/** Those of a call that has its own condition: another one would be dropped without a word. @throws KvOptionsError */
+export function checkEntryOptions(options: KvEntryOptions): void {
+  checkNames(options, ENTRY_OPTIONS, "{ ttl: '5m' }");
+  if (options.tags !== undefined) checkTags(options.tags);
 }
 
 /** @throws KvOptionsError */
