@@ -136,6 +136,21 @@ describe('compact()', () => {
     expect(events).toHaveLength(1);
   });
 
+  it('tells a listener that was given twice, twice, until one of them ends', async () => {
+    const events: KvCompactionReport[] = [];
+    const listener = (report: KvCompactionReport) => void events.push(report);
+    const end = store.on('compaction', listener);
+    store.on('compaction', listener);
+    await fill(0, 50);
+    await full();
+    expect(events).toHaveLength(2);
+    end();
+    end();
+    await fill(0, 50, 1);
+    await full();
+    expect(events).toHaveLength(3);
+  });
+
   it('is joined by whoever asks while it runs', async () => {
     await fill(0, 100);
     const first = full();

@@ -144,7 +144,7 @@ export class KvStore extends KeySpace {
   /**
    * A key space of its own, with the same calls. Cheap; the same name is the same space, also after a restart.
    *
-   * @param name any text up to 512 bytes
+   * @param name any text of 1 to 512 bytes
    * @param options `ttl`: for entries that are set without one
    * @throws KvOptionsError when the name or an option is none
    * @example
@@ -261,18 +261,22 @@ export class KvStore extends KeySpace {
     return this.core.parts.device.space?.();
   }
 
-  /** Listens to what happens in the background, or to how long calls take. Returns a function that ends it. */
+  /**
+   * Listens to what happens in the background, or to how long calls take. Returns a function that ends it; a listener that
+   * was given twice is called twice, and each of the functions ends one.
+   */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
     const { activity, clock } = this.core.parts;
     if (!Object.hasOwn(activity.listeners, event))
       throw new KvOptionsError([{ path: event, problem: 'is not an event of a store' }]);
     checkFunction('listener', listener);
     const listeners = activity.listeners[event] as Set<(payload: KvStoreEvents[E]) => void>;
-    listeners.add(listener);
+    const own = (payload: KvStoreEvents[E]): void => listener(payload);
+    listeners.add(own);
     if (event === 'latency')
       this.core.sampler ??= new LatencySampler(clock, (sample) => activity.tell('latency', sample));
     return () => {
-      listeners.delete(listener);
+      listeners.delete(own);
       if (activity.listeners.latency.size === 0) this.core.sampler = undefined;
     };
   }
