@@ -76,9 +76,9 @@ export class KvKeyvStore {
     return this.told(this.entries.getMany<T>(keys));
   }
 
-  /** @param ttl milliseconds; without it, or with 0, the entry does not expire */
+  /** @param ttl milliseconds; without it, or with 0, the entry does not expire; one below that has expired already */
   async set(key: string, value: unknown, ttl?: number): Promise<boolean> {
-    if (value === undefined) await this.entries.delete(key);
+    if (value === undefined || (ttl !== undefined && ttl < 0)) await this.entries.delete(key);
     else await this.entries.set(key, value, ttlOptions(ttl));
     return true;
   }

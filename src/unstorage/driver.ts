@@ -2,6 +2,7 @@
  * A driver for unstorage, so that `createStorage()` (Nitro, Nuxt and others stand on it) can keep its items in a store.
  * Items lie in one namespace; raw items (`setItemRaw`) are stored as the values they are. Unstorage's `ttl` is in seconds.
  */
+import { KvOptionsError } from '../errors.js';
 import { checkAdapter } from '../store/adapters.js';
 import type { KvNamespace } from '../store/index.js';
 
@@ -50,13 +51,18 @@ export interface KvUnstorageDriver {
 /**
  * Makes a driver. `storage.dispose()` does not close the store: whoever opened it does.
  *
- * @throws KvOptionsError when the first argument is no store, an option is none, or the namespace is not a name
+ * @throws KvOptionsError when the first argument is no store, an option is none, the namespace is not a name, or `ttl` no
+ *   number of seconds
  * @example
  * const storage = createStorage({ driver: kvDriver(store) });
  * await storage.setItem('page:1', { title: 'Hello' });
  */
 export function kvDriver(store: KvStoreForUnstorage, options: KvUnstorageOptions = {}): KvUnstorageDriver {
   checkAdapter(store, options, OPTIONS);
+  // JavaScript may give a duration, which the other adapters take.
+  const ttl: unknown = options.ttl ?? 0;
+  if (typeof ttl !== 'number' || !(ttl >= 0))
+    throw new KvOptionsError([{ path: 'ttl', problem: 'must be a number of seconds, from 0 up' }]);
   const items = store.namespace(options.namespace ?? 'unstorage');
   const setItem = async (key: string, value: unknown, given?: ItemOptions): Promise<void> => {
     const seconds = given?.ttl ?? options.ttl;

@@ -158,6 +158,16 @@ describe('instances that share an adapter', () => {
   });
 });
 
+it('takes what Keyv 5 sets with a time to live below zero for expired', async () => {
+  const keyv = new Keyv({ store: new KvKeyvStore(store, { namespace: 'expired' }) });
+  const errors: unknown[] = [];
+  keyv.on('error', (error) => errors.push(error));
+  await keyv.set('k', 1);
+  expect(await keyv.set('k', 2, -1)).toBe(true);
+  expect(await keyv.get('k')).toBeUndefined();
+  expect(errors).toEqual([]);
+});
+
 it('tells Keyv of what fails in the background', () => {
   const listeners: ((error: Error) => void)[] = [];
   const keyv = new Keyv({

@@ -111,4 +111,7 @@ it('has its items after a restart, and leaves the store to whoever opened it', a
 it('refuses what is no store, and options that there are not', () => {
   expect(() => kvDriver('./data' as never)).toThrow('the first argument must be a KvStore');
   expect(() => kvDriver(store, { bse: 'x' } as never)).toThrow('bse: is not an option');
+  for (const ttl of ['5m', -1, NaN])
+    expect(() => kvDriver(store, { ttl } as never)).toThrow('ttl: must be a number of seconds');
+  for (const ttl of [undefined, 0, 0.5, Infinity]) kvDriver(store, { ttl } as never);
 });
