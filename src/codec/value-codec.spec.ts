@@ -197,6 +197,12 @@ describe('round trip', () => {
     expect([...copy.original]).toEqual([1, 2, 100]);
   });
 
+  it('keeps plain objects of another realm, empty ones too', () => {
+    const objects = runInThisContext('[{}, { a: {} }]') as object[];
+    expect(Object.getPrototypeOf(objects[0])).not.toBe(Object.prototype);
+    for (const object of objects) expect(JSON.stringify(roundTrip(object))).toBe(JSON.stringify(object));
+  });
+
   it('keeps only the seen part of a view', () => {
     const whole = Uint8Array.of(1, 2, 3, 4, 5);
     expect(Buffer.from(roundTrip(whole.subarray(1, 3)) as Uint8Array)).toEqual(Buffer.of(2, 3));

@@ -189,7 +189,7 @@ function checkObject(value: object, depth: number): void {
       return;
     }
     // Its state is private, or it has none: either way it would come back as {}.
-    if (Object.keys(value).length === 0)
+    if (Object.keys(value).length === 0 && !isOfPlainObjects(prototype as object))
       refuse('an instance of a class that shows no fields (give it a toJSON)');
     // Boxed values, iterators, headers: what keeps its content elsewhere than in fields would come back empty.
     const kind = Object.prototype.toString.call(value).slice(8, -1);
@@ -201,6 +201,11 @@ function checkObject(value: object, depth: number): void {
     if (!field.isWellFormed()) refuse('a field name with a lone surrogate');
     checkValue((value as Record<string, unknown>)[field], depth + 1);
   }
+}
+
+/** Whether it is the `Object.prototype` of another realm: Jest and `node:vm` give one to what they run. */
+function isOfPlainObjects(prototype: object): boolean {
+  return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf');
 }
 
 function checkError(error: Error, depth: number): void {
