@@ -190,7 +190,7 @@ describe('a store answers as a Map with expiry', () => {
     ['on a memory device at always', onMemory('always')],
     ['on a memory device at interval', onMemory('interval')],
   ])('%s', async (_, world) => {
-    await check(world, 40, 600, 80);
+    await check(world, 28, 600, 80);
   });
 
   it('on real files', async () => {
@@ -202,7 +202,7 @@ describe('a store answers as a Map with expiry', () => {
     ['at interval', onDisk('interval', TINY)],
     ['at checkpoint', onDisk('checkpoint', TINY)],
   ])('with values so large that most of them spill, %s', async (_, world) => {
-    await check(world, 25, 50_000, 80);
+    await check(world, 18, 50_000, 80);
   });
 
   it('and really reads from disk where values are large', async () => {
