@@ -49,6 +49,15 @@ async function spill(store: KvStore): Promise<void> {
   await store.flush();
 }
 
+/** Keys that stay, and among them what will be garbage of the cold log, so that it is rewritten; all of it on disk. */
+async function fill(store: KvStore): Promise<void> {
+  for (let i = 0; i < KEYS; i++) {
+    await store.set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
+    await store.set(`short ${i}`, valueOf(i, 1, VALUE_BYTES), { ttl: 1000 });
+  }
+  await spill(store);
+}
+
 describe('a read that lets the event loop turn before it reaches the disk', () => {
   it.each(['hot', 'cold'] as const)(
     'finds its record, although its file in the %s log is gone by then',
@@ -56,12 +65,7 @@ describe('a read that lets the event loop turn before it reaches the disk', () =
       const disk = new SimulatedDisk();
       const turn = new HeldTurn(disk);
       const store = await openOn(disk, { env: turn.env });
-      for (let i = 0; i < KEYS; i++) {
-        await store.set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
-        // What will be garbage of the cold log, so that it is rewritten.
-        await store.set(`short ${i}`, valueOf(i, 1, VALUE_BYTES), { ttl: 1000 });
-      }
-      await spill(store);
+      await fill(store);
       if (log === 'cold') {
         await store.compact({ full: true });
         disk.clock.advance(2000);
@@ -90,11 +94,7 @@ describe('a read by the thread pool', () => {
     const disk = new SimulatedDisk();
     const reads = new HeldReads(disk);
     const store = await openOn(disk, { env: reads.env });
-    for (let i = 0; i < KEYS; i++) {
-      await store.set(`k${i}`, valueOf(i, 0, VALUE_BYTES));
-      await store.set(`short ${i}`, valueOf(i, 1, VALUE_BYTES), { ttl: 1000 });
-    }
-    await spill(store);
+    await fill(store);
     await store.compact({ full: true });
     disk.clock.advance(2000);
     const [first] = segmentsOf(disk, 'cold');

@@ -10,14 +10,11 @@
  */
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
 import { KvCorruptionError } from '../errors.js';
-import type { ReadPacer } from '../log/read-pacer.js';
 import type { Slices } from '../log/slices.js';
-import type { ChunkDirectory } from './chunk-directory.js';
-import type { ChunkLog } from './chunk-log.js';
 import { addressOf, EntryList, sizeClassOfEntry, tagOf, type ChunkView } from './hash-chunk.js';
-import type { LostSlots } from './lost-slots.js';
 import { PendingEntries } from './pending-entries.js';
 import { isDense } from './read-windows.js';
+import type { SlotReaderParts } from './slot-reader.js';
 
 /** Records that are asked for together, 33 bytes each: with a million slots, each read answers for some five. */
 const MOST_RECORDS = 65_536;
@@ -26,15 +23,6 @@ const FIRST_RECORDS = 256;
 
 /** Records between two looks at the clock. */
 const LOOK_EVERY = 16;
-
-export interface SweepParts {
-  directory: ChunkDirectory;
-  pending: PendingEntries;
-  chunks: ChunkLog;
-  lost: LostSlots;
-  pacer: ReadPacer | undefined;
-  coldBegin: () => LogAddress;
-}
 
 export class NewestSweep {
   /** The newest address of the record's hash, if `find` found it: `NO_ADDRESS` where that is not known. */
@@ -52,7 +40,7 @@ export class NewestSweep {
   private at = 0;
   private readonly list = new EntryList();
 
-  constructor(private readonly parts: SweepParts) {}
+  constructor(private readonly parts: SlotReaderParts) {}
 
   get full(): boolean {
     return this.count === MOST_RECORDS;
