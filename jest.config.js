@@ -25,7 +25,7 @@ const sandboxInjectedGlobals = [
 export default {
   testEnvironment: 'node',
   // Machines that are busy with other things are slow, not wrong.
-  testTimeout: 30_000,
+  testTimeout: 120_000,
   // Jest would leave one processor to the watcher: on two that is half of them.
   maxWorkers: '100%',
   // What earlier files leave behind makes a worker slow (to a ninth, after a quarter of an hour): a new one takes a second.

@@ -21,8 +21,6 @@ import {
 } from './support/compacting.js';
 import { SimulatedClock, SimulatedDisk } from './support/simulated-disk.js';
 
-jest.setTimeout(60_000);
-
 const EVERY_MS = 1000;
 const SCHEDULED = { compaction: { every: EVERY_MS } } as const;
 

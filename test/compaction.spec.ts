@@ -19,8 +19,6 @@ import {
 import { SimulatedDisk } from './support/simulated-disk.js';
 import { watched } from './support/watched-fs.js';
 
-jest.setTimeout(30_000);
-
 const VALUE_BYTES = 10_000;
 
 let disk: SimulatedDisk;
@@ -379,7 +377,7 @@ describe('compact()', () => {
     await store.flush();
     const file = `${PATH}/cold-00000000.log`;
     const run = full().catch(() => undefined);
-    while (!disk.paths().includes(file) || disk.contents(file).length === 0) await turns(1);
+    while (!disk.paths().includes(file) || disk.sizeOf(file) === 0) await turns(1);
     disk.kill();
     await run;
     store = await openOn(disk);

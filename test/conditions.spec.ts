@@ -1,6 +1,8 @@
 /** Writes with conditions: setIfAbsent, ifVersion, ifPresent, keepTtl, and delete with ifVersion. */
-import { KvOptionsError, KvStore, KvVersionConflictError } from 'nestjs-hotcold/store';
+import { KvEncodingError, KvOptionsError, KvStore, KvVersionConflictError } from 'nestjs-hotcold/store';
+import { HeldReads, openOn, turns, valueOf } from './support/compacting.js';
 import { inEveryPlace } from './support/places.js';
+import { SimulatedDisk } from './support/simulated-disk.js';
 
 const conflict = (expected: number | undefined, actual: number | undefined) =>
   expect.objectContaining({ code: 'KV_VERSION_CONFLICT', expected, actual }) as Error;
@@ -134,4 +136,40 @@ describe('conditions that are none', () => {
     expect(await store.getMany(['k', 'new'])).toEqual([1, undefined]);
     await store.close();
   });
+});
+
+it('a conditional set writes the value that it was called with, whatever its owner does while the disk is read', async () => {
+  const disk = new SimulatedDisk();
+  const reads = new HeldReads(disk);
+  const store = await openOn(disk, { env: reads.env });
+  for (let i = 0; i < 100; i++) await store.set(`k${i}`, valueOf(i, 0, 10_000));
+  await store.set('expiring', valueOf('expiring', 0, 10_000), { ttl: 1000 });
+  for (let i = 0; i < 100; i++) await store.set(`filler ${i}`, valueOf(i, 0, 10_000));
+  await reads.slowDown(
+    store,
+    Array.from({ length: 50 }, (_, i) => `k${10 + i}`),
+  );
+  disk.clock.advance(2000);
+  const values = [{ n: 1 }, { n: 2 }];
+  reads.hold('before');
+  const written = [
+    store.set('k1', values[0], { ifPresent: true }),
+    store.setIfAbsent('expiring', values[1]),
+    store.setMany([['k2', values[0], { ifPresent: true }]]),
+  ];
+  while (reads.held === 0) await turns(1);
+  for (const value of values) value.n = 0;
+  reads.release();
+  await Promise.all(written);
+  expect(await store.getMany(['k1', 'expiring', 'k2'])).toEqual([{ n: 1 }, { n: 2 }, { n: 1 }]);
+  await store.close();
+});
+
+it('a value that cannot be stored is refused whether the condition holds or not', async () => {
+  const store = await KvStore.open({ device: 'memory' });
+  await store.set('k', 1);
+  const promise = Promise.resolve() as unknown;
+  await expect(store.setIfAbsent('k', promise)).rejects.toThrow(KvEncodingError);
+  await expect(store.set('absent', promise, { ifPresent: true })).rejects.toThrow(KvEncodingError);
+  await store.close();
 });

@@ -249,7 +249,7 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
     await fc.assert(
       fc.asyncProperty(lives(maxValueBytes), worlds, (all, world) => new Harness(level, world).run(all)),
       // A call that never ends is a failure that names its sequence.
-      { numRuns: numRuns * RUNS, timeout: 20_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+      { numRuns: numRuns * RUNS, timeout: 100_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     const { kept, lost, cutOff } = tally;
     count({ cuts: kept + lost, 'with losses': lost, 'in a compaction': cutOff });

@@ -153,7 +153,7 @@ describe.each<KvDurabilityLevel>(['always', 'interval', 'checkpoint'])('cut off 
         lost += harness.lost;
       }),
       // A call that never ends is a failure that names its sequence.
-      { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+      { numRuns: numRuns * RUNS, timeout: 100_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     tally({ cuts: kept + lost, 'with losses': lost });
     // Cuts that lose nothing, or everything that they may, would prove little.

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -27,7 +28,10 @@ async function storeDirectory(end: 'closed' | 'killed' = 'closed'): Promise<stri
   await store.flush();
   const copy = end === 'killed' ? copyOf(path) : path;
   await store.close();
-  if (end === 'killed') truncateSync(join(copy, 'LOCK'), 0);
+  if (end === 'closed') return path;
+  truncateSync(join(copy, 'LOCK'), 0);
+  // One may be half written, and is removed then.
+  for (const name of readdirSync(copy)) if (name.startsWith('hint-')) rmSync(join(copy, name));
   return copy;
 }
 

@@ -279,7 +279,7 @@ describe('hints beside a cold tier', () => {
       await more(`round ${i}`);
       await more(`round ${i}, again`);
     }
-    const sizes = hintsOf(disk).map((path) => disk.contents(path).length);
+    const sizes = hintsOf(disk).map((path) => disk.sizeOf(path));
     // One has the marks of all.
     expect(sizes.filter((bytes) => bytes > 64_000).length).toBe(1);
     expect(sizes.filter((bytes) => bytes < 12_000).length).toBe(sizes.length - 1);

@@ -29,8 +29,6 @@ function lines(summary: Report['summary']): string[] {
 }
 
 describe('import direction', () => {
-  jest.setTimeout(60_000);
-
   it('holds in src', () => {
     const summary = cruise(root);
     expect(lines(summary)).toEqual([]);

@@ -429,7 +429,7 @@ describe('callers and compactions side by side', () => {
         for (const name of Object.keys(total) as (keyof Counts)[]) total[name] += world.counts[name];
       }),
       // A call that never ends is a failure that names its plan.
-      { numRuns: numRuns * RUNS, timeout: 40_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+      { numRuns: numRuns * RUNS, timeout: 100_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     tally({ plans: numRuns * RUNS, 'overlapped calls': total.overlapped, scans: total.scans });
     expect(total.moved).toBeGreaterThan(numRuns * each);

@@ -48,7 +48,7 @@ describe('a store whose writers wait', () => {
     const disk = new SimulatedDisk();
     const store = await filled(disk, level);
     // A commit record ends with some zeros.
-    expect(disk.contents(LOG).length - writtenBytes(disk.contents(LOG))).toBeLessThan(16);
+    expect(disk.sizeOf(LOG) - writtenBytes(disk.contents(LOG))).toBeLessThan(16);
     await store.close();
   });
 
@@ -72,7 +72,7 @@ describe('a store whose writers wait', () => {
     const store = await KvStore.open(on(disk));
     for (let i = 0; i < 40; i++) await store.set(i, 'x'.repeat(50_000));
     for (const path of disk.paths().filter((name) => name.endsWith('.log')))
-      expect(disk.contents(path).length).toBeLessThanOrEqual(SEGMENT_BYTES);
+      expect(disk.sizeOf(path)).toBeLessThanOrEqual(SEGMENT_BYTES);
     disk.crash('none');
     const again = await KvStore.open(on(disk));
     for (let i = 0; i < 40; i++) expect(await again.get(i)).toBe('x'.repeat(50_000));

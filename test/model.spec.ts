@@ -175,12 +175,10 @@ const check = (world: World, numRuns: number, maxValueBytes: number, count: numb
       await runOn(world, sequence);
     }),
     // A call that never ends is a failure that names its sequence.
-    { numRuns, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+    { numRuns, timeout: 100_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
   );
 
 describe('a store answers as a Map with expiry', () => {
-  jest.setTimeout(60_000);
-
   it.each<[string, World]>([
     ['at always', onDisk('always', SMALL)],
     ['at interval', onDisk('interval', SMALL)],
@@ -226,7 +224,7 @@ describe('a store that is compacted answers as a Map with expiry', () => {
       fc.asyncProperty(compactingWorlds, operations(maxValueBytes, count, true), async (world, sequence) => {
         await runOn(worldOf(world), sequence);
       }),
-      { numRuns: numRuns * RUNS, timeout: 10_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
+      { numRuns: numRuns * RUNS, timeout: 100_000, interruptAfterTimeLimit: LIMIT_MS, ...seed },
     );
     tally({ sequences: numRuns * RUNS });
   });

@@ -61,7 +61,7 @@ describe('a Nest application in a process', () => {
     for (const [key, { body }] of answered.entries())
       expect(await store.getEntry(`${key}`)).toMatchObject({ value: `after ${key}`, version: body.version });
     await store.close();
-  }, 120_000);
+  });
 
   it.each(['closed', 'left'])('ends by itself when its store is %s', async (mode) => {
     const app = startChild('nest-app', { mode, path: missingPath() });

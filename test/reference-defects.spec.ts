@@ -17,8 +17,6 @@ import {
 } from './support/compacting.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 
-jest.setTimeout(60_000);
-
 const VALUE_BYTES = 2000;
 
 let disk: SimulatedDisk;

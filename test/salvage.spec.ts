@@ -330,7 +330,7 @@ describe('a larger store', () => {
     ).rejects.toThrow('enough');
     expect(left()).toEqual([]);
     let bytes = 0;
-    for (const path of disk.paths()) bytes += disk.contents(path).length;
+    for (const path of disk.paths()) bytes += disk.sizeOf(path);
     disk.capacityBytes = bytes + 200_000;
     await expect(KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL })).rejects.toThrow(KvDiskError);
     expect(left()).toEqual([]);

@@ -74,8 +74,6 @@ inEveryPlace((placed) => {
 });
 
 describe('a scan', () => {
-  jest.setTimeout(30_000);
-
   it('ends at its limit', async () => {
     const store = await KvStore.open();
     for (let i = 0; i < 100; i++) await store.set(i, i);

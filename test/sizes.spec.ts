@@ -14,8 +14,6 @@ async function expectBytes(store: KvStore, expected: Buffer): Promise<void> {
 }
 
 describe('a value', () => {
-  jest.setTimeout(60_000);
-
   it('fits a page to the byte, goes into extents with one byte more, and comes back from everywhere', async () => {
     const path = missingPath();
     const bytes = Buffer.from(Array.from({ length: 3 * PAGE_BYTES }, (_, i) => i * 7 + (i >> 8)));

@@ -106,7 +106,7 @@ describe('two processes', () => {
       expect(store.opened.clean).toBe(false);
       await store.close();
     }
-  }, 60_000);
+  });
 });
 
 describe('processes that read, and one that writes', () => {
@@ -176,7 +176,7 @@ describe('processes that read, and one that writes', () => {
       expect(await store.get('opened')).toBe(round);
       await store.close();
     }
-  }, 90_000);
+  });
 });
 
 describe('workers', () => {

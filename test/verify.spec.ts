@@ -213,7 +213,7 @@ describe('damage under an open store', () => {
         const files = disk.paths().filter((path) => /(hot|cold)-/.test(path));
         const bits: [string, number][] = [];
         for (const file of files)
-          for (let i = 0; i < 8; i++) bits.push([file, random.below(disk.contents(file).length * 8)]);
+          for (let i = 0; i < 8; i++) bits.push([file, random.below(disk.sizeOf(file) * 8)]);
         for (const [file, bit] of bits) disk.flip(file, bit);
         const { damages } = await store.verify();
         const named = new Set(damages.flatMap(({ keys: of }) => of.map(keyName)));

@@ -99,6 +99,14 @@ export class ValueCodec {
     }
   }
 
+  /** A copy of the value encoded last, for whoever has to wait before it is written. Its buffer ends with a whole word. */
+  copy(): Uint8Array {
+    const length = this.end - this.start;
+    const copy = new Uint8Array(new ArrayBuffer((length + 3) & ~3), 0, length);
+    copy.set(this.bytes.subarray(this.start, this.end));
+    return copy;
+  }
+
   /**
    * Decodes `bytes[start, end)` into a value that shares nothing with the bytes.
    * @throws KvEncodingError for bytes that `encode` has not written

@@ -6,7 +6,6 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('CacheFiller', () => {
   const WANTED = 60_000;

@@ -55,7 +55,6 @@ function filterOf(slot: number): SlotFilter {
 }
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('ChunkDirectory', () => {
   it('splits slots one by one as entries grow, and gives the new one place and filter of the old', () => {

@@ -14,7 +14,6 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('ChunkLog', () => {
   it('finds chunks where an address looks like none, and where places begin anew', async () => {

@@ -7,8 +7,6 @@ import { ChunkLog } from './chunk-log.js';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-jest.setTimeout(30_000);
-
 const indexFiles = (device: MemoryDevice): string[] =>
   device.list().filter((name) => name.startsWith('index-'));
 

@@ -117,7 +117,6 @@ async function perform(checked: CheckedColdIndex, step: Step): Promise<void> {
 }
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('ColdIndex', () => {
   const worlds: [string, () => CheckedColdIndex][] = [

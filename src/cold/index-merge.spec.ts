@@ -17,7 +17,6 @@ const MIB = 1024 * KIB;
 const FIRST_SLOTS = 8192;
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('IndexMerge', () => {
   it.each([64, 256])(

@@ -31,7 +31,6 @@ function empty(pending: PendingEntries, width: number): number {
 }
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('PendingEntries', () => {
   it('finds by hash and by slot what was put and not removed, newest first', () => {

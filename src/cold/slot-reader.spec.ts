@@ -8,7 +8,6 @@ const FIRST_SLOTS = 8192;
 const FIRST_ROOM = FIRST_SLOTS * WANTED_LOAD;
 
 // The machine may be busy with other specs.
-jest.setTimeout(120_000);
 
 describe('SlotReader', () => {
   it('meets no entry of a partition twice when its slots are split meanwhile', async () => {

@@ -44,7 +44,7 @@ async function start(
 
 @Injectable()
 class Texts {
-  @CachePut({ namespace: 'n', key: (key: string) => key })
+  @CachePut({ namespace: 'n', key: (key: string) => key, timeout: '10m' })
   async put(_key: string, text: string): Promise<string> {
     return text;
   }
@@ -262,8 +262,8 @@ describe('@Cached', () => {
     }
     const { disk, keys, store } = await storeOnDisk();
     const [file] = segmentsOf(disk, 'hot');
-    const flipped = disk.contents(file).length / 2;
-    for (let at = 0; at < 20_000; at += 100) disk.flip(file, (flipped + at) * 8);
+    const half = disk.sizeOf(file) / 2;
+    for (let at = 0; at < 20_000; at += 100) disk.flip(file, (half + at) * 8);
     const app = await start(Texts, { store });
     const texts = app.get(Texts);
     const failures = () => getCachedStats(app.get(KvStoreService)).failures;
@@ -282,7 +282,8 @@ describe('@Cached', () => {
   it('does not keep what was made before a write, if the read of a damaged entry comes to an end long after it', async () => {
     const { disk, keys, reads, store } = await storeOnDisk();
     const [file] = segmentsOf(disk, 'hot');
-    for (let at = 0; at < disk.contents(file).length; at += 100) disk.flip(file, at * 8);
+    const { length } = disk.contents(file);
+    for (let at = 0; at < length; at += 100) disk.flip(file, at * 8);
     const space = store.namespace('n');
     await expect(space.get(keys[0])).rejects.toThrow(KvCorruptionError);
     const plan = CachePlan.from({});

@@ -86,7 +86,7 @@ describe('zeros ahead of what is written', () => {
     expect(left).toBe(0);
     expect(disk.contents('/data/hot-00000000.log')).toEqual(Buffer.alloc(1000, 'x'));
     await segments.write(at(1000), Buffer.alloc(1000, 'y'), 0, 1000);
-    expect(disk.contents('/data/hot-00000000.log').length).toBe(2000);
+    expect(disk.sizeOf('/data/hot-00000000.log')).toBe(2000);
   });
 });
 

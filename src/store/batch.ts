@@ -27,9 +27,8 @@ interface BatchWrite {
   /** As the caller gave it, for decoded values and errors. */
   key: KvKey;
   encoded: EncodedKey;
-  /** The encoded value, in whole words, and its length; missing for a delete. */
+  /** The encoded value; missing for a delete. */
   value: Uint8Array | undefined;
-  length: number;
   expiresAt: number;
   attributes: Int32Array | undefined;
   /** Conditions, and whether what is there matters. */
@@ -57,19 +56,14 @@ export class KvBatch<V = unknown> {
     const { values } = target.core;
     const expiresAt = target.expiry(options?.ttl);
     values.encode(value);
-    const { bytes, start, end } = values;
-    // Whole words, because the write path copies words.
-    const words = new Uint8Array((end - start + 3) & ~3);
-    words.set(bytes.subarray(start, end));
-    const attributes = target.attributes(options?.tags);
-    this.writes.add(target, key, words, end - start, expiresAt, options, attributes);
+    this.writes.add(target, key, values.copy(), expiresAt, options, target.attributes(options?.tags));
     return this;
   }
 
   /** Deletes a key, if it is there. */
   delete(key: KvKey, options?: KvDeleteOptions): this {
     if (options) checkDeleteOptions(options);
-    this.writes.add(this.target, key, undefined, 0, Infinity, options);
+    this.writes.add(this.target, key, undefined, Infinity, options);
     return this;
   }
 
@@ -96,7 +90,6 @@ export class BatchWrites {
     target: EntryWriter,
     key: KvKey,
     value: Uint8Array | undefined,
-    length: number,
     expiresAt: number,
     options: KvSetOptions | undefined,
     attributes?: Int32Array,
@@ -119,7 +112,6 @@ export class BatchWrites {
       key,
       encoded,
       value,
-      length,
       expiresAt,
       attributes,
       options,
@@ -174,14 +166,14 @@ export class BatchWrites {
 
   private write(write: BatchWrite): number | undefined {
     const { core } = this;
-    const { target, encoded, value, length, attributes, options, seen } = write;
+    const { target, encoded, value, attributes, options, seen } = write;
     const { space } = target;
     if (core.decoded) space.decoded.delete(write.key);
     const { reads, writes } = core;
     const inMemory = reads.find(encoded) === IN_MEMORY;
     if (value) {
       const expiresAt = options?.keepTtl && seen?.record ? seen.expiresAt : write.expiresAt;
-      return writes.upsert(space, encoded, value, 0, length, expiresAt, attributes);
+      return writes.upsert(space, encoded, value, 0, value.length, expiresAt, attributes);
     }
     if (space.runs.size > 0) space.runs.cancel(encoded);
     // An earlier write of the same batch is in memory.
@@ -212,10 +204,7 @@ function checkCondition({ index, key, options, seen, target }: BatchWrite): void
   throw new KvVersionConflictError(ifVersion, actual, write);
 }
 
-function sizeOf({
-  attributes,
-  encoded,
-  length,
-}: Pick<BatchWrite, 'attributes' | 'encoded' | 'length'>): number {
-  return recordBytes(KIND_VALUE | FLAG_EXPIRY, encoded.length, length + (attributes?.byteLength ?? 0));
+function sizeOf({ attributes, encoded, value }: BatchWrite): number {
+  const bytes = (attributes?.byteLength ?? 0) + (value?.length ?? 0);
+  return recordBytes(KIND_VALUE | FLAG_EXPIRY, encoded.length, bytes);
 }

@@ -353,11 +353,7 @@ export class CachedEntries {
   private encoded(value: unknown, plan: CachePlan): Uint8Array {
     const { values } = this.core;
     values.encode(value, plan.cacheUndefined);
-    const length = values.end - values.start;
-    // Whole words, because the write path copies words.
-    const copy = new Uint8Array(new ArrayBuffer((length + 3) & ~3), 0, length);
-    copy.set(values.bytes.subarray(values.start, values.end));
-    return copy;
+    return values.copy();
   }
 
   private isOutdated({ cancelled, since }: Run, attributes: Int32Array | undefined): boolean {

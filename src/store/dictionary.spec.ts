@@ -153,7 +153,7 @@ describe('a write that fails', () => {
   ])('%s leaves all of its entries out, and the next try takes its place', (_name, failure) => {
     const { disk, open } = filled();
     const dictionary = open();
-    const size = disk.contents(PATH).length;
+    const size = disk.sizeOf(PATH);
     if (failure) disk.failAt({ operation: 'write', code: 'ENOSPC', ...failure });
     else disk.capacityBytes = size + 40;
     expect(() =>

@@ -53,16 +53,21 @@ export class EntryWriter {
   async setIf(key: KvKey, value: unknown, options: KvSetOptions): Promise<number> {
     const { ifVersion, ifPresent, keepTtl } = options;
     const attributes = this.attributes(options.tags);
+    const { values } = this.core;
+    values.encode(value);
+    let copy: Uint8Array | undefined;
     let seen: Seen | undefined;
     for (;;) {
       const looked = this.lookUp.seen(key, seen);
+      // Others encode values meanwhile, and whose this one is may change it.
+      if (isPromise(looked)) copy ??= values.copy();
       seen = isPromise(looked) ? await looked : looked;
       const actual = seen.record && seen.version;
       if (isOtherVersion(ifVersion, actual) || (ifPresent && actual === undefined)) {
         throw new KvVersionConflictError(ifVersion, actual);
       }
       const expiresAt = keepTtl && seen.record ? seen.expiresAt : this.expiry(options.ttl);
-      const version = this.putIfSame(key, seen, value, expiresAt, attributes);
+      const version = this.putIfSame(key, seen, copy, expiresAt, attributes);
       if (version !== undefined) return version;
     }
   }
@@ -98,12 +103,16 @@ export class EntryWriter {
     if (options) checkEntryOptions(options);
     const expiresAt = this.expiry(options?.ttl);
     const attributes = this.attributes(options?.tags);
+    const { values } = this.core;
+    values.encode(value);
+    let copy: Uint8Array | undefined;
     let seen: Seen | undefined;
     for (;;) {
       const looked = this.lookUp.seen(key, seen);
+      if (isPromise(looked)) copy ??= values.copy();
       seen = isPromise(looked) ? await looked : looked;
       if (seen.record) return false;
-      if (this.putIfSame(key, seen, value, expiresAt, attributes) === undefined) continue;
+      if (this.putIfSame(key, seen, copy, expiresAt, attributes) === undefined) continue;
       await this.core.acknowledge();
       return true;
     }
@@ -139,7 +148,8 @@ export class EntryWriter {
         if (!this.removeIfSame(key, seen)) continue;
       } else {
         const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
-        if (this.putIfSame(key, seen, next, expiresAt, seen.attributes) === undefined) continue;
+        this.core.values.encode(next);
+        if (this.putIfSame(key, seen, undefined, expiresAt, seen.attributes) === undefined) continue;
       }
       await this.core.acknowledge();
       return next;
@@ -155,12 +165,8 @@ export class EntryWriter {
       const looked = this.lookUp.seen(key, seen);
       seen = isPromise(looked) ? await looked : looked;
       if (!seen.record) return false;
-      this.core.assertWritable();
-      const { value, length } = valueOf(seen.record);
-      this.forgetDecoded(key);
-      const encoded = this.lookUp.findSame(key, seen);
-      if (!encoded) continue;
-      this.core.writes.upsert(this.space, encoded, value, 0, length, expiresAt, seen.attributes);
+      const value = valueOf(seen.record);
+      if (this.putIfSame(key, seen, value, expiresAt, seen.attributes) === undefined) continue;
       await this.core.acknowledge();
       return true;
     }
@@ -177,21 +183,23 @@ export class EntryWriter {
     return makeAttributes(this.core.tagHash.hashes(tags), 0, 0);
   }
 
-  /** Like `put`, if what was seen of the key is still so; `undefined` otherwise. */
+  /**
+   * Like `put`, if what was seen of the key is still so.
+   * @param value its bytes; without them, it is what was encoded last
+   * @returns the version; `undefined` if nothing was written
+   */
   private putIfSame(
     key: KvKey,
     seen: Seen,
-    value: unknown,
+    value: Uint8Array | undefined,
     expiresAt: number,
     attributes: Int32Array | undefined,
   ): number | undefined {
     const { core } = this;
-    const { values } = core;
     core.assertWritable();
-    values.encode(value);
     this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
-    const { bytes, start, end } = values;
+    const { bytes, start, end } = value ? { bytes: value, start: 0, end: value.length } : core.values;
     return encoded && core.writes.upsert(this.space, encoded, bytes, start, end, expiresAt, attributes);
   }
 
@@ -209,13 +217,11 @@ export class EntryWriter {
   }
 }
 
-/**
- * A copy of a record's value, because the value moves within its record when it gets (or loses) an expiry; of whole
- * words, because the write path copies words.
- */
-function valueOf({ words, bytes, at, value: whole }: RecordRef): { value: Uint8Array; length: number } {
+/** A copy of a record's value, because the value moves within its record when it gets (or loses) an expiry. */
+function valueOf({ words, bytes, at, value: whole }: RecordRef): Uint8Array {
   const source = whole ?? bytes.subarray(valueStart(words, at), valueEnd(words, at));
-  const value = new Uint8Array((source.length + 3) & ~3);
+  // Its buffer ends with a whole word, because the write path copies words.
+  const value = new Uint8Array(new ArrayBuffer((source.length + 3) & ~3), 0, source.length);
   value.set(source);
-  return { value, length: source.length };
+  return value;
 }

@@ -163,14 +163,14 @@ describe('the manifest', () => {
       Buffer.from(signed(JSON.stringify({ ...closed, more: 'x'.repeat(5000) }))),
     );
     await writeManifest(device, manifest);
-    expect(disk.contents(PATH).length).toBeLessThan(1000);
+    expect(disk.sizeOf(PATH)).toBeLessThan(1000);
     expect(readManifest(device)).toEqual(manifest);
   });
 
   it('with any bit flipped is damaged', async () => {
     const { disk, device } = onDisk();
     await writeManifest(device, closed);
-    const bits = (disk.contents(PATH).length - 1) * 8;
+    const bits = (disk.sizeOf(PATH) - 1) * 8;
     for (let bit = 0; bit < bits; bit++) {
       disk.flip(PATH, bit);
       expect(() => readManifest(device)).toThrow(KvCorruptionError);

@@ -179,6 +179,11 @@ export class SimulatedDisk implements EnvFs {
     return this.fileAt('open', path).contents(which);
   }
 
+  /** Bytes in a file, as a reader sees it. */
+  sizeOf(path: string): number {
+    return this.fileAt('open', path).size;
+  }
+
   /** Paths of all files, sorted. */
   paths(): string[] {
     const found: string[] = [];

@@ -79,7 +79,7 @@ describe.each(['closed', 'killed'] as const)('a large store that was %s', (end) 
     const files = intact
       .paths()
       .filter((path) => !path.endsWith('LOCK'))
-      .map((path) => ({ path, bits: intact.contents(path).length * 8 }));
+      .map((path) => ({ path, bits: intact.sizeOf(path) * 8 }));
     const counts: Record<string, number> = {};
     for (let flip = 0; flip < FLIPS; flip++) {
       const { path, bits } = files[random.below(files.length)];
