@@ -16,6 +16,7 @@ import {
   MIB,
   openOn,
   PATH,
+  segmentsOf,
   turns,
   valueOf,
 } from './support/compacting.js';
@@ -120,6 +121,21 @@ describe('the budget', () => {
     expect(most).toBeLessThan(375_000);
     expect(mostBytes).toBeLessThanOrEqual(8 * MIB);
     for (let i = 0; i < 700_000; i += 1009) expect(await store.get(i)).toBe(Math.floor(i / 1000));
+  });
+
+  it('bounds the files that unclean stops leave, each of them one', async () => {
+    const options = { ...SCHEDULED, hot: { ...COMPACTING.hot, expectedKeys: 0 } };
+    for (let life = 0; life < 70; life++) {
+      await open(options);
+      await put(`k${life}`, 0, 100);
+      await store.flush();
+      disk.kill();
+    }
+    await open(options);
+    await put('last', 0, 100);
+    await settled();
+    expect(segmentsOf(disk, 'hot').length).toBeLessThan(60);
+    expect(await differences(store, expected)).toEqual([]);
   });
 
   it('is not looked at with compaction: false, nor while the schedule is stopped', async () => {

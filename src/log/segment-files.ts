@@ -68,6 +68,11 @@ export class SegmentFiles {
     return [...this.files.keys()].sort((a, b) => a - b);
   }
 
+  /** How many there are. */
+  get count(): number {
+    return this.files.size;
+  }
+
   segmentOf(address: number): number {
     return Math.floor(address / this.segmentSize);
   }

@@ -59,10 +59,14 @@ const HOT_AFTER = 0.75;
 /** The cold log is rewritten until its garbage is below this part of the share that it may have. */
 const COLD_AFTER = 0.8;
 
+/** Files that the hot log may have beyond those that its budget fills: each unclean stop leaves one, and all of them are open. */
+const SHORT_FILES = 64;
+
 /** How much of what it may have the hot log has: above 1 is too much. */
-export function hotShareOf({ log, index, options }: CompactionRunParts): number {
+export function hotShareOf({ log, index, options, segments }: CompactionRunParts): number {
   const { diskBudget, maxIndexEntries } = options.hot;
-  return Math.max(log.bytes / diskBudget, index.expectedEntries / maxIndexEntries);
+  const files = segments.count / (diskBudget / segments.segmentSize + SHORT_FILES);
+  return Math.max(log.bytes / diskBudget, index.expectedEntries / maxIndexEntries, files);
 }
 
 export class CompactionRun {
