@@ -4,7 +4,7 @@
  */
 import { KvClosedError, KvReadOnlyError, KvStore } from 'nestjs-hotcold/store';
 import { MemoryDevice } from '../src/device/memory-device.js';
-import { manifestOf, openOn, segmentsOf, turns } from './support/compacting.js';
+import { manifestOf, openOn, PATH, segmentsOf, turns } from './support/compacting.js';
 import { SimulatedDisk, type DiskOperation } from './support/simulated-disk.js';
 import { History, tieredOptions } from './support/tiered-store.js';
 import { CHANGES, watched } from './support/watched-fs.js';
@@ -448,6 +448,22 @@ it('a checkpoint that cannot be read is as good as none', async () => {
   store = await KvStore.open(tieredOptions(disk));
   await turns(2);
   expect(store.stats().errors.count).toBe(0);
+});
+
+it('a checkpoint that could not be used is followed by another one at close, also in a store that needs none', async () => {
+  await store.set('key', 'value');
+  await store.checkpoint();
+  await store.close();
+  disk.unlinkSync(`${PATH}/checkpoint-00000001.dat`);
+  const told: number[] = [];
+  for (let life = 0; life < 3; life++) {
+    store = await KvStore.open(tieredOptions(disk));
+    await turns(2);
+    told.push(store.stats().errors.count);
+    await store.close();
+  }
+  expect(told).toEqual([1, 0, 0]);
+  expect(checkpointsOf(disk)).toEqual([2]);
 });
 
 it('is taken when more of the cold index is on disk for its sake alone than is in use', async () => {

@@ -87,7 +87,7 @@ export class Checkpointer {
   onDone: (report: KvCheckpointReport) => void = () => undefined;
   /** Whether an index is wrong, so that it has to be built anew. */
   private useless = false;
-  /** Whether the last one has a part of the cold index that was made anew since. */
+  /** Whether the next opening would have to make anew what this one has made anew. */
   private isOutdated = false;
   /** After a failure, bytes after which it is tried again. */
   private notBefore = 0;
@@ -131,7 +131,7 @@ export class Checkpointer {
     return this.worthBeyond(this.isOutdated ? -1 : WORTH_BYTES);
   }
 
-  /** A part of the cold index was made anew: with the last checkpoint the next opening would have to do that again. */
+  /** An index, or a part of one, was made anew: with the last checkpoint the next opening would have to do that again. */
   outdated(): void {
     this.isOutdated = true;
   }

@@ -166,10 +166,14 @@ async function loadBehind(core: StoreCore): Promise<void> {
   }
 }
 
-/** A checkpoint that could not be used may be the first that is seen of a disk that fails. Told when there are listeners. */
-function tellOfCheckpoint({ parts }: StoreCore, { checkpoint }: Manifest): void {
+/**
+ * A checkpoint that could not be used may be the first that is seen of a disk that fails. Told when there are listeners, and
+ * not by each opening from now on: there is another one at close.
+ */
+function tellOfCheckpoint({ checkpointer, parts }: StoreCore, { checkpoint }: Manifest): void {
   const { activity, clock, opened } = parts;
   if (checkpoint === undefined || opened.checkpoint !== undefined) return;
+  checkpointer?.outdated();
   const error = new KvCorruptionError(
     'The checkpoint is damaged or of another version of this package, or a part of the cold index that it needs is damaged or missing; both indexes were built from the logs',
     checkpointName(checkpoint),
