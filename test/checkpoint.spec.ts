@@ -177,6 +177,37 @@ describe('opening with a checkpoint', () => {
     expect(again.stats().cold.garbageBytes).toBe(store.stats().cold.garbageBytes);
   });
 
+  describe.each(['set', 'set, flush', 'set, compact'])(
+    'without one, behind "%s", counts keys that',
+    (first) => {
+      const setAll = async () => {
+        for (let i = 0; i < 100; i++) await store.set(i, 'value');
+      };
+      beforeEach(async () => {
+        await setAll();
+        if (first !== 'set') await store.flush();
+        if (first === 'set, compact') await store.compact({ full: true });
+      });
+
+      it.each([
+        ['were deleted and set again', () => store.deleteMany(Array.from({ length: 100 }, (_, i) => i))],
+        ['were cleared and set again', () => store.clear()],
+      ])('%s', async (_, end) => {
+        await end();
+        await store.set('other', 'value');
+        for (const flushes of [false, true]) {
+          if (flushes) await store.flush();
+          await setAll();
+        }
+        await store.delete(0);
+        await store.flush();
+        const again = await KvStore.open(tieredOptions(killed(disk)));
+        expect(again.opened.checkpoint).toBeUndefined();
+        expect(again.stats().keys).toBe(100);
+      });
+    },
+  );
+
   it('drops entries of the hot index that a later compaction has moved', async () => {
     for (let i = 0; i < 500; i++) await store.set(i, 'x'.repeat(1000));
     await store.checkpoint();

@@ -116,8 +116,9 @@ describe('hints', () => {
     // Of records that are in no index, such as fillers, only the log tells.
     expect(withHints.records).toBeLessThanOrEqual(without.records);
     expect(withHints.records).toBeGreaterThan(without.records * 0.9);
-    // Which of two records of a key came behind a tombstone or a clear mark is not known from an index.
-    expect(withHints.miscounted).toBeLessThan(without.miscounted);
+    expect(without.miscounted).toBe(0);
+    // Of a key that was set behind the last hint an index does not tell that it had been deleted.
+    expect(withHints.miscounted).toBeLessThan(withHints.records - withHints.hinted);
     expect(withHints.bytes).toBeLessThan(without.bytes / 4);
   });
 
@@ -216,6 +217,18 @@ describe('hints', () => {
     expect(again.opened.hinted).toBeGreaterThan(0);
     await allEntered(again);
     expect(again.stats().keys).toBe(4 + 11);
+    // Deleted and set again, in commits of their own.
+    await other.delete(401);
+    await store.delete('own');
+    await store.flush();
+    for (const value of ['again', 'and again']) {
+      await store.set('own', value);
+      await store.flush();
+    }
+    const third = await open(killed(disk));
+    expect(third.opened.hinted).toBeGreaterThan(0);
+    await allEntered(third);
+    expect(third.stats().keys).toBe(3 + 11);
     // Cleared before its records were entered: they are counted no more.
     const copy = await open(killed(disk));
     await copy.namespace('other').clear();

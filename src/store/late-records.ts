@@ -7,13 +7,17 @@ import { rangeOf, RANGES } from '../hot/index-rows.js';
 import type { LateIndex, LateSource } from '../hot/late-rows.js';
 import type { LogAddress } from '../log/address.js';
 import type { Spaces } from './spaces.js';
+import type { DeadHashes } from './dead-hashes.js';
 import { enterHot, type StagedRecord } from './staged-records.js';
 
 /** So many are kept: there are more only where a hint is missing. */
 const MAX_RECORDS = 256 * 1024;
 const FIRST_RECORDS = 4096;
 
-/** Of each record: hash low and high, flags and space, bytes, how often its space had been cleared, the next of its range. */
+/**
+ * Of each record: hash low and high, flags and space, bytes, how often its space had been cleared (-1 for a record that was
+ * cleared itself), the next of its range.
+ */
 const WORDS = 6;
 const CLEARS = 4;
 const NEXT = 5;
@@ -31,13 +35,14 @@ export class LateRecords implements LateSource {
   constructor(
     private readonly spaces: Spaces,
     private readonly cold: ColdTier | undefined,
+    private readonly dead: DeadHashes,
   ) {}
 
   get isFull(): boolean {
     return this.count === MAX_RECORDS;
   }
 
-  add({ low, high, flags, space, bytes, address }: StagedRecord): void {
+  add({ low, high, flags, space, bytes, address, isCleared }: StagedRecord): void {
     if (this.count === this.addresses.length) this.grow();
     const record = this.count++;
     const { numbers } = this;
@@ -46,7 +51,7 @@ export class LateRecords implements LateSource {
     numbers[at + 1] = high;
     numbers[at + 2] = flags | (space << 8);
     numbers[at + 3] = bytes;
-    numbers[at + CLEARS] = this.spaces.get(space).clears;
+    numbers[at + CLEARS] = isCleared ? NONE : this.spaces.get(space).clears;
     numbers[at + NEXT] = NONE;
     this.addresses[record] = address;
     const range = rangeOf(low);
@@ -57,7 +62,7 @@ export class LateRecords implements LateSource {
   }
 
   enter(index: LateIndex, range: number): void {
-    const { cold, numbers, spaces } = this;
+    const { cold, dead, numbers, spaces } = this;
     for (let record = this.first[range]; record !== NONE; record = numbers[record * WORDS + NEXT]) {
       const at = record * WORDS;
       const space = spaces.get(numbers[at + 2] >>> 8);
@@ -67,9 +72,10 @@ export class LateRecords implements LateSource {
         flags: numbers[at + 2] & 0xff,
         bytes: numbers[at + 3],
         address: this.addresses[record] as LogAddress,
+        // What was written before its space was cleared counts no more.
+        isCleared: space.clears !== numbers[at + CLEARS],
       };
-      // What was written before its space was cleared counts no more.
-      enterHot(entered, index, space.clears === numbers[at + CLEARS] ? space : undefined, cold);
+      enterHot(entered, index, space, cold, dead);
     }
   }
 

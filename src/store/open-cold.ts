@@ -14,6 +14,7 @@ import { ReadPacer } from '../log/read-pacer.js';
 import { KIND_MASK, KIND_TOMBSTONE } from '../log/record.js';
 import { type SegmentFiles } from '../log/segment-files.js';
 import { Slices } from '../log/slices.js';
+import type { DeadHashes } from './dead-hashes.js';
 import type { Health } from './health.js';
 import type { LogManifest } from './manifest.js';
 import type { ResolvedOptions } from './options.js';
@@ -33,6 +34,8 @@ export interface ColdParts {
   state: LogManifest;
   health: Health;
   spaces: Spaces;
+  /** Told of the records. */
+  dead: DeadHashes;
   hash: KeyedHash;
   pacer: ReadPacer;
   segments: SegmentFiles;
@@ -44,7 +47,8 @@ export interface ColdParts {
 
 /** @throws KvCorruptionError, KvDiskError */
 export async function openCold(parts: ColdParts): Promise<ColdTier> {
-  const { options, env, device, state, health, spaces, hash, pacer, segments, from, onIndexDamage } = parts;
+  const { options, env, device, state, health, spaces, dead, hash, pacer, segments, from, onIndexDamage } =
+    parts;
   let tier: ColdTier | undefined;
   try {
     const pageSize = Math.min(options.cold.pageSize, state.segmentSize);
@@ -72,7 +76,7 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
     };
     tier = new ColdTier(state.begin, newIndex, () => env.clock.now());
     if (from) tier.restore(from.tier);
-    const enter = entering(tier, spaces, new Slices(env.clock, SLICE_MS));
+    const enter = entering(tier, spaces, dead, new Slices(env.clock, SLICE_MS));
     const sink = new StagedRecords(hash, spaces, enter);
     const recovered = await new Recovery(segments, state, sink, from?.start).run();
     tier.log = new ColdLog(segments, {
@@ -95,15 +99,19 @@ export async function openCold(parts: ColdParts): Promise<ColdTier> {
 function entering(
   tier: ColdTier,
   spaces: Spaces,
+  dead: DeadHashes,
   slices: Slices,
 ): (record: StagedRecord) => Promise<void> | undefined {
-  return ({ low, high, address, bytes, flags, space, expiresAt }) => {
-    const isNew = !tier.index.mayHold(low, high);
+  return ({ low, high, address, bytes, flags, space, expiresAt, isCleared }) => {
+    const wasKey = !dead.has(low) && tier.index.mayHold(low, high);
     tier.enter(low, high, address, bytes, flags, expiresAt);
     const entered = spaces.get(space);
-    entered.coldBytes += bytes;
-    if ((flags & KIND_MASK) !== KIND_TOMBSTONE) entered.keys += isNew ? 1 : 0;
-    else if (!isNew && entered.keys > 0) entered.keys--;
+    const isKey = (flags & KIND_MASK) !== KIND_TOMBSTONE && !isCleared;
+    dead.note(low, isKey);
+    if (isCleared) spaces.clearedColdBytes += bytes;
+    else entered.coldBytes += bytes;
+    if (isKey) entered.keys += wasKey ? 0 : 1;
+    else if (wasKey && !isCleared && entered.keys > 0) entered.keys--;
     return tier.index.full ? tier.index.flush(slices) : undefined;
   };
 }

@@ -6,6 +6,7 @@ import type { ColdTier } from '../cold/cold-tier.js';
 import type { HashIndex } from '../hot/hash-index.js';
 import { LateEntries } from '../hot/late-rows.js';
 import type { SegmentFiles } from '../log/segment-files.js';
+import type { DeadHashes } from './dead-hashes.js';
 import type { Hints } from './hints.js';
 import { LateRecords } from './late-records.js';
 import type { LogManifest } from './manifest.js';
@@ -21,6 +22,8 @@ export interface HotReplay {
   index: HashIndex;
   spaces: Spaces;
   cold: ColdTier | undefined;
+  /** What the cold log told of its records. */
+  dead: DeadHashes;
   /** Told of what was read. */
   hints: Hints | undefined;
   /** What hints have of the log. */
@@ -31,15 +34,16 @@ export interface HotReplay {
 
 /** @throws KvCorruptionError, KvDiskError */
 export async function replayHot(parts: HotReplay): Promise<Recovered> {
-  const { segments, manifest, hash, index, spaces, cold, hints, hinted, start } = parts;
+  const { segments, manifest, hash, index, spaces, cold, dead, hints, hinted, start } = parts;
   // What would be looked up would have its range entered, and soon all of them.
-  const tail = hinted && new LateRecords(spaces, cold);
+  const tail = hinted && new LateRecords(spaces, cold, dead);
   if (hinted && tail) index.enterLater(new LateEntries([...hinted.rows, tail]));
   const enter = (record: StagedRecord): undefined => {
     hints?.recovered(record);
     if (tail && !tail.isFull) tail.add(record);
-    else enterHot(record, index, spaces.get(record.space), cold);
+    else enterHot(record, index, spaces.get(record.space), cold, dead);
   };
   const touch = tail ? undefined : (low: number) => index.touch(low);
-  return new Recovery(segments, manifest, new StagedRecords(hash, spaces, enter, touch), start).run();
+  const sink = new StagedRecords(hash, spaces, enter, touch, true);
+  return new Recovery(segments, manifest, sink, start).run();
 }

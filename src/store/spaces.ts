@@ -5,6 +5,7 @@
  */
 
 import type { DecodedMap } from '../hot/decoded-cache.js';
+import { NO_ADDRESS } from '../log/address.js';
 import { attributesStart } from '../log/attributes.js';
 import { FLAG_ATTRIBUTES, KIND_MASK, KIND_VALUE, sequenceOf } from '../log/record.js';
 import { Runs } from './runs.js';
@@ -19,6 +20,8 @@ export class Space {
   clears = 0;
   /** While the store is opened: bytes of its records in the cold log that were not cleared. */
   coldBytes = 0;
+  /** The same: below this address of the hot log, and in the cold one, all of its records were cleared. */
+  deadBelow = NO_ADDRESS;
   /** Decoded values, if they are kept. */
   readonly decoded: DecodedMap = new Map();
   /** Factories of `getOrSet` that are under way. */
@@ -58,6 +61,7 @@ export class Spaces {
   readonly tags = new TagMarks();
   private readonly spaces = new Map<number, Space>();
   private allClearedBelow = 0;
+  private allDeadBelow = NO_ADDRESS;
   /** Of what was found in the cold log, bytes that a clear mark behind them has made garbage. */
   clearedColdBytes = 0;
 
@@ -66,18 +70,26 @@ export class Spaces {
     if (!space) {
       space = new Space(id, this.tags);
       space.clearedBelow = this.allClearedBelow;
+      space.deadBelow = this.allDeadBelow;
       this.spaces.set(id, space);
     }
     return space;
   }
 
-  /** Everything older than `version` is dead: in one space, or in all of them. */
-  clear(id: number | undefined, version: number): void {
-    if (id === undefined && version > this.allClearedBelow) this.allClearedBelow = version;
+  /**
+   * Everything older than `version` is dead: in one space, or in all of them.
+   * @param deadBelow while the store is opened, address of the hot log below which nothing is newer
+   */
+  clear(id: number | undefined, version: number, deadBelow = NO_ADDRESS): void {
+    if (id === undefined && version > this.allClearedBelow) {
+      this.allClearedBelow = version;
+      this.allDeadBelow = deadBelow;
+    }
     for (const space of id === undefined ? this.spaces.values() : [this.get(id)]) {
       // Recovery may meet a mark that the checkpoint knows.
       if (version <= space.clearedBelow) continue;
       space.clearedBelow = version;
+      space.deadBelow = deadBelow;
       space.keys = 0;
       space.clears++;
       this.clearedColdBytes += space.coldBytes;
