@@ -48,6 +48,11 @@ export interface Device {
    * @throws KvDiskError
    */
   space?(): Promise<KvDiskSpace | undefined>;
+  /**
+   * The same at once, where the device knows it by itself: the store keeps a part of it for compaction then. Free is below zero
+   * where more was taken.
+   */
+  ownSpace?(): KvDiskSpace;
   /** Names of the files there are. */
   list(): string[];
   /**

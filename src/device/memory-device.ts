@@ -2,8 +2,8 @@
  * Files in memory, outside the JavaScript heap: for stores that keep nothing on disk, and for tests. A file is a row
  * of chunks, so that growing copies nothing; a chunk nobody wrote to is not there and reads as zeros.
  *
- * The limit is a hard bound on the chunks of all files together. A write that would exceed it changes nothing and
- * fails with `KvOverloadedError`. Files stay when the device is closed, so that it can be opened again.
+ * The limit, with what may be taken beyond it, is a hard bound on the chunks of all files together. A write that would exceed
+ * it changes nothing and fails with `KvOverloadedError`. Files stay when the device is closed, so that it can be opened again.
  */
 import { KvLockedError, KvOverloadedError } from '../errors.js';
 import type { Device, DeviceFile, KvDiskSpace } from './device.js';
@@ -25,8 +25,9 @@ export class MemoryDevice implements Device {
   private readonly budget: MemoryBudget;
   private locked = false;
 
-  constructor(memoryLimitBytes: number) {
-    this.budget = new MemoryBudget(memoryLimitBytes);
+  /** @param extraBytes beyond the limit, for whoever has to write before he can give something back; it is not shown as free */
+  constructor(memoryLimitBytes: number, extraBytes = 0) {
+    this.budget = new MemoryBudget(memoryLimitBytes, extraBytes);
   }
 
   /** Bytes that the chunks of all files take. */
@@ -81,6 +82,11 @@ export class MemoryDevice implements Device {
   }
 
   async space(): Promise<KvDiskSpace> {
+    const { freeBytes, totalBytes } = this.ownSpace();
+    return { freeBytes: Math.max(0, freeBytes), totalBytes };
+  }
+
+  ownSpace(): KvDiskSpace {
     const { limitBytes, used } = this.budget;
     return { freeBytes: limitBytes - used, totalBytes: limitBytes };
   }
@@ -104,10 +110,13 @@ export class MemoryDevice implements Device {
 class MemoryBudget {
   used = 0;
 
-  constructor(readonly limitBytes: number) {}
+  constructor(
+    readonly limitBytes: number,
+    private readonly extraBytes: number,
+  ) {}
 
   take(bytes: number): void {
-    if (this.used + bytes > this.limitBytes) {
+    if (this.used + bytes > this.limitBytes + this.extraBytes) {
       throw new KvOverloadedError(
         `The memory device is full: ${this.used} of ${this.limitBytes} bytes are taken and ${bytes} more are needed. ` +
           'Raise memoryLimit, or give the store a path; space of old entries comes back with compaction.',

@@ -49,6 +49,8 @@ export interface HybridLogOptions extends PageBudgetOptions {
   pacer?: ReadPacer | undefined;
   /** Told of every failed write, before whoever waits for it. */
   onWriteError: (error: unknown) => void;
+  /** Told of each new page. */
+  onPage?: () => void;
   /** Where the log begins and where it goes on. */
   begin: LogAddress;
   tail: LogAddress;
@@ -396,6 +398,7 @@ export class HybridLog {
     // Written ahead of need, so that pages are on disk by the time they have to go. A failure shows there again.
     const immutable = this.ring.startOf(this.readOnly);
     if (immutable > this.flushed) void this.flushTo(immutable).catch(() => undefined);
+    this.options.onPage?.();
   }
 
   /** Makes everything below `address` immutable. */

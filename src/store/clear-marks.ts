@@ -14,13 +14,14 @@ import { checkTags } from './tags.js';
  * @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError
  */
 export async function clearSpace(core: StoreCore, id: number | undefined): Promise<void> {
-  core.assertWritable();
+  core.assertRemovable();
   core.stamp++;
   const { cold, spaces } = core.parts;
   const version = core.writes.clear(markOf(id));
   if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
   spaces.clear(id, version);
   await core.acknowledge();
+  await core.giveBack();
 }
 
 /**
@@ -33,7 +34,7 @@ export async function invalidateTags(
   tags: readonly string[],
   space: number | undefined,
 ): Promise<void> {
-  core.assertWritable();
+  core.assertRemovable();
   checkTags(tags, Infinity);
   if (tags.length === 0) return;
   core.stamp++;
@@ -47,6 +48,7 @@ export async function invalidateTags(
     }
   });
   await core.acknowledge();
+  await core.giveBack();
 }
 
 /** The key of a clear mark: a namespace's number as keys begin with it, nothing for the whole store. */

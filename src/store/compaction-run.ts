@@ -20,7 +20,7 @@ import { CompactionPass, type Boundary } from './compaction-pass.js';
 import { newReport, type KvCompactionReason, type KvCompactionReport } from './compaction-report.js';
 import type { DurableSteps } from './durable-steps.js';
 import type { GroupCommit } from './group-commit.js';
-import { isFull } from './health.js';
+import { isFull, type Health } from './health.js';
 import { HotCompaction } from './hot-compaction.js';
 import type { IndexMender } from './index-mender.js';
 import type { ResolvedOptions } from './options.js';
@@ -35,6 +35,7 @@ export interface CompactionRunParts extends ColdCompactionParts {
   versions: Versions;
   checkpointer: Checkpointer;
   mender: IndexMender;
+  health: Health;
   writeAmplification: () => number;
   onError: (error: Error) => void;
 }
@@ -62,11 +63,19 @@ const COLD_AFTER = 0.8;
 /** Files that the hot log may have beyond those that its budget fills: each unclean stop leaves one, and all of them are open. */
 const SHORT_FILES = 64;
 
+/** Garbage is worth rewriting the cold log from this share on where room is short. */
+const SHORT_GARBAGE = 0.05;
+
 /** How much of what it may have the hot log has: above 1 is too much. */
 export function hotShareOf({ log, index, options, segments }: CompactionRunParts): number {
   const { diskBudget, maxIndexEntries } = options.hot;
   const files = segments.count / (diskBudget / segments.segmentSize + SHORT_FILES);
   return Math.max(log.bytes / diskBudget, index.expectedEntries / maxIndexEntries, files);
+}
+
+/** The same of the hot log and of the device, where that knows how much it has. */
+export function dueShareOf(parts: CompactionRunParts): number {
+  return Math.max(hotShareOf(parts), parts.health.room?.share ?? 0);
 }
 
 export class CompactionRun {
@@ -191,14 +200,18 @@ export class CompactionRun {
     slices.restart();
   }
 
+  private get needsRoom(): boolean {
+    return (this.parts.health.room?.share ?? 0) > 1;
+  }
+
   /** Up to where the hot log is to be moved. */
   private hotGoal(): LogAddress {
     const { log } = this.parts;
-    if (this.full) return log.tail;
-    if (this.reason === 'manual') return log.head;
-    const share = hotShareOf(this.parts);
-    if (share <= 1) return log.begin;
-    return (log.tail - (log.bytes / share) * HOT_AFTER) as LogAddress;
+    // Where room is short, what was deleted last is not known to be garbage before its mark is in the cold tier.
+    if (this.full || (this.reason === 'manual' && this.needsRoom)) return log.tail;
+    const share = dueShareOf(this.parts);
+    const due = share <= 1 ? log.begin : ((log.tail - (log.bytes / share) * HOT_AFTER) as LogAddress);
+    return this.reason === 'manual' && log.head > due ? log.head : due;
   }
 
   /** Resolves to whether it came to its goal. */
@@ -227,7 +240,8 @@ export class CompactionRun {
     const { cold, options, versions } = parts;
     const { slices, steps } = this.tools;
     const { log } = cold.log;
-    const { garbageShare } = options.cold;
+    const most = options.cold.garbageShare;
+    const garbageShare = this.needsRoom ? Math.min(SHORT_GARBAGE, most) : most;
     const share = () => cold.garbageShare(versions.now());
     // What was superseded shows when entries are merged.
     await cold.index.flush(slices);
@@ -260,13 +274,15 @@ export class CompactionRun {
     mayGoOn: () => boolean,
   ): Promise<void> {
     const { copier, parts } = this;
-    const { cold, commits, hash, options, segments } = parts;
+    const { cold, commits, hash, health, options, segments } = parts;
     const { aheadBuffer, buffer, slices, steps } = this.tools;
     const isHot = log === 'hot';
     const cursor = isHot
       ? new LogCursor(segments, from, commits.usable.end, buffer)
       : new LogCursor(cold.log.segments, from, end, buffer);
-    const portion = Math.min(MAX_PORTION, options.hot.diskBudget);
+    const { segmentSize } = isHot ? segments : cold.log.segments;
+    // Where there is little room, it has to be given back before more is taken.
+    const portion = health.room ? segmentSize : Math.min(MAX_PORTION, options.hot.diskBudget);
     const goal = Math.min(end, from + portion) as LogAddress;
     const policy = isHot
       ? new HotCompaction(parts, cursor, copier)

@@ -8,7 +8,14 @@ function creditAt({ hotShare, logBytes }: { hotShare: number; logBytes: number }
   const options = resolveOptions({ path: './data', hot: { memory: '8mb', diskBudget: '64mb' } });
   const log = { begin: 4096, tail: 4096 + logBytes, bytes: logBytes };
   const compactor = { hotShare, damage: { hot: undefined }, onBegin: () => undefined };
-  const parts = { options, clock: nodeEnv.clock, log, index: { entries: 0 }, onFailure: () => undefined };
+  const parts = {
+    options,
+    clock: nodeEnv.clock,
+    log,
+    index: { entries: 0 },
+    health: {},
+    onFailure: () => undefined,
+  };
   const scheduler = new CompactionScheduler(compactor as never, parts as never);
   scheduler.start();
   compactor.onBegin();
@@ -31,7 +38,7 @@ describe('Slices of compaction', () => {
       onProgress: (_log: 'hot' | 'cold', _bytes: number) => undefined,
     };
     const index = { entries: 0, expectedEntries: 0 };
-    const parts = { options, clock: nodeEnv.clock, log, index, onFailure: () => undefined };
+    const parts = { options, clock: nodeEnv.clock, log, index, health: {}, onFailure: () => undefined };
     const scheduler = new CompactionScheduler(compactor as never, parts as never);
     scheduler.start();
     compactor.onBegin();

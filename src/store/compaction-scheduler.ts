@@ -11,6 +11,7 @@ import type { HashIndex } from '../hot/hash-index.js';
 import type { HybridLog } from '../log/hybrid-log.js';
 import type { KvCompactionReport } from './compaction-report.js';
 import type { Compactor } from './compactor.js';
+import type { Health } from './health.js';
 import type { ResolvedOptions } from './options.js';
 
 const USELESS_RUNS = 5;
@@ -38,6 +39,12 @@ const HURRY = 4;
  */
 const MAX_WAITING = 4096;
 
+/** Where room is short, compaction looks every so many milliseconds whether something has expired or was deleted. */
+const SHORT_EVERY_MS = 1000;
+
+/** Share of the budget that is written between two runs that are due for the sake of the device's room alone. */
+const SHORT_STEP = 1 / 16;
+
 /** Shortest record: so many entries more need at least so many bytes more of log. */
 const LEAST_BYTES_PER_ENTRY = 32;
 
@@ -51,6 +58,8 @@ export class CompactionScheduler {
   lastFailure: Error | undefined;
   private started = false;
   private everyMs: number;
+  /** End of the hot log when a run ended last. */
+  private lastTail = 0;
   private useless = 0;
   private cancelTimer: (() => void) | undefined;
   private waiting: Promise<void> | undefined;
@@ -64,13 +73,18 @@ export class CompactionScheduler {
       clock: EnvClock;
       log: HybridLog;
       index: HashIndex;
+      health: Health;
       onFailure: (error: Error) => void;
     },
   ) {
     this.everyMs = parts.options.compaction.everyMs;
     compactor.onBegin = () => this.began();
     compactor.onProgress = (log, bytes) => this.progressed(log, bytes);
-    compactor.onEnd = () => this.look(0);
+    compactor.onEnd = () => {
+      this.lastTail = parts.log.tail;
+      this.look(0);
+    };
+    parts.health.whenShort = () => this.wanted();
   }
 
   start(): void {
@@ -98,8 +112,9 @@ export class CompactionScheduler {
     const { log, options } = this.parts;
     if (!this.started) return undefined;
     if (!this.compactor.running) {
-      if (this.compactor.hotShare <= 1) {
-        this.limit = this.nextLook();
+      const next = this.nextLook();
+      if (next > log.tail) {
+        this.limit = next;
         return undefined;
       }
       this.launch();
@@ -114,12 +129,33 @@ export class CompactionScheduler {
     return (this.waiting ??= new Promise((resolve) => (this.release = resolve)));
   }
 
-  /** The next tail at which the budget may be used up. */
+  /** Room is short: whatever can be given back is given back now. */
+  private wanted(): void {
+    if (!this.started) return;
+    this.soon();
+    this.launch();
+  }
+
+  /** Something was deleted while room is short. */
+  soon(): void {
+    const everyMs = Math.min(this.parts.options.compaction.everyMs, SHORT_EVERY_MS);
+    this.useless = 0;
+    if (!this.started || this.everyMs <= everyMs) return;
+    this.everyMs = everyMs;
+    this.setTimer();
+  }
+
+  /** The next tail at which the budget may be used up; not beyond the tail if it is. */
   private nextLook(): number {
-    const { log, index, options } = this.parts;
+    const { health, log, index, options } = this.parts;
     const { diskBudget, maxIndexEntries } = options.hot;
+    if (this.compactor.hotShare > 1) return log.tail;
     const entries = Math.max(maxIndexEntries - index.expectedEntries, 1) * LEAST_BYTES_PER_ENTRY;
-    return log.tail + Math.min(diskBudget - log.bytes, entries);
+    const bytes = Math.min(diskBudget - log.bytes, entries);
+    if (!health.room) return log.tail + bytes;
+    // A run for its sake may have given nothing back.
+    const next = Math.max(log.tail + health.room.untilDue, this.lastTail + diskBudget * SHORT_STEP);
+    return Math.min(log.tail + bytes, next);
   }
 
   /**
@@ -189,8 +225,11 @@ export class CompactionScheduler {
   }
 
   private backOff(report: KvCompactionReport): void {
-    const { everyMs } = this.parts.options.compaction;
-    if (report.hot.truncatedBytes + report.cold.truncatedBytes > 0) {
+    const { health, options } = this.parts;
+    const { everyMs } = options.compaction;
+    if (health.isShort) {
+      if (++this.useless % USELESS_RUNS === 0) this.everyMs = Math.min(this.everyMs * 2, everyMs);
+    } else if (report.hot.truncatedBytes + report.cold.truncatedBytes > 0) {
       this.useless = 0;
       this.everyMs = everyMs;
     } else if (++this.useless % USELESS_RUNS === 0) {

@@ -9,6 +9,7 @@ import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReason, KvCompactionReport } from './compaction-report.js';
 import {
   CompactionRun,
+  dueShareOf,
   hotShareOf,
   type CompactionRunParts,
   type CompactionTools,
@@ -75,6 +76,11 @@ export class Compactor {
     return hotShareOf(this.parts);
   }
 
+  /** The same of the hot log and of a device that knows how much it has. */
+  get dueShare(): number {
+    return dueShareOf(this.parts);
+  }
+
   /** Whether somebody waits: who writes now would have to sooner. */
   private isAwaited(): boolean {
     const { tail } = this.parts.log;
@@ -100,10 +106,14 @@ export class Compactor {
     return this.running && (this.current?.progress ?? 0);
   }
 
-  /** Starts a run, or joins the one that is under way; a full one is not content with less, and follows it. */
+  /**
+   * Starts a run, or joins the one that is under way; a full one is not content with less, and follows it. So does one that is
+   * called for where room is short: what it is to give back may have been deleted behind the back of the other.
+   */
   run(reason: KvCompactionReason, options: KvCompactOptions = {}): Promise<KvCompactionReport> {
     this.runningAwaited ||= reason === 'manual';
-    if (this.running && options.full && !this.runningFull) {
+    const isShort = reason === 'manual' && this.parts.health.isShort;
+    if (this.running && (isShort || (options.full && !this.runningFull))) {
       this.following ??= this.running
         .catch(() => undefined)
         .then(() => {
@@ -118,6 +128,7 @@ export class Compactor {
       this.current = undefined;
       this.runningFull = false;
       this.runningAwaited = false;
+      this.parts.health.gaveBack();
       this.onEnd();
     });
     return this.running;

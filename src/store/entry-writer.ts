@@ -79,7 +79,9 @@ export class EntryWriter {
    */
   async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
     const { core, space } = this;
-    core.assertWritable();
+    const { health } = core.parts;
+    if (health.isShort && health.room?.isTooShort) await core.giveBack();
+    core.assertRemovable();
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     // Where the device cannot be read back, the record may be gone and the value still be kept.
     this.forgetDecoded(key);
@@ -204,7 +206,7 @@ export class EntryWriter {
   }
 
   private removeIfSame(key: KvKey, seen: Seen): boolean {
-    this.core.assertWritable();
+    this.core.assertRemovable();
     this.forgetDecoded(key);
     const encoded = this.lookUp.findSame(key, seen);
     if (encoded) this.core.writes.remove(this.space, encoded);

@@ -143,8 +143,10 @@ export class GroupCommit {
       if (++this.unlooked < LOOK_EVERY) return undefined;
       this.unlooked = 0;
       if (clock.tick() > this.dueMs) return clock.turn();
-    } else if (log.uncommittedBytes > maxUncommitted && !this.queued && !this.closing) {
-      void this.commit().catch(() => undefined);
+    } else if (log.uncommittedBytes > maxUncommitted && !this.closing) {
+      if (!this.queued) void this.commit().catch(() => undefined);
+      // The caller does not let the event loop turn, and compaction has to end somewhere (`Room`).
+      else if (log.uncommittedBytes > 2 * maxUncommitted) this.append(SEQUENCE_RESERVE);
     }
     return undefined;
   }

@@ -2,9 +2,11 @@
  * What failed in the background, and what writes may therefore still do. A full disk passes: writes are refused until
  * the bytes that could not be written are. Anything else (EIO, a failed sync) does not: the store is read-only from
  * then on, because nobody can say any more which bytes are on the disk. Every failure is told to the listener. A store
- * that was opened to be read takes no writes in the first place, which is no failure.
+ * that was opened to be read takes no writes in the first place, which is no failure. Where room is short (`Room`), writes
+ * are refused until compaction has given some back.
  */
 import { KvDiskError, KvOverloadedError, KvReadOnlyError, type KvError } from '../errors.js';
+import type { Room } from './room.js';
 
 /**
  * Whether the disk was full, and the same bytes can be written later. Not where a sync failed, whatever it says: bytes
@@ -22,6 +24,12 @@ export class Health {
   full: KvError | undefined;
   /** Called when writes begin to be refused: whoever can write sees to it that they are taken again. */
   whenFull: () => void = () => undefined;
+  /** Called when they are because room is short: whoever can give some back does. */
+  whenShort: () => void = () => undefined;
+  /** Of a device that knows how much it has. */
+  room: Room | undefined;
+  /** Whether writes are refused although there is some room, which is kept. */
+  isShort = false;
 
   constructor(
     private readonly onFailure: (error: Error) => void,
@@ -34,10 +42,37 @@ export class Health {
 
   /** @throws KvReadOnlyError, KvDiskError or KvOverloadedError */
   assertWritable(): void {
+    this.assertSound();
+    if (this.full) throw this.full;
+  }
+
+  /** For what gives room back. @throws as `assertWritable`, but not where room is only short */
+  assertRemovable(): void {
+    this.assertSound();
+    if (this.full && !(this.isShort && this.room?.isTooShort === false)) throw this.full;
+  }
+
+  /** For what may work on a full disk. @throws KvReadOnlyError */
+  assertSound(): void {
     if (this.openedReadOnly)
       throw new KvReadOnlyError('The store was opened with readOnly: it takes no changes.');
     if (this.failure) throw this.failure;
-    if (this.full) throw this.full;
+  }
+
+  /** Looks whether there is room for what writers bring. */
+  look(): void {
+    if (this.full || !this.room?.isShort) return;
+    this.full = this.room.error();
+    this.isShort = true;
+    this.whenShort();
+    this.onFailure(this.full);
+  }
+
+  /** Something was given back. */
+  gaveBack(): void {
+    if (!this.isShort || this.room?.isShort) return;
+    this.isShort = false;
+    this.full = undefined;
   }
 
   /** A write has failed. */
@@ -66,6 +101,7 @@ export class Health {
 
   /** Everything that had to be written could be. */
   written(): void {
-    this.full = undefined;
+    if (!this.isShort) this.full = undefined;
+    this.look();
   }
 }

@@ -265,7 +265,7 @@ export class KeySpace<V = unknown> {
    * @returns how many of them were present
    */
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
-    this.core.assertWritable();
+    this.core.assertRemovable();
     checkIterable('keys', keys);
     const removals = await Promise.allSettled([...keys].map((key) => this.writer.remove(key, undefined)));
     const deleted = removals.filter((removal) => removal.status === 'fulfilled' && removal.value).length;
@@ -273,6 +273,7 @@ export class KeySpace<V = unknown> {
     if (deleted > 0) await this.core.acknowledge();
     const failed = removals.find((removal) => removal.status === 'rejected');
     if (failed) throw failed.reason;
+    await this.core.giveBack();
     return deleted;
   }
 

@@ -189,7 +189,8 @@ export class KvStore extends KeySpace {
    * const { bytesBefore, bytesAfter } = await store.compact({ full: true });
    */
   async compact(options: KvCompactOptions = {}): Promise<KvCompactionReport> {
-    this.core.assertWritable();
+    this.core.assertOpen();
+    this.core.parts.health.assertSound();
     checkNames(options, COMPACT_OPTIONS, '{ full: true }');
     const { compactor } = this.core;
     if (!compactor)

@@ -49,6 +49,7 @@ import { removeLeftovers, isOwnName } from './own-files.js';
 import { resolveOptions, type KvStoreOptions, type ResolvedOptions } from './options.js';
 import { Recovery, type RecoverySink } from './recovery.js';
 import { replayHot } from './replay-hot.js';
+import { Room } from './room.js';
 import { Spaces } from './spaces.js';
 import { StoreCore } from './store-core.js';
 import { Versions } from './versions.js';
@@ -186,6 +187,22 @@ function tellOfCheckpoint({ checkpointer, parts }: StoreCore, { checkpoint }: Ma
   void clock.turn().then(() => activity.failed(error));
 }
 
+/** What is kept for compaction, on a device that knows how much it has. */
+function roomOn(
+  device: Device,
+  options: ResolvedOptions,
+  hot: HybridLog,
+  cold: ColdTier | undefined,
+): Room | undefined {
+  if (!cold || !device.ownSpace) return undefined;
+  const { log } = cold.log;
+  return new Room(
+    () => device.ownSpace!(),
+    () => hot.tail - hot.flushed + log.tail - log.flushed,
+    Math.max(options.hot.segmentSize, options.cold.segmentSize),
+  );
+}
+
 function deviceFor(options: ResolvedOptions, env: Env): Device {
   const device = ownDeviceFor(options, env);
   return options.readOnly ? new OverlayDevice(device) : device;
@@ -193,7 +210,7 @@ function deviceFor(options: ResolvedOptions, env: Env): Device {
 
 function ownDeviceFor(options: ResolvedOptions, env: Env): Device {
   if (typeof options.device === 'object') return options.device;
-  if (options.device === 'memory') return new MemoryDevice(options.memoryLimitBytes);
+  if (options.device === 'memory') return new MemoryDevice(options.memoryLimitBytes, options.compactionBytes);
   if (options.device === 'null') return new NullDevice();
   return new FileDevice(env, options.path as string);
 }
@@ -364,10 +381,12 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       giveAway: (page) => index.adopt(page),
       pacer,
       onWriteError: (error) => health.writeFailed(error),
+      onPage: () => health.look(),
       begin: manifest.current.hot.begin,
       tail: recovered.tail,
     });
     spaces.tags.opened(log.tail);
+    health.room = roomOn(device, options, log, cold);
     const commits = new GroupCommit(
       {
         log,

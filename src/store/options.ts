@@ -46,7 +46,10 @@ export interface KvStoreOptions {
    * and forgets the oldest), or an own implementation of the device interface.
    */
   device?: 'file' | 'memory' | 'null' | Device | undefined;
-  /** Most bytes on a memory device; beyond them writes are refused with `KvOverloadedError`. Default 256 MiB. */
+  /**
+   * Most bytes on a memory device. An eighth is kept for compaction: beyond that, writes are refused with `KvOverloadedError`, and
+   * deletes are not. For a moment compaction may take a quarter more. Default 256 MiB.
+   */
   memoryLimit?: KvSize;
   /** Name of the store in messages, and its injection token where several stand side by side. Default `'default'`. */
   name?: string;
@@ -81,7 +84,7 @@ export interface KvStoreOptions {
     pageSize?: KvSize;
     /**
      * Bytes of a segment file, a power of two from 1 MiB to 1 GiB; fixed when a store is created. Default 32 MiB, on a
-     * memory device 1/16 of `memoryLimit` if that is less.
+     * memory device 1/32 of `memoryLimit` if that is less.
      */
     segmentSize?: KvSize;
     /**
@@ -148,6 +151,8 @@ export interface ResolvedOptions {
   path: string | undefined;
   device: 'file' | 'memory' | 'null' | Device;
   memoryLimitBytes: number;
+  /** What compaction may take beyond it for a moment. */
+  compactionBytes: number;
   name: string;
   readOnly: boolean;
   deleteOnClose: boolean;
@@ -175,6 +180,9 @@ const INDEX_SHARE = 0.4;
 const INDEX_BYTES_PER_ENTRY = 16;
 
 /** The cold log's pages only gather what is appended to it. */
+/** A page or a chunk of each log, in part. */
+const LEAST_COMPACTION_BYTES = 2 * MIB;
+
 const COLD_PAGE_BYTES = 256 * 1024;
 
 const DEFAULT_SEGMENT_BYTES = 32 * MIB;
@@ -403,7 +411,9 @@ export function resolveOptions(options: KvStoreOptions, others: readonly string[
   const { path, device, memoryLimit, name, readOnly, deleteOnClose } = result.output;
   const { hot, readCache, cold, compaction, durability, maxBacklog } = result.output;
   const onMemory = device === 'memory' || (device === undefined && path === undefined);
-  const pageSize = hot.pageSize ?? defaultPageSize(hot.memory);
+  // A segment holds at least a page, and there have to be some.
+  const pageSize =
+    hot.pageSize ?? defaultPageSize(onMemory ? Math.min(hot.memory, memoryLimit / 2) : hot.memory);
   if (pageSize > hot.memory / 16) {
     problems.push({
       path: 'hot.pageSize',
@@ -427,6 +437,7 @@ export function resolveOptions(options: KvStoreOptions, others: readonly string[
     path,
     device: device ?? (path === undefined ? 'memory' : 'file'),
     memoryLimitBytes: memoryLimit,
+    compactionBytes: Math.max(memoryLimit / 4, LEAST_COMPACTION_BYTES),
     name,
     readOnly,
     deleteOnClose,
@@ -478,8 +489,8 @@ function accessProblems({ path, device, readOnly, deleteOnClose }: KvStoreOption
 
 /** Space on a memory device comes back in whole segments, so there have to be some. */
 function defaultSegmentSize(memoryLimit: number, pageSize: number): number {
-  const share = 2 ** Math.floor(Math.log2(memoryLimit / 16));
-  return Math.min(Math.max(share, pageSize, MIN_SEGMENT_SIZE), DEFAULT_SEGMENT_BYTES);
+  const share = 2 ** Math.floor(Math.log2(memoryLimit / 32));
+  return Math.min(Math.max(share, pageSize), DEFAULT_SEGMENT_BYTES);
 }
 
 function defaultPageSize(memoryBytes: number): number {

@@ -183,6 +183,20 @@ export class StoreCore {
     if (this.parts.commits.waits) this.parts.commits.assertRoom();
   }
 
+  /** For what leaves nothing but a mark, and room. @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError */
+  assertRemovable(): void {
+    const { commits, health } = this.parts;
+    this.assertOpen();
+    health.assertRemovable();
+    if (commits.waits) commits.assertRoom();
+    if (health.isShort) this.schedule?.soon();
+  }
+
+  /** Behind something that may have ended many entries: where room is short, theirs is given back. */
+  async giveBack(): Promise<void> {
+    if (this.parts.health.isShort) await this.compactor?.run('manual').catch(() => undefined);
+  }
+
   /** Encodes and hashes a key; what it returns is overwritten by the next call. Hot path (`npm run bench`). */
   key(space: number, key: KvKey): EncodedKey {
     this.stamp++;

@@ -1,0 +1,101 @@
+/** A store in memory that is full: it takes deletes, gives back what has ended, and takes writes again. */
+import { KvOverloadedError, KvStore, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { SimulatedClock } from './support/simulated-clock.js';
+import { nodeEnv } from '../src/device/node-env.js';
+
+const VALUE = 'v'.repeat(10_000);
+
+/** Writes until the store is full. Resolves to the number of keys that it has taken. */
+async function fill(store: KvStore, prefix: string, ttl = Infinity): Promise<number> {
+  for (let i = 0; ; i++) {
+    try {
+      await store.set(`${prefix}${i}`, VALUE + i, { ttl });
+    } catch (error) {
+      expect(error).toBeInstanceOf(KvOverloadedError);
+      return i;
+    }
+  }
+}
+
+describe.each<[string, KvStoreOptions]>([
+  ['as it comes', { memoryLimit: '64mb' }],
+  ['with less memory on the device than in the hot log', { memoryLimit: '16mb' }],
+  ['that is as small as can be', { memoryLimit: '1mb', hot: { memory: '8mb' } }],
+  ['with most of it in the cold tier', { memoryLimit: '64mb', hot: { memory: '8mb' } }],
+  ['without a schedule', { memoryLimit: '32mb', hot: { memory: '8mb' }, compaction: false }],
+])('a store in memory %s', (_, options) => {
+  const clock = new SimulatedClock();
+  let store: KvStore;
+
+  beforeEach(async () => {
+    store = await KvStore.open({ ...options, env: { ...nodeEnv, clock } });
+  });
+
+  it('that is full of what has expired takes writes after a compaction, and as many as before', async () => {
+    const first = await fill(store, 'a', 5000);
+    for (let round = 0; round < 3; round++) {
+      clock.advance(6000);
+      await store.compact();
+      expect(await fill(store, `b${round} `, 5000)).toBeGreaterThan(first * 0.6);
+    }
+    await store.close();
+  });
+
+  it('that is full takes deletes, and writes behind them', async () => {
+    const count = await fill(store, 'a');
+    expect(await store.delete('a0')).toBe(true);
+    for (let i = 1; i < count / 2; i++) await store.delete(`a${i}`);
+    await store.compact();
+    for (let i = 0; i < count / 4; i++) await store.set(`b${i}`, VALUE);
+    expect(await store.get(`a${count - 1}`)).toBe(VALUE + (count - 1));
+    expect(await store.get('a1')).toBeUndefined();
+    await store.close();
+  });
+
+  it('that is full takes writes right behind clear, deleteMany and invalidateTags', async () => {
+    await fill(store, 'a');
+    await store.clear();
+    await store.set('k', VALUE);
+    const count = await fill(store, 'b');
+    expect(await store.deleteMany(Array.from({ length: count / 2 }, (__, i) => `b${i}`))).toBe(
+      Math.ceil(count / 2 - 0.5),
+    );
+    await store.set('k', VALUE);
+    expect(await store.get(`b${count - 1}`)).toBe(VALUE + (count - 1));
+    await store.close();
+  });
+});
+
+it('a store in memory that is full of what has expired takes writes again by itself', async () => {
+  const clock = new SimulatedClock();
+  const store = await KvStore.open({
+    memoryLimit: '32mb',
+    hot: { memory: '8mb' },
+    env: { ...nodeEnv, clock },
+  });
+  await fill(store, 'a', 5000);
+  let taken = false;
+  for (let i = 0; i < 100 && !taken; i++) {
+    clock.advance(1000);
+    await new Promise((resolve) => setImmediate(resolve));
+    taken = await store.set('k', VALUE).then(
+      () => true,
+      () => false,
+    );
+  }
+  expect(taken).toBe(true);
+  await store.close();
+});
+
+it('a store in memory whose caller does not wait is full at its limit, and can be cleared and closed', async () => {
+  const store = await KvStore.open({ memoryLimit: '16mb', hot: { memory: '8mb' } });
+  const sets = Array.from({ length: 4000 }, (_, i) => store.set(i, VALUE));
+  const results = await Promise.allSettled(sets);
+  const taken = results.filter(({ status }) => status === 'fulfilled').length;
+  expect(taken).toBeGreaterThan(1000);
+  expect(taken).toBeLessThan(1700);
+  await store.clear();
+  await store.set('k', VALUE);
+  expect((await store.diskSpace())?.freeBytes).toBeGreaterThan(2 * 1024 * 1024);
+  await store.close();
+});
