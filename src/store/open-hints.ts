@@ -7,7 +7,7 @@ import type { HashIndex } from '../hot/hash-index.js';
 import { enterRest, LateEntries, LateRows } from '../hot/late-rows.js';
 import type { LogAddress } from '../log/address.js';
 import type { Slices } from '../log/slices.js';
-import { HintFile, hintName, hintsOn } from './hint-file.js';
+import { HintFile, hintsOn } from './hint-file.js';
 import type { LogPoint } from './log-point.js';
 import type { SpacesState } from './spaces.js';
 
@@ -19,6 +19,11 @@ export interface FoundHints {
   connected: HintFile[];
   /** The last commit that is known from one of them, connected or not, to have been on stable storage. */
   synced: number;
+  /**
+   * Commits that the others end with. They go when the log has turned out to have what they say: if it has not, they are
+   * what refuses the next opening as well.
+   */
+  useless: number[];
 }
 
 /** What hints told of. */
@@ -36,11 +41,11 @@ export interface Hinted {
 }
 
 /**
- * The hints on a device that connect with each other, and with `from`; all others are removed.
+ * The hints on a device that connect with each other, and with `from`.
  * @throws KvDiskError
  */
-export async function findHints(device: Device, storeId: string, from: LogAddress): Promise<FoundHints> {
-  const found: FoundHints = { connected: [], synced: 0 };
+export function findHints(device: Device, storeId: string, from: LogAddress): FoundHints {
+  const found: FoundHints = { connected: [], synced: 0, useless: [] };
   let end = from;
   for (const commit of hintsOn(device)) {
     const hint = HintFile.read(device, commit, storeId);
@@ -49,14 +54,20 @@ export async function findHints(device: Device, storeId: string, from: LogAddres
       found.connected.push(hint);
       end = hint.state.hot.end;
     } else {
-      await device.remove(hintName(commit));
+      found.useless.push(commit);
     }
   }
   return found;
 }
 
+/** Up to where any hint, whether it connects or not, knows the hot log to have been on stable storage. */
+export function hintedPoint(device: Device, storeId: string): LogPoint | undefined {
+  const hints = hintsOn(device).map((commit) => HintFile.read(device, commit, storeId));
+  return hints.findLast((hint) => hint)?.state.hot;
+}
+
 /**
- * Reads hints, up to the first that is damaged; it and all behind it are removed. Rows are left to be put into the index
+ * Reads hints, up to the first that is damaged; it and all behind it are `useless`. Rows are left to be put into the index
  * late, as many as may be in memory; those before are put there.
  * @param begin of the log: what lies below is left out
  * @param maxRows so many rows, of 8 bytes, may be in memory
@@ -64,8 +75,7 @@ export async function findHints(device: Device, storeId: string, from: LogAddres
  * @throws KvCorruptionError, KvDiskError when the index of the checkpoint is damaged
  */
 export async function takeUpHints(
-  device: Device,
-  hints: HintFile[],
+  { connected: hints, useless }: FoundHints,
   index: HashIndex,
   begin: LogAddress,
   maxRows: number,
@@ -82,7 +92,7 @@ export async function takeUpHints(
   for (const [i, { count, state }] of hints.entries()) {
     const ranges = await reading.shift();
     if (!ranges) {
-      for (const useless of hints.slice(i)) await device.remove(hintName(useless.state.hot.commit));
+      for (const { state: behind } of hints.slice(i)) useless.push(behind.hot.commit);
       break;
     }
     if (i + READ_AHEAD < hints.length) reading.push(hints[i + READ_AHEAD].rows());

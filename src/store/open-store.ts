@@ -31,8 +31,9 @@ import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
 import { forgetCheckpoint, openCheckpoint, type OpenedCheckpoint } from './open-checkpoint.js';
 import { COLD_LOG_NAME, openCold } from './open-cold.js';
+import { hintName } from './hint-file.js';
 import { Hints } from './hints.js';
-import { findHints, takeUpHints } from './open-hints.js';
+import { findHints, hintedPoint, takeUpHints } from './open-hints.js';
 import { recoveryStart } from './log-point.js';
 import {
   DELETED_NAME,
@@ -293,7 +294,8 @@ async function giveUpCheckpoint({ device, dictionary, manifest, segments }: Open
     } finally {
       coldSegments.close();
     }
-    const last = await new Recovery(segments, current.hot, NO_SINK).check();
+    const synced = Math.max(current.hot.synced ?? 0, hintedPoint(device, current.storeId)?.commit ?? 0);
+    const last = await new Recovery(segments, { ...current.hot, synced }, NO_SINK).check();
     dictionary.require(last?.dictionaryEntries ?? 0);
   }
   await forgetCheckpoint(device, current);
@@ -317,10 +319,10 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
     if (!from) await giveUpCheckpoint(parts);
     const { begin } = current.hot;
     const index = from?.hot?.index ?? new HashIndex(options.hot.expectedKeys);
-    const found = await findHints(device, current.storeId, from?.hot?.start.end ?? begin);
+    const found = findHints(device, current.storeId, from?.hot?.start.end ?? begin);
     const maxRows = Math.max(LEAST_ROWS, options.hot.memoryBytes * HINTED_SHARE);
     const slices = new Slices(env.clock, OPENING_SLICE_MS);
-    const hinted = await takeUpHints(device, found.connected, index, begin, maxRows, slices);
+    const hinted = await takeUpHints(found, index, begin, maxRows, slices);
     if (from) spaces.restore(from.checkpoint.state.spaces);
     cold = device.retains
       ? await openCold({
@@ -361,6 +363,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
       hinted,
       start,
     });
+    for (const commit of found.useless) await device.remove(hintName(commit));
     // All that is cold is older than any mark in the hot log.
     cold?.died(spaces.clearedColdBytes);
     const { last } = recovered;
