@@ -420,6 +420,54 @@ describe('KvStore.salvage()', () => {
     });
   });
 
+  it.each([
+    ['gone', undefined],
+    ['cut to nothing', 0],
+    ['zeros', 4096],
+  ])(
+    'does not call complete what is left of a store that was never closed, and whose log is %s',
+    async (_, zeros) => {
+      const disk = new SimulatedDisk();
+      const store = await KvStore.open(optionsOn(disk));
+      await store.set('key', 'value');
+      await store.flush();
+      disk.kill();
+      const file = `${PATH}/hot-00000000.log`;
+      if (zeros === undefined) disk.env().fs.unlinkSync(file);
+      else disk.put(file, Buffer.alloc(zeros));
+      await expect(KvStore.open(optionsOn(disk))).rejects.toThrow(KvCorruptionError);
+      const report = await KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL });
+      expect(report).toMatchObject({
+        complete: false,
+        keys: 0,
+        damages: [{ what: 'missing', file: 'hot-00000000.log', address: 64 }],
+        lost: { keys: [], count: 0, atLeast: true },
+      });
+    },
+  );
+
+  it('keeps of a commit that is lost what is intact, if a hint says that it was on stable storage', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(optionsOn(disk));
+    await store.set('updated', 'old');
+    await store.flush();
+    await store.set('updated', 'new');
+    // One commit, which ends in the second file.
+    for (let i = 0; i < 1200; i++) await store.set(i, 'x'.repeat(1000));
+    await store.flush();
+    await store['core'].parts.hints?.close();
+    disk.kill();
+    disk.env().fs.unlinkSync(`${PATH}/hot-00000001.log`);
+    await expect(KvStore.open(optionsOn(disk))).rejects.toThrow(KvCorruptionError);
+    const report = await KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL });
+    expect(report).toMatchObject({ complete: false, dropped: [], lost: { atLeast: true } });
+    expect(report.keys).toBeGreaterThan(1000);
+    expect(report.doubtful.count).toBe(report.keys);
+    const salvaged = await KvStore.open({ ...optionsOn(disk), path: SALVAGED });
+    expect(await salvaged.get('updated')).toBe('new');
+    await salvaged.close();
+  });
+
   it('refuses what it cannot use, and creates nothing', async () => {
     const { disk } = await smallStore('closed');
     const env = disk.env();

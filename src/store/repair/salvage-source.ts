@@ -27,6 +27,7 @@ import {
 } from '../../log/record.js';
 import { SegmentFiles } from '../../log/segment-files.js';
 import type { Slices } from '../../log/slices.js';
+import type { LogPoint } from '../log-point.js';
 import { Ranges, type DamageList } from './damage.js';
 import { DICTIONARY_NAME } from '../dictionary.js';
 import {
@@ -106,6 +107,8 @@ export class LogSurvey {
   committedEnd: LogAddress;
   /** Bytes behind it. */
   droppedBytes = 0;
+  /** The last commit that is known to have been on stable storage, and where it ended. */
+  private known: Pick<LogPoint, 'commit' | 'end'> = { commit: 0, end: FIRST_ADDRESS };
   records = 0;
   bytes = 0;
   /** The highest version, time, and number of dictionary entries that the log tells of. */
@@ -119,10 +122,13 @@ export class LogSurvey {
     readonly log: 'hot' | 'cold',
     readonly segments: SegmentFiles,
     private readonly manifest: LogManifest,
-    /** Up to where the checkpoint knows it to be on stable storage. */
-    private readonly checkpointEnd: number,
+    /** Commits of it that were on stable storage, according to checkpoint and hints. */
+    points: readonly (Pick<LogPoint, 'commit' | 'end'> | undefined)[],
   ) {
     this.committedEnd = manifest.begin;
+    const { closed } = manifest;
+    for (const point of [closed && { commit: closed.commit, end: closed.tail }, ...points])
+      if (point && point.end > this.known.end) this.known = point;
   }
 
   /** Where the files end, or have to end according to manifest and checkpoint. */
@@ -130,29 +136,28 @@ export class LogSurvey {
     const { segments } = this;
     const last = segments.numbers().at(-1);
     const end = last === undefined ? 0 : segments.startOf(last) + segments.sizeOf(last);
-    return Math.max(end - (end % 8), this.knownEnd) as LogAddress;
+    return Math.max(end - (end % 8), this.known.end) as LogAddress;
   }
 
-  private get knownEnd(): number {
-    return Math.max(this.manifest.closed?.tail ?? 0, this.checkpointEnd);
+  /** The last commit that was on stable storage, whether it is there or not, as far as only numbers tell. */
+  private get syncedCommit(): number {
+    const { begin, beginCommit, synced = 0 } = this.manifest;
+    // A log is never truncated behind its last commit.
+    return Math.max(synced, begin > FIRST_ADDRESS ? beginCommit + 1 : 0);
   }
 
   async run(slices: Slices, mayGoOn: () => boolean): Promise<void> {
-    const { begin, beginCommit } = this.manifest;
     const scan = this.scan(slices, {
       mayGoOn,
       damaged: (damage) => this.damages.push(damage),
       record: (words, at, address, bytes) => this.take(words, at, address, bytes),
     });
     await scan.run();
-    this.committedEnd = Math.max(scan.lastEnd, this.knownEnd) as LogAddress;
-    // A log is never truncated behind its last commit. How long what is missing was nobody knows.
-    if (
-      begin > FIRST_ADDRESS &&
-      (scan.last?.number ?? beginCommit) <= beginCommit &&
-      this.damages.length === 0
-    )
-      this.damages.push({ what: 'missing', from: begin, to: begin });
+    const { number = this.manifest.beginCommit } = scan.last ?? {};
+    const last = scan.lastEnd >= this.known.end ? { commit: number, end: scan.lastEnd } : this.known;
+    this.committedEnd = last.end;
+    // How long what is missing was nobody knows.
+    if (last.commit < this.syncedCommit) this.damages.push({ what: 'missing', from: last.end, to: last.end });
     this.keepCommitted();
   }
 

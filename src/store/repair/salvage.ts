@@ -53,6 +53,7 @@ import { DamageList, type KvDamage, type KvNamedKey } from './damage.js';
 import { DICTIONARY_NAME } from '../dictionary.js';
 import type { KvStoreOptions } from '../options.js';
 import { readCheckpoint } from '../open-checkpoint.js';
+import { hintedPoint } from '../open-hints.js';
 import { readEvidence, type Evidence } from './salvage-evidence.js';
 import { SalvageLosses } from './salvage-losses.js';
 import { findDictionary, findManifest, LogSurvey } from './salvage-source.js';
@@ -181,8 +182,11 @@ class Salvage {
     const state = this.checkpoint?.checkpoint.state;
     // In the order of age: whatever is hot is newer than all that is cold.
     this.logs = [
-      new LogSurvey('cold', this.segmentsOf(COLD_LOG_NAME, cold), cold, state?.cold.end ?? 0),
-      new LogSurvey('hot', this.segmentsOf(HOT_LOG_NAME, hot), hot, state?.hot.end ?? 0),
+      new LogSurvey('cold', this.segmentsOf(COLD_LOG_NAME, cold), cold, [state?.cold]),
+      new LogSurvey('hot', this.segmentsOf(HOT_LOG_NAME, hot), hot, [
+        state?.hot,
+        hintedPoint(device, this.manifest.storeId),
+      ]),
     ];
   }
 
