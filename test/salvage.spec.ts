@@ -362,6 +362,10 @@ describe('a larger store', () => {
       await expect(KvStore.salvage(PATH, SALVAGED, { env: killed.env(), ...SMALL })).rejects.toThrow(
         /is what a salvage left that did not end/,
       );
+      // A part of the data would pass for all of it.
+      await expect(KvStore.salvage(SALVAGED, '/again', { env: killed.env(), ...SMALL })).rejects.toThrow(
+        /is what a salvage left that did not end/,
+      );
     }
     // In this order, and at the end it is whole.
     const order = outcomes.filter((outcome, i) => outcome !== outcomes[i - 1]);

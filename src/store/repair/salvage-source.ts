@@ -34,6 +34,7 @@ import {
   isManifestName,
   MANIFEST_NAME,
   parseManifest,
+  requireFinished,
   requireReadable,
   TEMPORARY_NAME,
   type LogManifest,
@@ -46,7 +47,7 @@ import { readWholeFile } from '../whole-file.js';
 
 /**
  * Reads the manifest of a damaged store.
- * @throws KvFormatError when there is no store, or one of another format
+ * @throws KvFormatError when there is no store, one of another format, or what a salvage left that did not end
  * @throws KvCorruptionError when it is lost: the salts that go into all checksums are in it
  * @throws KvDiskError when it cannot be read
  */
@@ -79,6 +80,7 @@ export function findManifest(device: Device, damages: DamageList): Manifest {
     );
   }
   requireReadable(manifest, device.location);
+  requireFinished(manifest, device.location);
   return manifest;
 }
 
