@@ -472,6 +472,28 @@ describe('KvStore.salvage()', () => {
     await salvaged.close();
   });
 
+  it('keeps what has expired and is in its stale window, and not what was deleted in it', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(optionsOn(disk));
+    const options = { ttl: 1000, staleIfError: 3_600_000 };
+    for (const key of ['stale', 'deleted', 'set anew']) await store.getOrSet(key, () => key, options);
+    await store.set('expired', 1, { ttl: 1000 });
+    disk.clock.advance(2000);
+    await store.flush();
+    await store.delete('deleted');
+    await store.getOrSet('set anew', () => 'new', options);
+    await store.close();
+    const report = await KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL });
+    expect(report).toMatchObject({ complete: true, keys: 2 });
+    const salvaged = await KvStore.open({ ...optionsOn(disk), path: SALVAGED });
+    const fails = () => Promise.reject(new Error('no source'));
+    expect(await salvaged.getOrSet('stale', fails, options)).toBe('stale');
+    expect(await salvaged.getOrSet('set anew', fails, options)).toBe('new');
+    await expect(salvaged.getOrSet('deleted', fails, options)).rejects.toThrow('no source');
+    expect(await salvaged.get('stale')).toBeUndefined();
+    await salvaged.close();
+  });
+
   it('refuses what it cannot use, and creates nothing', async () => {
     const { disk } = await smallStore('closed');
     const env = disk.env();

@@ -67,7 +67,7 @@ export class SalvageTarget {
     attributes: Int32Array | undefined,
   ): void | Promise<void> {
     this.createNamespaces(space);
-    const write = (isAlive: boolean): void | Promise<void> => {
+    const write = (isKept: boolean): void | Promise<void> => {
       const { reads, writes, parts } = this.core;
       reads.find(key);
       const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
@@ -76,7 +76,7 @@ export class SalvageTarget {
       // What is written next gets this version; the pieces of a large value take the one before.
       parts.versions.last = version - (isLarge ? 2 : 1);
       writes.upsert(parts.spaces.get(space), key, bytes, from, to, expiresAt, attributes);
-      if (!isAlive) this.keys++;
+      if (!isKept) this.keys++;
       return this.core.slowedDown();
     };
     return this.unlessNewer(key, version, write);
@@ -85,9 +85,9 @@ export class SalvageTarget {
   remove(space: number, key: EncodedKey, version: number): void | Promise<void> {
     const { reads } = this.core;
     if (reads.find(key) === ABSENT && !reads.mayBeCold(key)) return undefined;
-    return this.unlessNewer(key, version, (isAlive) => {
+    return this.unlessNewer(key, version, (isKept) => {
       const { writes, parts } = this.core;
-      if (!isAlive) return undefined;
+      if (!isKept) return undefined;
       this.keys--;
       reads.find(key);
       parts.versions.last = version - 1;
@@ -96,10 +96,10 @@ export class SalvageTarget {
     });
   }
 
-  /** The version of a key that is alive. */
+  /** The version of a key that is there: alive, or in its stale window. */
   async versionOf(key: EncodedKey): Promise<number | undefined> {
     const { record } = await this.core.reads.load(key);
-    return record && this.isAlive(record.words, record.at) ? sequenceOf(record.words, record.at) : undefined;
+    return record && this.isKept(record.words, record.at) ? sequenceOf(record.words, record.at) : undefined;
   }
 
   named(key: EncodedKey): KvNamedKey {
@@ -142,12 +142,12 @@ export class SalvageTarget {
 
   /**
    * Records come in the order of their age; only where the log itself is not in order may a newer one be there.
-   * @param write is told whether the key is there now, and alive
+   * @param write is told whether the key is there now, and not deleted
    */
   private unlessNewer(
     key: EncodedKey,
     version: number,
-    write: (isAlive: boolean) => void | Promise<void>,
+    write: (isKept: boolean) => void | Promise<void>,
   ): void | Promise<void> {
     const { reads } = this.core;
     const where = reads.find(key);
@@ -161,14 +161,14 @@ export class SalvageTarget {
   private ifOlder(
     { words, at }: Pick<RecordRef, 'words' | 'at'>,
     version: number,
-    write: (isAlive: boolean) => void | Promise<void>,
+    write: (isKept: boolean) => void | Promise<void>,
   ): void | Promise<void> {
-    return sequenceOf(words, at) > version ? undefined : write(this.isAlive(words, at));
+    return sequenceOf(words, at) > version ? undefined : write(this.isKept(words, at));
   }
 
-  private isAlive(words: Int32Array, at: number): boolean {
+  private isKept(words: Int32Array, at: number): boolean {
     // Nothing is cleared here, so one space is like another.
-    return this.core.reads.isAlive(words, at, this.core.parts.spaces.get(0));
+    return this.core.reads.isKept(words, at, this.core.parts.spaces.get(0));
   }
 
   private createNamespaces(last: number): void {

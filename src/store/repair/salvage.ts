@@ -22,7 +22,7 @@ import { OverlayDevice } from '../../device/overlay-device.js';
 import { KvFormatError, KvOptionsError } from '../../errors.js';
 import { CHAIN_MASK } from '../../hot/bucket-store.js';
 import type { LogAddress } from '../../log/address.js';
-import { attributesOf } from '../../log/attributes.js';
+import { attributesOf, keptUntil } from '../../log/attributes.js';
 import { ExtentList } from '../../log/extents.js';
 import { encodedKeyOf, keyStart, spaceOf, valueEnd, valueStart } from '../../log/record-key.js';
 import {
@@ -315,7 +315,7 @@ class Salvage {
     if (version < this.spaces.get(space).clearedBelow) return undefined;
     const key = target.keyOf(words, at);
     const isValue = (words[at + 1] & KIND_MASK) === KIND_VALUE;
-    const isDead = !isValue || expiryOf(words, at) <= this.now || !this.spaces.get(space).isValid(words, at);
+    const isDead = !isValue || keptUntil(words, at) <= this.now || !this.spaces.get(space).isValid(words, at);
     if (isDead) return target.remove(space, key, version);
     if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.copyLarge(log, target, losses, words, at, key);
     const bytes = new Uint8Array(words.buffer);
