@@ -494,6 +494,24 @@ describe('KvStore.salvage()', () => {
     await salvaged.close();
   });
 
+  it('does not call lost what was deleted, or has expired, behind a value that cannot be read', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(optionsOn(disk));
+    const keys = ['deleted', 'expired', 'set anew', 'lost'];
+    for (const key of keys) await store.set(key, `large ${key} `.repeat(20_000));
+    await store.flush();
+    await store.delete('deleted');
+    await store.set('expired', 1, { ttl: 1000 });
+    await store.set('set anew', 1);
+    disk.clock.advance(2000);
+    await store.close();
+    const file = `${PATH}/hot-00000000.log`;
+    for (const key of keys) disk.flip(file, disk.contents(file).indexOf(`large ${key} `) * 8);
+    const report = await KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL });
+    expect(report).toMatchObject({ keys: 1, damageCount: keys.length });
+    expect(report.lost).toEqual({ keys: [{ key: 'lost' }], count: 1, atLeast: false });
+  });
+
   it('refuses what it cannot use, and creates nothing', async () => {
     const { disk } = await smallStore('closed');
     const env = disk.env();

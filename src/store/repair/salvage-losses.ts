@@ -54,6 +54,13 @@ export class SalvageLosses {
     else this.valuesLostMore++;
   }
 
+  /** A key was deleted, or has expired: a value that it had before is nothing that is missing. */
+  wasDeleted(key: EncodedKey, version: number): void {
+    if (this.valuesLost.size === 0) return;
+    const name = nameOf(key);
+    if ((this.valuesLost.get(name)?.version ?? Infinity) < version) this.valuesLost.delete(name);
+  }
+
   /** To be called when everything is copied. */
   async find(evidence: Evidence, slices: Slices, mayGoOn: () => boolean): Promise<void> {
     const { logs, lost, target } = this;

@@ -316,7 +316,10 @@ class Salvage {
     const key = target.keyOf(words, at);
     const isValue = (words[at + 1] & KIND_MASK) === KIND_VALUE;
     const isDead = !isValue || keptUntil(words, at) <= this.now || !this.spaces.get(space).isValid(words, at);
-    if (isDead) return target.remove(space, key, version);
+    if (isDead) {
+      losses.wasDeleted(key, version);
+      return target.remove(space, key, version);
+    }
     if ((words[at + 1] & FLAG_EXTENTS) !== 0) return this.copyLarge(log, target, losses, words, at, key);
     const bytes = new Uint8Array(words.buffer);
     const start = valueStart(words, at);
