@@ -13,9 +13,10 @@ import {
   type KvVerifyReport,
 } from 'nestjs-hotcold/store';
 import { COMPACTING } from './support/compacting.js';
-import { ENDS, optionsOn, PATH, smallStore } from './support/damaged-store.js';
+import { ENDS, optionsOn, PATH, SALVAGED, smallStore } from './support/damaged-store.js';
 import { SeededRandom, SimulatedDisk } from './support/simulated-disk.js';
 import { History, tieredOptions } from './support/tiered-store.js';
+import { CHANGES, watched } from './support/watched-fs.js';
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const RUNS = Number(process.env.RUNS ?? 0.3);
@@ -313,6 +314,49 @@ describe('a dictionary under an open store', () => {
     expect(summary(await store.verify())).toEqual(WHOLE);
     await store.close();
   });
+
+  it.each(['damaged', 'removed'])(
+    'that was %s is the new one, once that is whole, after a kill',
+    async (how) => {
+      const disk = new SimulatedDisk();
+      const killed: SimulatedDisk[] = [];
+      let isClosing = false;
+      const env = watched(disk.env(), (operation) => {
+        if (isClosing && CHANGES.includes(operation)) killed.push(disk.fork());
+      });
+      const store = await KvStore.open({ ...optionsOn(disk), env });
+      await store.set('object', { field: 1 });
+      await store.namespace('n').set('object', { other: 2 });
+      await store.flush();
+      const file = `${PATH}/DICTIONARY`;
+      const whole = disk.contents(file);
+      if (how === 'damaged') disk.put(file, Buffer.alloc(whole.length));
+      else disk.env().fs.unlinkSync(file);
+      isClosing = true;
+      await store.close();
+      isClosing = false;
+      const outcomes = new Set<string>();
+      for (const copy of killed) {
+        copy.kill();
+        const names = copy.paths().filter((path) => path.startsWith(file));
+        const isThere = names.some((path) => copy.contents(path).equals(whole));
+        const { keys } = await KvStore.salvage(PATH, SALVAGED, { env: copy.env() });
+        const opened = await KvStore.open(optionsOn(copy)).catch((error: unknown) => error);
+        if (isThere) {
+          expect(keys).toBe(2);
+          expect(await (opened as KvStore).namespace('n').get('object')).toEqual({ other: 2 });
+          await (opened as KvStore).close();
+        } else {
+          expect(keys).toBe(0);
+          expect(opened).toBeInstanceOf(KvCorruptionError);
+        }
+        outcomes.add(`${isThere} in ${names.map((name) => name.slice(PATH.length + 1)).join()}`);
+      }
+      expect([...outcomes]).toEqual(
+        expect.arrayContaining([expect.stringMatching(/true in .*DICTIONARY\.tmp/)]),
+      );
+    },
+  );
 });
 
 describe('verify()', () => {

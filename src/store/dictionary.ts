@@ -174,6 +174,35 @@ export class Dictionary {
   }
 }
 
+/**
+ * Ends the replacement of a damaged dictionary that was interrupted: the new one takes its place if it says more.
+ * @throws KvDiskError
+ */
+export async function finishMending(device: Device): Promise<void> {
+  const newLines = linesOf(device, NEW_DICTIONARY_NAME);
+  const lines = linesOf(device, DICTIONARY_NAME);
+  const saysMore = newLines.length > lines.length && lines.every((line, i) => line === newLines[i]);
+  if (!saysMore) return device.remove(NEW_DICTIONARY_NAME);
+  const file = device.open(NEW_DICTIONARY_NAME, { create: false });
+  try {
+    await file.sync();
+  } finally {
+    file.close();
+  }
+  device.rename(NEW_DICTIONARY_NAME, DICTIONARY_NAME);
+  await device.syncDirectory();
+}
+
+/** The intact lines of a dictionary that may be damaged, or not there. */
+function linesOf(device: Device, name: string): string[] {
+  try {
+    return parseLines(readWholeFile(device, name)).entries.map(lineOf);
+  } catch (error) {
+    if (error instanceof KvDiskError) return [];
+    throw error;
+  }
+}
+
 function lineOf(entry: DictionaryEntry): string {
   const json = JSON.stringify(entry);
   return `${textChecksum(json)} ${json}\n`;

@@ -5,7 +5,7 @@
 import type { Device } from '../device/device.js';
 import { SegmentFiles } from '../log/segment-files.js';
 import { isCheckpointName } from './checkpoint-file.js';
-import { DICTIONARY_NAME, NEW_DICTIONARY_NAME } from './dictionary.js';
+import { DICTIONARY_NAME, finishMending, NEW_DICTIONARY_NAME } from './dictionary.js';
 import { isHintName } from './hint-file.js';
 import { DELETED_NAME, isManifestName, MANIFEST_NAME, TEMPORARY_NAME } from './manifest.js';
 
@@ -35,11 +35,18 @@ export async function removeStore(device: Device): Promise<void> {
   await removeLeftovers(device);
 }
 
-/** Removes what an interrupted replacement of manifest or dictionary left, and goes on with a removal that was interrupted. */
+/**
+ * Removes what an interrupted replacement of the manifest left, ends one of the dictionary, and goes on with a removal that
+ * was interrupted.
+ */
 export async function removeLeftovers(device: Device): Promise<void> {
   const names = device.list();
   const temporary = [TEMPORARY_NAME, NEW_DICTIONARY_NAME];
-  for (const name of temporary) if (names.includes(name)) await device.remove(name);
+  if (names.includes(TEMPORARY_NAME)) await device.remove(TEMPORARY_NAME);
+  if (names.includes(NEW_DICTIONARY_NAME)) {
+    if (names.includes(MANIFEST_NAME)) await finishMending(device);
+    else await device.remove(NEW_DICTIONARY_NAME);
+  }
   if (!names.includes(DELETED_NAME)) return;
   // With a manifest there is a new store already, and this name only has come back by a power cut.
   if (!names.includes(MANIFEST_NAME)) {

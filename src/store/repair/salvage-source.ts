@@ -29,7 +29,7 @@ import { SegmentFiles } from '../../log/segment-files.js';
 import type { Slices } from '../../log/slices.js';
 import type { LogPoint } from '../log-point.js';
 import { Ranges, type DamageList } from './damage.js';
-import { DICTIONARY_NAME } from '../dictionary.js';
+import { DICTIONARY_NAME, NEW_DICTIONARY_NAME } from '../dictionary.js';
 import {
   isManifestName,
   MANIFEST_NAME,
@@ -85,9 +85,16 @@ export function findManifest(device: Device, damages: DamageList): Manifest {
 }
 
 /** Reads the dictionary of a damaged store, as far as it is there. @throws KvDiskError */
-export function findDictionary(device: Device): FoundDictionary {
+export function findDictionary(device: Device): FoundDictionary & { isTemporary: boolean } {
+  const found = dictionaryIn(device, DICTIONARY_NAME);
+  const temporary = dictionaryIn(device, NEW_DICTIONARY_NAME);
+  const isTemporary = temporary.entries > found.entries;
+  return { ...(isTemporary ? temporary : found), isTemporary };
+}
+
+function dictionaryIn(device: Device, name: string): FoundDictionary {
   try {
-    return readDictionary(contentsOf(device, DICTIONARY_NAME) ?? Buffer.alloc(0));
+    return readDictionary(contentsOf(device, name) ?? Buffer.alloc(0));
   } catch (error) {
     // What the disk does not give back is lost. What this process may not read is not.
     if (!(error instanceof KvDiskError && error.errno === 'EIO')) throw error;

@@ -50,7 +50,7 @@ import {
 import { COLD_LOG_NAME } from '../open-cold.js';
 import { HOT_LOG_NAME } from '../open-store.js';
 import { DamageList, type KvDamage, type KvNamedKey } from './damage.js';
-import { DICTIONARY_NAME } from '../dictionary.js';
+import { DICTIONARY_NAME, NEW_DICTIONARY_NAME } from '../dictionary.js';
 import type { KvStoreOptions } from '../options.js';
 import { readCheckpoint } from '../open-checkpoint.js';
 import { hintedPoint } from '../open-hints.js';
@@ -270,12 +270,17 @@ class Salvage {
       dictionary.namespaces.includes(undefined) ||
       dictionary.structures.includes(undefined);
     // Behind what the logs need, a damaged line is one that was torn off.
-    const isDamaged = isLost || (dictionary.damagedAt >= 0 && dictionary.damagedAt < dictionary.end);
+    const isDamaged =
+      isLost ||
+      dictionary.isTemporary ||
+      (dictionary.damagedAt >= 0 && dictionary.damagedAt < dictionary.end);
     if (isLost) this.structures = new StructureCheck(dictionary.structures);
     if (!isDamaged) return;
-    const message = isLost
-      ? 'The dictionary is damaged: names of namespaces, or values of which it had the field names, are lost'
-      : 'The dictionary had wrong bits; its checksums tell which';
+    let message = 'The dictionary had wrong bits; its checksums tell which';
+    if (dictionary.isTemporary) message = `The dictionary is damaged; ${NEW_DICTIONARY_NAME} takes its place`;
+    if (isLost)
+      message =
+        'The dictionary is damaged: names of namespaces, or values of which it had the field names, are lost';
     const address = dictionary.damagedAt < 0 ? dictionary.end : dictionary.damagedAt;
     this.damages.add({ what: 'dictionary', file: DICTIONARY_NAME, address, bytes: 0, message });
   }
