@@ -512,6 +512,25 @@ describe('KvStore.salvage()', () => {
     expect(report.lost).toEqual({ keys: [{ key: 'lost' }], count: 1, atLeast: false });
   });
 
+  it('takes no value for another where the dictionary is gone and the commit that needs it is damaged', async () => {
+    const disk = new SimulatedDisk();
+    const store = await KvStore.open(optionsOn(disk));
+    await store.set('object', { field: 1 });
+    await store.set('text', 'plain');
+    await store.close();
+    disk.env().fs.unlinkSync(`${PATH}/DICTIONARY`);
+    const file = `${PATH}/hot-00000000.log`;
+    // The last one, which says how many entries there were.
+    disk.flip(file, (disk.contents(file).length - 20) * 8);
+    const report = await KvStore.salvage(PATH, SALVAGED, { env: disk.env(), ...SMALL });
+    expect(report.damages.map(({ what }) => what).sort()).toEqual(['dictionary', 'record']);
+    expect(report.lost.keys).toEqual([{ key: 'object' }]);
+    const salvaged = await KvStore.open({ ...optionsOn(disk), path: SALVAGED });
+    expect(await salvaged.get('object')).toBeUndefined();
+    expect(await salvaged.get('text')).toBe('plain');
+    await salvaged.close();
+  });
+
   it('refuses what it cannot use, and creates nothing', async () => {
     const { disk } = await smallStore('closed');
     const env = disk.env();

@@ -163,8 +163,10 @@ class Salvage {
   private readonly hash: KeyedHash;
   private readonly segments: SegmentFiles[] = [];
   private readonly logs: LogSurvey[];
-  /** Set when structures are lost, so that values may need one. */
+  /** Set when structures may be lost, so that values may need one. */
   private structures: StructureCheck | undefined;
+  /** Whether the report says so. */
+  private lacksEntries = false;
   private now = 0;
 
   constructor(
@@ -270,18 +272,27 @@ class Salvage {
       dictionary.namespaces.includes(undefined) ||
       dictionary.structures.includes(undefined);
     // Behind what the logs need, a damaged line is one that was torn off.
-    const isDamaged =
-      isLost ||
-      dictionary.isTemporary ||
-      (dictionary.damagedAt >= 0 && dictionary.damagedAt < dictionary.end);
-    if (isLost) this.structures = new StructureCheck(dictionary.structures);
-    if (!isDamaged) return;
-    let message = 'The dictionary had wrong bits; its checksums tell which';
-    if (dictionary.isTemporary) message = `The dictionary is damaged; ${NEW_DICTIONARY_NAME} takes its place`;
-    if (isLost)
-      message =
-        'The dictionary is damaged: names of namespaces, or values of which it had the field names, are lost';
-    const address = dictionary.damagedAt < 0 ? dictionary.end : dictionary.damagedAt;
+    const isDamaged = dictionary.damagedAt >= 0 && dictionary.damagedAt < dictionary.end;
+    // A commit that is damaged may have been the one that says how many entries there were.
+    if (isLost || this.logs.some(({ damages }) => damages.length > 0))
+      this.structures = new StructureCheck(dictionary.structures);
+    if (isLost) this.dictionaryIsLost();
+    else if (dictionary.isTemporary)
+      this.dictionaryIsDamaged(`The dictionary is damaged; ${NEW_DICTIONARY_NAME} takes its place`);
+    else if (isDamaged) this.dictionaryIsDamaged('The dictionary had wrong bits; its checksums tell which');
+  }
+
+  private dictionaryIsLost(): void {
+    if (this.lacksEntries) return;
+    this.lacksEntries = true;
+    this.dictionaryIsDamaged(
+      'The dictionary is damaged: names of namespaces, or values of which it had the field names, are lost',
+    );
+  }
+
+  private dictionaryIsDamaged(message: string): void {
+    const { damagedAt, end } = this.dictionary;
+    const address = damagedAt < 0 ? end : damagedAt;
     this.damages.add({ what: 'dictionary', file: DICTIONARY_NAME, address, bytes: 0, message });
   }
 
@@ -365,12 +376,15 @@ class Salvage {
   }
 
   private mayDecode(value: Uint8Array, from: number, to: number): boolean {
-    return !this.structures || this.structures.canDecode(value, from, to);
+    if (!this.structures || this.structures.canDecode(value, from, to)) return true;
+    this.dictionaryIsLost();
+    return false;
   }
 
   private result(target: SalvageTarget, losses: SalvageLosses): Omit<KvSalvageReport, 'tookMs'> {
     const { damages, logs } = this;
     const { doubtful, lost, mayMissMore } = losses;
+    if (target.renamed.length > 0) this.dictionaryIsLost();
     const dropped = logs
       .filter(({ droppedBytes }) => droppedBytes > 0)
       .map(({ segments, committedEnd, droppedBytes }) => ({
