@@ -134,6 +134,25 @@ describe('compact()', () => {
     expect(events).toHaveLength(1);
   });
 
+  it('tells a listener from the next time on that begins while others are told, and none that has ended', async () => {
+    let times = 0;
+    const again = () => {
+      end();
+      endOther();
+      // Without end, were it told of the same compaction once more.
+      if (++times < 100) end = store.on('compaction', again);
+    };
+    let end = store.on('compaction', again);
+    const other = jest.fn();
+    const endOther = store.on('compaction', other);
+    for (const expected of [1, 2]) {
+      await fill(0, 50, expected);
+      await full();
+      expect(times).toBe(expected);
+    }
+    expect(other).not.toHaveBeenCalled();
+  });
+
   it('tells a listener that was given twice, twice, until one of them ends', async () => {
     const events: KvCompactionReport[] = [];
     const listener = (report: KvCompactionReport) => void events.push(report);

@@ -74,9 +74,14 @@ export class Activity {
     this.tell('checkpoint', report);
   }
 
-  /** Listeners' own failures are their own affair: what happened is handled the same with and without them. */
+  /**
+   * Listeners' own failures are their own affair: what happened is handled the same with and without them. Whoever begins to
+   * listen meanwhile is told from the next time on: one that does so whenever it is told would be told without end.
+   */
   tell<E extends keyof Payloads>(event: E, payload: Payloads[E]): void {
-    for (const listener of this.listeners[event]) {
+    const listeners = this.listeners[event];
+    for (const listener of [...listeners]) {
+      if (!listeners.has(listener)) continue;
       try {
         listener(payload);
       } catch {
