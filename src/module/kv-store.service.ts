@@ -51,7 +51,7 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     /** The engine underneath. Closing it is up to the module, or to whoever opened it. */
     readonly store: KvStore,
     /** Name of the store in the application; one that was opened by hand may have another one itself. */
-    readonly name = store.name,
+    readonly name = nameOf(store),
   ) {}
 
   /** What opening found on disk: whether the last stop was clean, and what was dropped if not. */
@@ -234,4 +234,12 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     }
     this.declared.set(name, ttlMs);
   }
+}
+
+/** Nest makes the service with nothing in it where a module has the class among its own providers. @throws KvOptionsError */
+function nameOf(store: KvStore | undefined): string {
+  if (store) return store.name;
+  const problem =
+    'needs an open store: where it is in the `providers` of a module, take it out; KvModule.forRoot() provides it';
+  throw new KvOptionsError([{ path: 'KvStoreService', problem }]);
 }

@@ -435,6 +435,12 @@ describe('KvStoreService', () => {
     expect([kv.isOpen, kv.opened.created, typeof kv.on('error', () => {})]).toEqual([true, true, 'function']);
   });
 
+  it('says so where a module has it among its own providers', async () => {
+    await expect(start([KvModule.forRoot()], [KvStoreService])).rejects.toThrow(
+      /KvStoreService: needs an open store: .*`providers` of a module.* KvModule\.forRoot\(\) provides it/,
+    );
+  });
+
   it('can be replaced in a test, and then no store is opened', async () => {
     const openStore = jest.spyOn(KvStore, 'open');
     const users = { get: jest.fn().mockResolvedValue({ name: 'fake' }) };
