@@ -30,20 +30,24 @@ const ours = new WeakSet<KvStoreService>();
 /** Ends the listening to a store that its owner may go on with. */
 const unwatch = new WeakMap<KvStoreService, () => void>();
 
-/** The stores of an application until it is up. */
-interface Start {
+/** The stores of an application. */
+interface Application {
   readonly openings: Promise<KvStoreService>[];
   /** Rejects as the first of them has. */
   failed?: Promise<KvStoreService>;
-  isOver: boolean;
+  isUp: boolean;
+  /** Those that have a store to close. */
+  readonly lifecycles: Set<KvLifecycle>;
+  /** What failed first while stores were closed. */
+  failure?: { error: unknown } | undefined;
 }
 
-const starts = new WeakMap<ModulesContainer, Start>();
+const applications = new WeakMap<ModulesContainer, Application>();
 
-function startOf(application: ModulesContainer): Start {
-  const start = starts.get(application) ?? { openings: [], isOver: false };
-  starts.set(application, start);
-  return start;
+function applicationOf(modules: ModulesContainer): Application {
+  const application = applications.get(modules) ?? { openings: [], isUp: false, lifecycles: new Set() };
+  applications.set(modules, application);
+  return application;
 }
 
 /**
@@ -55,18 +59,18 @@ function startOf(application: ModulesContainer): Start {
 export async function openService(
   input: unknown,
   name: string,
-  application: ModulesContainer,
+  modules: ModulesContainer,
 ): Promise<KvStoreService> {
-  const start = startOf(application);
-  if (start.isOver) return openAlone(input, name);
-  if (start.failed) return start.failed;
+  const application = applicationOf(modules);
+  if (application.isUp) return openAlone(input, name);
+  if (application.failed) return application.failed;
   const opening = openAlone(input, name);
-  start.openings.push(opening);
+  application.openings.push(opening);
   try {
     return await opening;
   } catch (error) {
-    start.failed ??= opening;
-    await closeAll(start.openings);
+    application.failed ??= opening;
+    await closeAll(application.openings);
     throw error;
   }
 }
@@ -170,15 +174,20 @@ function size(value: number): string {
  * store closes when the application has shut down.
  */
 export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
+  private readonly application: Application;
+
   /** @param service what the store's token resolves to: in a test that may be something else */
   constructor(
     private readonly service: unknown,
-    private readonly application: ModulesContainer,
-  ) {}
+    modules: ModulesContainer,
+  ) {
+    this.application = applicationOf(modules);
+    this.application.lifecycles.add(this);
+  }
 
   onApplicationBootstrap(): void {
     const { service } = this;
-    startOf(this.application).isOver = true;
+    this.application.isUp = true;
     if (service instanceof KvStoreService && ours.has(service) && service.isOpen)
       service.store.startCompaction();
   }
@@ -188,9 +197,22 @@ export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShu
     if (service instanceof KvStoreService && ours.has(service)) await service.store.stopCompaction();
   }
 
-  /** @throws KvReadOnlyError, KvDiskError when the last writes could not be made durable: Nest reports them */
+  /**
+   * Nest 11 calls no more hooks once one has failed, and other stores would stay open: the last one tells of it.
+   *
+   * @throws KvReadOnlyError, KvDiskError when the last writes of a store could not be made durable: Nest reports them
+   */
   async onApplicationShutdown(): Promise<void> {
-    const { service } = this;
-    if (service instanceof KvStoreService) await closed(service);
+    const { application, service } = this;
+    application.lifecycles.delete(this);
+    try {
+      if (service instanceof KvStoreService) await closed(service);
+    } catch (error) {
+      application.failure ??= { error };
+    }
+    const { failure } = application;
+    if (!failure || application.lifecycles.size > 0) return;
+    application.failure = undefined;
+    throw failure.error;
   }
 }

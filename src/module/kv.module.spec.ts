@@ -15,6 +15,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
 import request from 'supertest';
+import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { copyOf, tempDirectory } from '../../test/support/temp-directory.js';
 import { Cached } from '../decorators/cached.js';
 import { InjectKv, InjectKvStore, getKvStoreToken, getKvToken } from '../decorators/inject-kv.js';
@@ -569,6 +570,25 @@ describe('the life of a store', () => {
     await module.close();
     expect(filledAfterwards).toBe(true);
     expect(store.isOpen).toBe(false);
+  });
+
+  it('ends for each store, also where one of them cannot be closed', async () => {
+    // Nest 11 rejects, later ones log it.
+    const told = jest.spyOn(Logger, 'error').mockImplementation(() => {});
+    for (const failing of ['a', 'b']) {
+      const disks = new Map(['a', 'b'].map((name) => [name, new SimulatedDisk()]));
+      const modules = [...disks].map(([name, disk]) =>
+        KvModule.forRoot({ name, path: '/data', env: disk.env() }),
+      );
+      const app = await Test.createTestingModule({ imports: modules }).compile();
+      await app.init();
+      const stores = ['a', 'b'].map((name) => app.get<KvStoreService>(getKvStoreToken(name)));
+      for (const store of stores) await store.set('a', 1);
+      disks.get(failing)!.failAt({ operation: 'sync', nth: 1, code: 'EIO', sticky: true });
+      await app.close().catch((failure: Error) => Logger.error(failure));
+      expect(told.mock.lastCall?.[0]).toMatchObject({ code: 'KV_READ_ONLY' });
+      expect(stores.map(({ isOpen }) => isOpen)).toEqual([false, false]);
+    }
   });
 
   it('tells what fails in the background', async () => {
