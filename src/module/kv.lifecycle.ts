@@ -5,6 +5,9 @@
  *
  * Nest calls no hook of an application that does not start. So where one of several stores cannot be opened, the others
  * are closed here: they would stay locked for as long as the process lives, and be in the way of another attempt.
+ *
+ * Nor does it call those of modules that are loaded lazily. A store of these works from its opening on, and its hooks are
+ * hung on Nest's own module, which shuts down last.
  */
 import {
   Logger,
@@ -35,7 +38,6 @@ interface Application {
   readonly openings: Promise<KvStoreService>[];
   /** Rejects as the first of them has. */
   failed?: Promise<KvStoreService>;
-  isUp: boolean;
   /** Those that have a store to close. */
   readonly lifecycles: Set<KvLifecycle>;
   /** What failed first while stores were closed. */
@@ -45,14 +47,14 @@ interface Application {
 const applications = new WeakMap<ModulesContainer, Application>();
 
 function applicationOf(modules: ModulesContainer): Application {
-  const application = applications.get(modules) ?? { openings: [], isUp: false, lifecycles: new Set() };
+  const application = applications.get(modules) ?? { openings: [], lifecycles: new Set() };
   applications.set(modules, application);
   return application;
 }
 
 /**
  * Opens the store that the options describe, or takes the one they hold. Where it cannot be opened, it closes those that
- * were opened for the same application, unless that is up already and loads this one lazily.
+ * were opened for the same start of an application.
  *
  * @throws KvOptionsError, KvLockedError, KvFormatError, KvCorruptionError, KvDiskError, KvClosedError
  */
@@ -62,7 +64,6 @@ export async function openService(
   modules: ModulesContainer,
 ): Promise<KvStoreService> {
   const application = applicationOf(modules);
-  if (application.isUp) return openAlone(input, name);
   if (application.failed) return application.failed;
   const opening = openAlone(input, name);
   application.openings.push(opening);
@@ -91,7 +92,8 @@ async function closed(service: KvStoreService): Promise<void> {
   unwatch.get(service)?.();
 }
 
-async function openAlone(input: unknown, name: string): Promise<KvStoreService> {
+/** For a module that is loaded lazily: the others are no concern of it. Throws as `openService` does. */
+export async function openAlone(input: unknown, name: string): Promise<KvStoreService> {
   const options = checkModuleOptions(input, name);
   if (options.store) return watched(new KvStoreService(options.store, name));
   const { clock }: Env = options.env ?? nodeEnv;
@@ -185,9 +187,16 @@ export class KvLifecycle implements OnApplicationBootstrap, BeforeApplicationShu
     this.application.lifecycles.add(this);
   }
 
+  /** For a module that is loaded lazily. */
+  join(modules: ModulesContainer): this {
+    this.onApplicationBootstrap();
+    const [core] = modules.values();
+    core.addProvider({ provide: Symbol('KvLifecycle'), useValue: this });
+    return this;
+  }
+
   onApplicationBootstrap(): void {
     const { service } = this;
-    this.application.isUp = true;
     if (service instanceof KvStoreService && ours.has(service) && service.isOpen)
       service.store.startCompaction();
   }

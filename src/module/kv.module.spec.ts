@@ -184,8 +184,33 @@ describe('KvModule.forRoot', () => {
     await app.get(KvStoreService).set('a', 1);
     const service = loaded.get<KvStoreService>(getKvStoreToken('lazy'));
     await service.set('a', 1);
-    await service.store.close();
     await other.close();
+  });
+
+  it.each([
+    ['beside another one', [KvModule.forRoot()]],
+    ['as the only one', []],
+  ])('has a store that is loaded lazily %s work at once, and closes it', async (_, imports) => {
+    const [path, locked] = [tempDirectory(), tempDirectory()];
+    const other = await KvStore.open({ path: locked });
+    const schedule = jest.spyOn(KvStore.prototype, 'startCompaction').mockClear();
+    const app = await start(imports);
+    const before = schedule.mock.calls.length;
+    const load = async (name: string, at: string) => {
+      const loaded = await app.get(LazyModuleLoader).load(() => KvModule.forRoot({ name, path: at }));
+      return loaded.get<KvStoreService>(getKvStoreToken(name));
+    };
+    const lazy = await load('lazy', path);
+    expect(schedule.mock.contexts.slice(before)).toEqual([lazy.store]);
+    await expect(load('second', locked)).rejects.toMatchObject({ code: 'KV_LOCKED' });
+    await other.close();
+    const second = await load('second', locked);
+    await lazy.set('a', 1);
+    await app.close();
+    expect([lazy.isOpen, second.isOpen]).toEqual([false, false]);
+    const again = await KvStore.open({ path });
+    expect([again.opened.clean, await again.get('a')]).toEqual([true, 1]);
+    await again.close();
   });
 
   it('takes a store that was opened by hand, and does not close it', async () => {

@@ -28,8 +28,9 @@ import {
   type KvModuleOptions,
 } from './kv-module.options.js';
 import { KvStoreService } from './kv-store.service.js';
+import { isLoadedLazily } from './kv-stores.js';
 import { KvExplorer } from './kv.explorer.js';
-import { KvLifecycle, openService } from './kv.lifecycle.js';
+import { KvLifecycle, openAlone, openService } from './kv.lifecycle.js';
 
 /**
  * Token of the options of every store of an application: a test that overrides it has all of them elsewhere.
@@ -174,13 +175,20 @@ function tokensOf(name: string): InjectionToken[] {
 function storeProviders(name: string): Provider[] {
   const main = mainToken(name);
   const aliases = tokensOf(name).filter((token) => token !== main);
+  const lifecycle = (service: unknown, modules: ModulesContainer) => {
+    const hooks = new KvLifecycle(service, modules);
+    return isLazy(modules) ? hooks.join(modules) : hooks;
+  };
+  // By the function, for modules that are not global may have stores of one name.
+  const isLazy = (modules: ModulesContainer) =>
+    isLoadedLazily(modules, ({ providers }) => providers.get(KvLifecycle)?.metatype === lifecycle);
   return [
     {
       provide: main,
       inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
       useFactory: (options: unknown, modules: ModulesContainer) => {
         requireOne(modules, main, name);
-        return openService(options, name, modules);
+        return isLazy(modules) ? openAlone(options, name) : openService(options, name, modules);
       },
     },
     ...aliases.map((provide) => ({ provide, useExisting: main })),
@@ -192,7 +200,7 @@ function storeProviders(name: string): Provider[] {
     {
       provide: KvLifecycle,
       inject: [main, ModulesContainer],
-      useFactory: (service: unknown, modules: ModulesContainer) => new KvLifecycle(service, modules),
+      useFactory: lifecycle,
     },
   ];
 }
