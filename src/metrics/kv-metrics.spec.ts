@@ -199,6 +199,20 @@ describe('a registry', () => {
     expect(metrics()).toBe(1);
   });
 
+  it('keeps the metrics of others that have come since it was cleared, or left', () => {
+    const registry = new Registry();
+    const first = new KvMetrics({ registry });
+    registry.clear();
+    const second = new KvMetrics({ registry });
+    const all = registry.getMetricsAsArray().length;
+    first.close();
+    expect(registry.getMetricsAsArray()).toHaveLength(all);
+    second.close();
+    new KvMetrics({ registry });
+    second.close();
+    expect(registry.getMetricsAsArray()).toHaveLength(all);
+  });
+
   it('has to be one', () => {
     for (const registry of ['metrics', {}, null])
       expect(() => new KvMetrics({ registry } as any)).toThrow('must be a Registry of prom-client');

@@ -3,7 +3,7 @@
  * metrics of a scrape; the one thing that is measured while calls are made is how long they take, on one call in 127. The
  * registry is one of its own, or one that is given: never the global one by itself.
  */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
 import { getCachedStats } from '../decorators/cached-stats.js';
 import { KvOptionsError } from '../errors.js';
 import type { KvDiskSpace, KvOperation, KvStats, KvStoreEvents } from '../store/index.js';
@@ -54,6 +54,8 @@ export class KvMetrics {
   /** Where the metrics are. */
   readonly registry: Registry;
   private readonly watched = new Map<string, Watched>();
+  /** By their names. */
+  private readonly own = new Map<string, Metric>();
   private readonly latency: Histogram;
   /** What this turn of the microtask queue has read already. */
   private observed: Promise<Map<string, Observed>> | undefined;
@@ -62,12 +64,11 @@ export class KvMetrics {
   constructor({ registry = new Registry() }: KvMetricsOptions = {}) {
     requireRoom(registry);
     this.registry = registry;
-    const registers = [registry];
     const up = new Gauge({
       name: UP,
       help: '1 while the store is open.',
       labelNames: ['store'],
-      registers,
+      registers: [],
       collect: () => {
         up.reset();
         for (const [name, { store }] of this.watched) up.set({ store: name }, Number(store.isOpen));
@@ -78,9 +79,11 @@ export class KvMetrics {
       help: 'How long calls take until their promise is settled, of one call in 127.',
       labelNames: ['store', 'operation'],
       buckets: LATENCY_BUCKETS,
-      registers,
+      registers: [],
     });
-    for (const definition of DEFINITIONS) this.register(definition);
+    this.own.set(UP, up).set(DURATION, this.latency);
+    for (const definition of DEFINITIONS) this.own.set(definition.name, this.metric(definition));
+    for (const metric of this.own.values()) registry.registerMetric(metric);
   }
 
   /**
@@ -121,24 +124,28 @@ export class KvMetrics {
   /** Leaves all stores out, and takes the metrics out of the registry. */
   close(): void {
     for (const { end } of [...this.watched.values()]) end();
-    for (const name of NAMES) this.registry.removeSingleMetric(name);
+    for (const [name, metric] of this.own) {
+      // Since the registry was cleared, or these metrics closed, there may be others.
+      if (this.registry.getSingleMetric(name) === metric) this.registry.removeSingleMetric(name);
+    }
   }
 
-  private register(definition: Definition): void {
+  private metric(definition: Definition): Metric {
     const { name, type, help, label } = definition;
     const labelNames = label === undefined ? ['store'] : ['store', label];
-    const common = { name, help, labelNames, registers: [this.registry] };
+    const common = { name, help, labelNames, registers: [] };
     if (type === 'gauge') {
       const put = (labels: Labels, value: number) => gauge.set(labels, value);
       const gauge: Gauge = new Gauge({ ...common, collect: () => this.collect(definition, gauge, put) });
-    } else {
-      // A counter of `prom-client` only goes up; what it counts is counted elsewhere.
-      const put = (labels: Labels, value: number) => counter.inc(labels, value);
-      const counter: Counter = new Counter({
-        ...common,
-        collect: () => this.collect(definition, counter, put),
-      });
+      return gauge;
     }
+    // A counter of `prom-client` only goes up; what it counts is counted elsewhere.
+    const put = (labels: Labels, value: number) => counter.inc(labels, value);
+    const counter: Counter = new Counter({
+      ...common,
+      collect: () => this.collect(definition, counter, put),
+    });
+    return counter;
   }
 
   private async collect(
