@@ -59,6 +59,8 @@ class KvMetricsLifecycle implements OnApplicationBootstrap, OnApplicationShutdow
   ) {}
 
   onApplicationBootstrap(): void {
+    // Not before: of an application that does not start, nobody would take them out again.
+    this.metrics.join();
     if (!hasStores(this.modules))
       logger.warn(
         'There is no store to tell metrics of: import KvModule.forRoot() as well, or hand KvMetrics.watch() the stores that ' +
@@ -111,7 +113,7 @@ export class KvMetricsModule {
     return {
       module: KvMetricsModule,
       providers: [
-        { provide: KvMetrics, useFactory: () => new KvMetrics(registry ? { registry } : {}) },
+        { provide: KvMetrics, useFactory: () => new KvMetrics(registry ? { registry } : {}, 'later') },
         {
           provide: KvMetricsLifecycle,
           inject: [KvMetrics, ModulesContainer],

@@ -270,6 +270,17 @@ describe('KvMetricsModule', () => {
     );
   });
 
+  it('leaves nothing in a registry where the application does not start', async () => {
+    const registry = new Registry();
+    const metrics = KvMetricsModule.forRoot({ registry });
+    await expect(start([KvModule.forRoot({ path: '' }), metrics])).rejects.toMatchObject({
+      code: 'KV_OPTIONS',
+    });
+    expect(registry.getMetricsAsArray()).toEqual([]);
+    const app = await start([KvModule.forRoot(), metrics]);
+    expect((await scrape(app.get(KvMetrics))).get('hotcold_up{store="default"}')).toBe(1);
+  });
+
   it('warns at the start of an application that has no store', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => {});
     try {

@@ -57,11 +57,15 @@ export class KvMetrics {
   /** By their names. */
   private readonly own = new Map<string, Metric>();
   private readonly latency: Histogram;
+  private joined = false;
   /** What this turn of the microtask queue has read already. */
   private observed: Promise<Map<string, Observed>> | undefined;
 
   /** @throws KvOptionsError when the registry has metrics of these names, such as those of another `KvMetrics` */
-  constructor({ registry = new Registry() }: KvMetricsOptions = {}) {
+  constructor(options?: KvMetricsOptions);
+  /** @internal */
+  constructor(options: KvMetricsOptions, when: 'later');
+  constructor({ registry = new Registry() }: KvMetricsOptions = {}, when?: 'later') {
     requireRoom(registry);
     this.registry = registry;
     const up = new Gauge({
@@ -83,7 +87,15 @@ export class KvMetrics {
     });
     this.own.set(UP, up).set(DURATION, this.latency);
     for (const definition of DEFINITIONS) this.own.set(definition.name, this.metric(definition));
-    for (const metric of this.own.values()) registry.registerMetric(metric);
+    if (when !== 'later') this.join();
+  }
+
+  /** Registers what was made to be registered later. Throws as the constructor does. @internal */
+  join(): void {
+    if (this.joined) return;
+    requireRoom(this.registry);
+    this.joined = true;
+    for (const metric of this.own.values()) this.registry.registerMetric(metric);
   }
 
   /**
@@ -98,6 +110,7 @@ export class KvMetrics {
       const problem = `${JSON.stringify(label)} is the label of another store: give this one its own`;
       throw new KvOptionsError([{ path: 'label', problem }]);
     }
+    this.join();
     const labels = OPERATIONS.map((operation) => ({ store: label, operation }));
     const silence = store.on('latency', ({ operation, ms }) => {
       this.latency.observe({ store: label, operation }, ms / 1000);
