@@ -142,6 +142,31 @@ export function checkExtras(extras: { name?: unknown; isGlobal?: unknown }, exam
   if (problems.length > 0) throw new KvOptionsError(problems);
 }
 
+/** What `forRootAsync` takes. */
+const ASYNC_OPTIONS = [
+  ...['useFactory', 'useClass', 'useExisting', 'inject', 'imports', 'provideInjectionTokensFrom'],
+  ...['name', ...EXTRAS],
+];
+
+/** @throws KvOptionsError with every problem */
+export function checkAsyncOptions(options: KvModuleAsyncOptions): void {
+  checkExtras(options, "KvModule.forRootAsync({ useFactory: () => ({ path: './data' }) })");
+  const { useFactory, useClass, useExisting } = options;
+  const problems: KvOptionProblem[] = [];
+  if (!useFactory && !useClass && !useExisting)
+    problems.push({ path: 'forRootAsync', problem: 'needs one of useFactory, useClass and useExisting' });
+  for (const option of Object.keys(options)) {
+    if (ASYNC_OPTIONS.includes(option)) continue;
+    // Not the defaults in its place: without its path the store would be in memory.
+    const isOfStore = option === 'store' || OPTION_NAMES.includes(option);
+    const problem = isOfStore
+      ? 'must be in what useFactory returns, not beside it'
+      : unknownOption(option, ASYNC_OPTIONS);
+    problems.push({ path: option, problem });
+  }
+  if (problems.length > 0) throw new KvOptionsError(problems);
+}
+
 /** @throws KvOptionsError with every problem */
 export function checkFeatures(features: readonly KvFeature[]): void {
   if (!Array.isArray(features)) {

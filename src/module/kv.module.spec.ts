@@ -377,6 +377,13 @@ describe('KvModule.forRootAsync', () => {
     expect(() => KvModule.forRootAsync({})).toThrow('needs one of useFactory, useClass and useExisting');
   });
 
+  it('refuses what would have no effect beside the factory', () => {
+    const options = { path: './data', hot: {}, isglobal: false, useFactory: () => ({}) } as any;
+    expect(() => KvModule.forRootAsync(options)).toThrow(
+      /path: must be in what useFactory returns[^]*hot: must be in what[^]*isglobal: .*did you mean 'isGlobal'/,
+    );
+  });
+
   it('fails to start when the factory fails', async () => {
     const useFactory = () => Promise.reject(new Error('no configuration'));
     await expect(start([KvModule.forRootAsync({ useFactory })])).rejects.toThrow('no configuration');

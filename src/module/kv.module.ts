@@ -18,6 +18,7 @@ import { DEFAULT_STORE, getKvStoreToken, getKvToken } from '../decorators/inject
 import { KvOptionsError } from '../errors.js';
 import { KvTestClock, kvTestingOptions, type KvTestingOptions } from '../store/test-store.js';
 import {
+  checkAsyncOptions,
   checkExtras,
   checkFeatureOptions,
   checkFeatures,
@@ -92,7 +93,8 @@ export class KvModule extends ConfigurableModuleClass {
    *
    * @param options one of `useFactory` (with `inject`), `useClass`, `useExisting` (an injectable with
    * `createKvOptions()`); `imports` and `extraProviders` for what those need; `name` and `isGlobal` as for `forRoot`.
-   * @throws KvOptionsError when none of the three is given, and for `name` and `isGlobal`
+   * @throws KvOptionsError when none of the three is given, for `name` and `isGlobal`, and for options that belong into
+   * what they make
    * @example
    * KvModule.forRootAsync({
    *   inject: [ConfigService],
@@ -100,11 +102,7 @@ export class KvModule extends ConfigurableModuleClass {
    * })
    */
   static override forRootAsync(options: KvModuleAsyncOptions): DynamicModule {
-    checkExtras(options, "KvModule.forRootAsync({ useFactory: () => ({ path: './data' }) })");
-    if (!options.useFactory && !options.useClass && !options.useExisting) {
-      const problem = 'needs one of useFactory, useClass and useExisting';
-      throw new KvOptionsError([{ path: 'forRootAsync', problem }]);
-    }
+    checkAsyncOptions(options);
     return super.forRootAsync(options);
   }
 
