@@ -1,12 +1,14 @@
 /**
- * Looks an application through at its start, for decorated methods that will not do what they say, and warns of each with
- * class and method. It finds; what is wrong is in `kv.misuse.ts`. It changes nothing: the decorators need no explorer.
+ * Looks an application through at its start: for stores that would be opened for each request, which it refuses; and for
+ * decorated methods that will not do what they say, and warns of each with class and method. It finds; what is wrong is in `kv.misuse.ts`. It changes nothing: the decorators need no explorer.
  */
 import { Logger, type OnApplicationBootstrap, type Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { getKvStoreToken } from '../decorators/inject-kv.js';
 import { decoratedMethodsOf } from '../decorators/decorated-methods.js';
+import { KvOptionsError } from '../errors.js';
 import { storesOf } from './kv-stores.js';
+import { KvLifecycle } from './kv.lifecycle.js';
 import { misuseOf, type FoundMethod } from './kv.misuse.js';
 
 type Wrapper =
@@ -24,13 +26,25 @@ const explored = new WeakSet<ModulesContainer>();
 export class KvExplorer implements OnApplicationBootstrap {
   constructor(private readonly modules: ModulesContainer) {}
 
+  /** @throws KvOptionsError when the options of a store are made for each request */
   onApplicationBootstrap(): void {
+    this.refuseStoresOfRequests();
     if (explored.has(this.modules)) return;
     explored.add(this.modules);
     const methods = this.methods();
     const named = methods.map(({ info }) => info.store).filter((store) => this.isProvided(store));
     const stores = new Set([...storesOf(this.modules).map(({ name }) => name), ...named]);
     for (const warning of misuseOf(methods, stores)) logger.warn(warning);
+  }
+
+  /** The first would be open until the process ends, and the second find its directory locked. */
+  private refuseStoresOfRequests(): void {
+    for (const { providers } of this.modules.values()) {
+      if (providers.get(KvLifecycle)?.isDependencyTreeStatic() ?? true) continue;
+      const problem =
+        'needs a provider that is made for each request, and so would the store be: inject what lives as long as the application';
+      throw new KvOptionsError([{ path: 'forRootAsync', problem }]);
+    }
   }
 
   private methods(): FoundMethod[] {

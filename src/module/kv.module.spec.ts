@@ -10,7 +10,7 @@ import {
   type OnModuleInit,
   Param,
 } from '@nestjs/common';
-import { LazyModuleLoader } from '@nestjs/core';
+import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -59,9 +59,9 @@ afterEach(async () => {
 });
 
 async function start(imports: any[], providers: any[] = []): Promise<TestingModule> {
-  const app = await Test.createTestingModule({ imports, providers }).compile();
+  const app = await (await Test.createTestingModule({ imports, providers }).compile()).init();
   open.push(app);
-  return app.init();
+  return app;
 }
 
 describe('KvModule.forRoot', () => {
@@ -381,6 +381,13 @@ describe('KvModule.forRootAsync', () => {
     const options = { path: './data', hot: {}, isglobal: false, useFactory: () => ({}) } as any;
     expect(() => KvModule.forRootAsync(options)).toThrow(
       /path: must be in what useFactory returns[^]*hot: must be in what[^]*isglobal: .*did you mean 'isGlobal'/,
+    );
+  });
+
+  it('refuses to open a store for each request', async () => {
+    const options = { inject: [REQUEST], useFactory: () => ({}) };
+    await expect(start([KvModule.forRootAsync(options)])).rejects.toThrow(
+      /forRootAsync: needs a provider that is made for each request/,
     );
   });
 

@@ -94,7 +94,8 @@ export class KvModule extends ConfigurableModuleClass {
    * @param options one of `useFactory` (with `inject`), `useClass`, `useExisting` (an injectable with
    * `createKvOptions()`); `imports` and `extraProviders` for what those need; `name` and `isGlobal` as for `forRoot`.
    * @throws KvOptionsError when none of the three is given, for `name` and `isGlobal`, and for options that belong into
-   * what they make
+   * what they make. What they inject has to live as long as the application: with a provider that is made for each request
+   * the application does not start
    * @example
    * KvModule.forRootAsync({
    *   inject: [ConfigService],
