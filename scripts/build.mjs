@@ -66,13 +66,13 @@ const { outputFiles, metafile } = await build({
   metafile: true,
 });
 const files = await withOneCore(outputFiles, metafile.outputs);
-for (const file of files) {
-  const { code } = await minify(file.text, {
+for (const { path, text } of files) {
+  const { code } = await minify(withClassNames(text), {
     module: true,
     compress: { inline: 0, reduce_funcs: false, keep_classnames: true, keep_fnames: true },
-    mangle: { toplevel: true, keep_classnames: true, keep_fnames: true },
+    mangle: { toplevel: true, keep_classnames: true, keep_fnames: true, reserved: functionVariables(text) },
   });
-  write(file.path, inLines(withClassNames(code)));
+  write(path, inLines(code));
 }
 
 // The same files with `require` for `import`: esbuild shares between entry points only where it writes ES modules.
@@ -137,15 +137,26 @@ async function withOneCore(files, outputs) {
 }
 
 /**
- * esbuild numbers the names of decorated classes (`let KvModule = class KvModule2 {`), and Nest prints them. Nothing within such
- * a class uses the inner name: TypeScript has made another for that.
+ * Gives each class its own name again. esbuild makes `var Slices = class {` of `class Slices {`, which would have the name that
+ * the minifier has for the variable, and `var KvStore = class _KvStore {` or `let KvModule = class KvModule2 {` where a class
+ * uses its name or is decorated: stack traces show these names, and `error.name` and Nest print them.
  */
 function withClassNames(text) {
-  return text.replace(/\b(\w+)=((?:\w+=)?\s*class)\s+(\1\d+)\b/g, (_, name, assigns, numbered) => {
-    if (text.split(new RegExp(`\\b${numbered}\\b`)).length !== 2)
-      throw new Error(`${numbered} is used within its class`);
-    return `${name}=${assigns} ${name}`;
-  });
+  const inner = new Map();
+  const named = text.replace(
+    /\b(\w+)=((?:\w+=)?)class(?: (?!extends\b)(\w+))?(?=[ {])/g,
+    (_, name, assigns, given = name) => {
+      if (given === `_${name}` || /^\d+$/.test(given.replace(name, ''))) inner.set(given, name);
+      return `${name}=${assigns}class ${inner.get(given) ?? given}`;
+    },
+  );
+  return named.replace(/(?<![.\w$])\w+(?![\w$])/g, (word) => inner.get(word) ?? word);
+}
+
+/** Variables that hold a function without a name of its own: it has theirs. */
+function functionVariables(text) {
+  const names = text.matchAll(/\b(\w+)=(?:async )?(?:function\b|(?:\w+|\([^()]*\))=>)/g);
+  return [...new Set([...names].map(([, name]) => name))];
 }
 
 /** Lines that can be shown: of an error nobody catches Node prints the line, which would be the whole file. */
