@@ -18,7 +18,10 @@ import { parseSize } from '../store/options.js';
 export interface KvHealthOptions {
   /** Name of the store, as in `KvModule.forRoot({ name })`. Default `'default'`. */
   store?: string;
-  /** Least room on the disk: bytes, or text like `'500mb'`; with less the store is down. Default 0: until writes fail. */
+  /**
+   * Least room on the disk: bytes, or text like `'500mb'`; with less the store is down. Default 0: until writes fail. It says
+   * nothing of a store in memory, which has no disk.
+   */
   minFree?: KvSize;
   /** Most writes that may wait for stable storage; with more the store is down. Default: `maxBacklog` of the store. */
   maxBacklog?: number;
@@ -95,7 +98,7 @@ export class KvHealthIndicator {
     const stats = service.stats();
     const details = detailsOf(service, stats, space);
     if (stats.failure !== undefined) reasons.push(stats.failure);
-    if (space && space.freeBytes < minFreeBytes)
+    if (space && !service.isVolatile && space.freeBytes < minFreeBytes)
       reasons.push(`The disk has ${space.freeBytes} bytes left, less than ${minFreeBytes} (minFree)`);
     if (stats.writes.backlog > maxBacklog)
       reasons.push(

@@ -7,7 +7,7 @@ import request from 'supertest';
 import { SimulatedDisk } from '../../test/support/simulated-disk.js';
 import { KvModule } from '../module/kv.module.js';
 import { KvStoreService } from '../module/kv-store.service.js';
-import { KvStore, type KvStoreOptions } from '../store/index.js';
+import { KvStore, kvTestingOptions, type KvStoreOptions } from '../store/index.js';
 import { KvHealthIndicator, type KvHealthOptions } from './index.js';
 
 const MIB = 1024 * 1024;
@@ -77,6 +77,14 @@ describe('KvHealthIndicator', () => {
     expect(status).toBe(503);
     expect(kv).toMatchObject({ status: 'down', open: true, writable: true });
     expect(kv.message).toContain('less than 1073741824 (minFree)');
+  });
+
+  it('asks for no room on a disk where a store has none', async () => {
+    const { check } = await start(kvTestingOptions({ memoryLimit: '64mb' }));
+    expect(await check({ minFree: '500mb' })).toMatchObject({
+      status: 200,
+      kv: { status: 'up', totalBytes: 64 * MIB },
+    });
   });
 
   it('is down when the store has become read-only, and says why', async () => {

@@ -64,6 +64,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
     return this.store.isOpen;
   }
 
+  /** Whether nothing of the store outlives the process. See `KvStore.isVolatile`. */
+  get isVolatile(): boolean {
+    return this.store.isVolatile;
+  }
+
   /** The value of a key; `undefined` when it is absent or expired. See `KvStore.get`. */
   get<T = unknown>(key: KvKey): Promise<T | undefined> {
     return this.store.get<T>(key);

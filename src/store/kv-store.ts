@@ -141,6 +141,11 @@ export class KvStore extends KeySpace {
     return this.core.isOpen;
   }
 
+  /** Whether nothing of the store outlives the process: it is in memory, or on a device that forgets. */
+  get isVolatile(): boolean {
+    return this.core.parts.device.volatile;
+  }
+
   /**
    * A key space of its own, with the same calls. Cheap; the same name is the same space, also after a restart.
    *
