@@ -50,6 +50,26 @@ describe('expiry', () => {
       expect(await placed().store.ttl('k')).toBe(700);
     });
 
+    it('is given to what update and increment make, and not to what is there', async () => {
+      await placed().store.set('there', 1);
+      await placed().settle();
+      const { store, clock } = placed();
+      const later = async () => 1;
+      for (const key of ['new', 'there']) await store.increment(key, 1, { ttl: '1m' });
+      for (const key of ['made', 'there']) await store.update(key, () => 1, { ttl: '1m' });
+      const options = { ttl: '1m' };
+      const made = store.update('made later', later, options);
+      options.ttl = '1h';
+      await made;
+      await store.update('for ever', () => 1, { ttl: Infinity });
+      clock.advance(30_000);
+      await store.increment('new', 1, { ttl: '1m' });
+      await placed().settle();
+      expect(await placed().store.get('new')).toBe(2);
+      for (const key of ['new', 'made', 'made later']) expect(await placed().store.ttl(key)).toBe(30_000);
+      for (const key of ['there', 'for ever']) expect(await placed().store.ttl(key)).toBe(Infinity);
+    });
+
     it('survives a change of the value in place, longer and shorter', async () => {
       const { store } = placed();
       for (const length of [50, 20, 500]) {

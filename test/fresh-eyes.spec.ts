@@ -66,6 +66,13 @@ it('a misspelt option of set is told', async () => {
   await expect(store.setMany([['k', 1, { tll: 5000 } as never]])).rejects.toThrow(
     /tll: is not an option; did you mean 'ttl'\?/,
   );
+  await expect(store.increment('k', 1, { tll: 5000 } as never)).rejects.toThrow("did you mean 'ttl'?");
+  await expect(store.increment('k', 1, { tags: ['t'] } as never)).rejects.toThrow(KvOptionsError);
+  await expect(store.increment('k', 1, { ttl: 'soon' })).rejects.toThrow(KvOptionsError);
+  const never = jest.fn();
+  await expect(store.update('k', never, { tll: 5000 } as never)).rejects.toThrow("did you mean 'ttl'?");
+  await expect(store.update('k', never, { ttl: -1 })).rejects.toThrow(KvOptionsError);
+  expect(never).not.toHaveBeenCalled();
   await expect(store.touch('k', undefined as never)).rejects.toThrow(KvOptionsError);
   expect(await store.has('k')).toBe(false);
   await store.close();
@@ -101,6 +108,7 @@ it('options that are none are told with an example of what is right', async () =
     [() => store.set('k', 1, '5m' as never), "{ ttl: '5m' }", 'a string'],
     [() => store.set('k', 1, ['5m'] as never), "{ ttl: '5m' }", 'an array'],
     [() => store.setIfAbsent('k', 1, 5000 as never), "{ ttl: '5m' }", 'a number'],
+    [() => store.increment('k', 1, '5m' as never), "{ ttl: '1m' }", 'a string'],
     [() => store.delete('k', 7 as never), '{ ifVersion: 7 }', 'a number'],
     [() => store.getOrSet('k', () => 1, '5m' as never), "{ ttl: '5m' }", 'a string'],
     [() => store.namespace('n', '10m' as never), "{ ttl: '10m' }", 'a string'],
@@ -118,6 +126,11 @@ it('options that are none are told with an example of what is right', async () =
   ]);
   expect(await told(() => store.scan({ limits: 1 } as never).next())).toEqual([
     { path: 'limits', problem: "is not an option of scan(); did you mean 'limit'?" },
+  ]);
+  expect(await told(() => kvTestingOptions({ clok: 1, nam: 'x', path: './data' } as never))).toMatchObject([
+    { path: 'path' },
+    { path: 'clok', problem: "is not an option; did you mean 'clock'?" },
+    { path: 'nam', problem: "is not an option; did you mean 'name'?" },
   ]);
   expect(await store.has('k')).toBe(false);
   await store.close();

@@ -123,13 +123,14 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   update<T = unknown>(
     key: KvKey,
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+    options?: KvTtlOptions,
   ): Promise<T | undefined> {
-    return this.store.update<T>(key, change);
+    return this.store.update<T>(key, change, options);
   }
 
   /** Adds to a number, atomically; resolves to the new one. See `KvStore.increment`. */
-  increment(key: KvKey, by?: number): Promise<number> {
-    return this.store.increment(key, by);
+  increment(key: KvKey, by?: number, options?: KvTtlOptions): Promise<number> {
+    return this.store.increment(key, by, options);
   }
 
   /** The value of a key, or what `factory` makes, once for all who wait. See `KvStore.getOrSet`. */

@@ -18,9 +18,11 @@ import type { RecordRef } from './read-path.js';
 import {
   checkEntryOptions,
   checkFunction,
+  checkTtlOptions,
   isOtherVersion,
   type KvEntryOptions,
   type KvSetOptions,
+  type KvTtlOptions,
 } from './set-options.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
@@ -124,11 +126,15 @@ export class EntryWriter {
   async update<T>(
     key: KvKey,
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+    options?: KvTtlOptions,
   ): Promise<T | undefined> {
     this.core.assertWritable();
     checkFunction('change', change);
+    if (options) checkTtlOptions(options);
+    // Read now: the caller may change the object while `change` runs.
+    const ttl = options?.ttl;
     const { sampler } = this.core;
-    if (sampler?.isDue('update')) return sampler.time('update', () => this.update(key, change));
+    if (sampler?.isDue('update')) return sampler.time('update', () => this.update(key, change, options));
     let seen: Seen | undefined;
     let expected: number | null = null;
     for (let attempts = 0; ; attempts++) {
@@ -149,7 +155,7 @@ export class EntryWriter {
         }
         if (!this.removeIfSame(key, seen)) continue;
       } else {
-        const expiresAt = present ? seen.expiresAt : this.expiry(undefined);
+        const expiresAt = present ? seen.expiresAt : this.expiry(ttl);
         this.core.values.encode(next);
         if (this.putIfSame(key, seen, undefined, expiresAt, seen.attributes) === undefined) continue;
       }

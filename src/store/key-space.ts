@@ -26,6 +26,7 @@ import {
   isConditional,
   type KvDeleteOptions,
   type KvSetOptions,
+  type KvTtlOptions,
   type KvEntryOptions,
 } from './set-options.js';
 import { livingRecords, type KvScanOptions } from './scan.js';
@@ -280,12 +281,14 @@ export class KeySpace<V = unknown> {
   /**
    * Replaces a value by what `change` makes of it, atomically: if the key has changed by the time the new value is
    * known (from disk, or from an asynchronous `change`), `change` runs again with the value it has then. Expiry and tags
-   * are kept; a new entry gets the namespace's default.
+   * are kept.
    *
+   * @param options `ttl`: of an entry that the call makes; without it, the namespace's default, else none
    * @param change gets the value, `undefined` when the key is absent; `undefined` as its result deletes the key. It must not
    *   write the key itself
    * @returns the new value
    * @throws KvVersionConflictError when the key has changed in each of 10,000 runs of `change`; nothing was written
+   * @throws KvOptionsError when `ttl` is none, or there is no such option
    * @throws whatever `change` throws; KvEncodingError and others as `set` does
    * @example
    * await store.update('cart:1', (cart = { items: [] }) => ({ items: [...cart.items, 'apple'] }));
@@ -293,25 +296,31 @@ export class KeySpace<V = unknown> {
   update<T extends V = V>(
     key: KvKey,
     change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+    options?: KvTtlOptions,
   ): Promise<T | undefined> {
-    return this.writer.update(key, change);
+    return this.writer.update(key, change, options);
   }
 
   /**
    * Adds to a number, atomically; an absent key counts as 0. Expiry and tags are kept.
    *
    * @param by what to add, 1 by default
+   * @param options `ttl`: of an entry that the call makes; without it, the namespace's default, else none
    * @returns the new number
    * @throws KvEncodingError when the value is not a number; nothing was written
+   * @throws KvOptionsError when `ttl` is none, or there is no such option
+   * @example
+   * const requests = await store.increment(['requests', ip], 1, { ttl: '1m' });
    */
-  async increment(key: KvKey, by = 1): Promise<number> {
+  async increment(key: KvKey, by = 1, options?: KvTtlOptions): Promise<number> {
     if (typeof by !== 'number' || Number.isNaN(by)) throw new KvEncodingError('increment() adds a number.');
-    const next = await this.update(key, (current) => {
+    const add = (current: V | undefined) => {
       if (current !== undefined && typeof current !== 'number') {
         throw new KvEncodingError('increment() needs a number; the entry holds another kind of value.');
       }
       return (((current as number | undefined) ?? 0) + by) as V;
-    });
+    };
+    const next = await this.update(key, add, options);
     return next as number;
   }
 

@@ -1,7 +1,7 @@
 /** The options of a single `set`, and their check. */
 import { KvOptionsError } from '../errors.js';
 import { isObject, notAnObject, unknownOption } from './option-problems.js';
-import type { KvDuration } from './options.js';
+import { parseTtl, type KvDuration } from './options.js';
 import { checkTags } from './tags.js';
 
 /** How long an entry lives. */
@@ -28,7 +28,8 @@ export interface KvSetOptions extends KvEntryOptions {
   keepTtl?: boolean;
 }
 
-const ENTRY_OPTIONS = ['ttl', 'tags'];
+const TTL_OPTIONS = ['ttl'];
+const ENTRY_OPTIONS = [...TTL_OPTIONS, 'tags'];
 const SET_OPTIONS = [...ENTRY_OPTIONS, 'ifVersion', 'ifPresent', 'keepTtl'];
 
 export interface KvDeleteOptions {
@@ -53,6 +54,12 @@ export function checkSetOptions(options: KvSetOptions): void {
 export function checkEntryOptions(options: KvEntryOptions): void {
   checkNames(options, ENTRY_OPTIONS, "{ ttl: '5m' }");
   if (options.tags !== undefined) checkTags(options.tags);
+}
+
+/** Those of a change of what is there, for the entry that it may make. @throws KvOptionsError */
+export function checkTtlOptions(options: KvTtlOptions): void {
+  checkNames(options, TTL_OPTIONS, "{ ttl: '1m' }");
+  if (options.ttl !== undefined) parseTtl(options.ttl);
 }
 
 /** @throws KvOptionsError */

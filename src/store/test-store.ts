@@ -5,8 +5,8 @@
 import type { EnvClock } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
 import { KvOptionsError } from '../errors.js';
-import { isObject, notAnObject } from './option-problems.js';
-import { parseDuration, type KvDuration, type KvStoreOptions } from './options.js';
+import { isObject, notAnObject, unknownOption } from './option-problems.js';
+import { OPTION_NAMES, parseDuration, type KvDuration, type KvStoreOptions } from './options.js';
 
 /** 2026-01-01T00:00:00Z */
 const START_MS = 1_767_225_600_000;
@@ -104,7 +104,7 @@ const NOT_FOR_TESTS = ['path', 'device', 'readOnly', 'deleteOnClose', 'env', 'st
  * Options of a store in memory that follows `clock`, without compaction in the background unless that is asked for. For
  * `KvStore.open`, or in the place of an application's own options: `overrideProvider(KV_MODULE_OPTIONS)`.
  *
- * @throws KvOptionsError for options that would put the store elsewhere
+ * @throws KvOptionsError for options that there are not, or that would put the store elsewhere
  */
 export function kvTestingOptions(options: KvTestingOptions = {}): KvStoreOptions {
   if (!isObject(options))
@@ -114,6 +114,10 @@ export function kvTestingOptions(options: KvTestingOptions = {}): KvStoreOptions
     path,
     problem: 'is not for a store in a test, which is in memory; use KvModule.forRoot() or KvStore.open()',
   }));
+  const known = ['clock', ...OPTION_NAMES];
+  for (const path of Object.keys(rest))
+    if (!known.includes(path) && !NOT_FOR_TESTS.includes(path))
+      problems.push({ path, problem: unknownOption(path, known) });
   if (!(clock instanceof KvTestClock)) problems.push({ path: 'clock', problem: 'must be a KvTestClock' });
   if (problems.length > 0) throw new KvOptionsError(problems);
   return { compaction: false, ...rest, device: 'memory', env: { ...nodeEnv, clock } };
