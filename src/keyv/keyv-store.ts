@@ -127,8 +127,8 @@ export class KvKeyvStore {
   }
 
   /**
-   * Passes on reads that fail, and what fails in the background of the store; there are no other events. Keyv 5 and
-   * cache-manager answer a read that fails with `undefined`, and say nothing of it themselves.
+   * Passes on what fails in the background of the store, and to Keyv 5 reads that fail; there are no other events. Keyv 5 and
+   * with it cache-manager answer a read that fails with `undefined`, and say nothing of it themselves; Keyv 6 does.
    */
   on(event: string, listener: (error: Error) => void): this {
     if (event !== 'error') return this;
@@ -148,8 +148,9 @@ export class KvKeyvStore {
     throw new KvOptionsError([{ path: 'namespace', problem }]);
   }
 
-  /** Tells of a read that fails. */
+  /** Tells Keyv 5 of a read that fails. */
   private told<T>(reading: Promise<T>): Promise<T> {
+    if (!Object.hasOwn(this, 'namespace')) return reading;
     reading.catch((error: unknown) => {
       for (const listener of this.listeners) {
         try {

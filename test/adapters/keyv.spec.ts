@@ -199,6 +199,22 @@ it('tells Keyv of a read that fails, which Keyv answers with nothing', async () 
   await expect(adapter.get('a')).rejects.toMatchObject({ code: 'KV_CLOSED' });
 });
 
+it('leaves it to Keyv 6 to tell of a call that fails: by its event, or by throwing where nobody listens', async () => {
+  const closed = await KvStore.open({ device: 'memory' });
+  const [heard, unheard] = [0, 1].map(() => new Keyv6({ store: new KvKeyvStore(closed) }));
+  const seen: unknown[] = [];
+  heard.on('error', (error) => seen.push(error));
+  await closed.close();
+  const closedError = expect.objectContaining({ code: 'KV_CLOSED' });
+  expect([await heard.get('a'), await heard.getMany(['a']), await heard.has('a')]).toEqual([
+    undefined,
+    [undefined],
+    false,
+  ]);
+  expect(seen).toEqual([closedError, closedError, closedError]);
+  await expect(unheard.get('a')).rejects.toEqual(closedError);
+});
+
 it('has values as they were where Keyv does not make JSON of them', async () => {
   const values = { date: new Date(0), map: new Map([[1, new Set(['a'])]]) };
   const asJson = new Keyv({ store: new KvKeyvStore(store, { namespace: 'json' }) });
