@@ -153,9 +153,24 @@ describe('calls on keys', () => {
       await placed().settle();
       const { store } = placed();
       await expect(store.increment('text')).rejects.toThrow(KvEncodingError);
-      await expect(store.increment('n', NaN)).rejects.toThrow(KvEncodingError);
+      for (const by of [NaN, Infinity, -Infinity])
+        await expect(store.increment('n', by)).rejects.toThrow(KvEncodingError);
       await expect(store.increment('n', '1' as never)).rejects.toThrow(KvEncodingError);
       expect(await store.getMany(['text', 'n'])).toEqual(['1', undefined]);
+    });
+
+    it('refuses to increment to where numbers stand still', async () => {
+      const most = Number.MAX_SAFE_INTEGER;
+      await placed().store.set('most', most - 1);
+      await placed().store.set('least', -most);
+      await placed().settle();
+      const { store } = placed();
+      expect(await store.increment('most')).toBe(most);
+      await expect(store.increment('most')).rejects.toThrow(KvEncodingError);
+      await expect(store.increment('least', -1)).rejects.toThrow(KvEncodingError);
+      await expect(store.increment('new', 1e300)).rejects.toThrow('2^53');
+      expect(await store.getMany(['most', 'least', 'new'])).toEqual([most, -most, undefined]);
+      expect(await store.increment('most', -1)).toBe(most - 1);
     });
   });
 });

@@ -307,18 +307,25 @@ export class KeySpace<V = unknown> {
    * @param by what to add, 1 by default
    * @param options `ttl`: of an entry that the call makes; without it, the namespace's default, else none
    * @returns the new number
-   * @throws KvEncodingError when the value is not a number; nothing was written
+   * @throws KvEncodingError when the value is not a number, `by` not a finite one, or the sum farther from 0 than 2^53 - 1;
+   *   nothing was written
    * @throws KvOptionsError when `ttl` is none, or there is no such option
    * @example
    * const requests = await store.increment(['requests', ip], 1, { ttl: '1m' });
    */
   async increment(key: KvKey, by = 1, options?: KvTtlOptions): Promise<number> {
-    if (typeof by !== 'number' || Number.isNaN(by)) throw new KvEncodingError('increment() adds a number.');
+    if (!Number.isFinite(by)) throw new KvEncodingError('increment() adds a finite number.');
     const add = (current: V | undefined) => {
       if (current !== undefined && typeof current !== 'number') {
         throw new KvEncodingError('increment() needs a number; the entry holds another kind of value.');
       }
-      return (((current as number | undefined) ?? 0) + by) as V;
+      const sum = ((current as number | undefined) ?? 0) + by;
+      // From there on it would stand still: not every whole number is one of JavaScript's.
+      if (Math.abs(sum) > Number.MAX_SAFE_INTEGER)
+        throw new KvEncodingError(
+          'increment() would leave the numbers that are exact, which end at 2^53 - 1. Keep a bigint, and change it by update().',
+        );
+      return sum as V;
     };
     const next = await this.update(key, add, options);
     return next as number;
