@@ -221,8 +221,6 @@ function checkError(error: Error, depth: number): void {
   if (error instanceof AggregateError || name === 'AggregateError') refuse('an error made of several');
   if (typeof name !== 'string' || typeof message !== 'string')
     refuse('an error whose name or message is no text');
-  // msgpackr looks for a constructor of that name in an object.
-  if (name in Object.prototype) refuse('an error with the name of something that every object has');
   if (Object.keys(error).some((field) => !ERROR_FIELDS.has(field)))
     refuse('an error with more fields than name, message and cause (give its class a toJSON)');
   checkValue(name, depth + 1);
