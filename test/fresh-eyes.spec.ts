@@ -1,4 +1,6 @@
 /** What somebody found who used the store from its README alone; each was wrong once. */
+import { inspect } from 'node:util';
+import { KvStoreService } from 'nestjs-hotcold';
 import { KvSessionStore } from 'nestjs-hotcold/session';
 import { KvEncodingError, KvOptionsError, KvStore, kvTestingOptions } from 'nestjs-hotcold/store';
 import { SimulatedDisk } from './support/simulated-disk.js';
@@ -76,6 +78,19 @@ it('a misspelt option of set is told', async () => {
   await expect(store.touch('k', undefined as never)).rejects.toThrow(KvOptionsError);
   expect(await store.has('k')).toBe(false);
   await store.close();
+});
+
+it('a store that is printed says what it is, and not what is within', async () => {
+  const store = await KvStore.open({ name: 'carts' });
+  const users = store.namespace('users');
+  const service = new KvStoreService(store, 'shop');
+  await store.set('a', 1);
+  expect(inspect(store)).toBe("KvStore { name: 'carts', location: 'memory', isOpen: true, keys: 1 }");
+  expect(inspect(users)).toBe("KvNamespace { name: 'users', store: 'carts' }");
+  expect(inspect({ users })).toBe("{ users: KvNamespace { name: 'users', store: 'carts' } }");
+  expect(inspect(service)).toBe("KvStoreService { name: 'shop', location: 'memory', isOpen: true, keys: 1 }");
+  await store.close();
+  expect(inspect(store)).toContain('isOpen: false');
 });
 
 it('a store in memory takes updates of one key without end', async () => {

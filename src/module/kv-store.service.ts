@@ -29,11 +29,18 @@ import type {
   KvVerifyOptions,
   KvVerifyReport,
 } from '../store/index.js';
+import { INSPECT, type Inspect } from '../store/inspect.js';
 import { parseTtl } from '../store/options.js';
 
 /** What belongs to whoever opened the store: reachable as `KvStoreService.store.close()`. */
 type NotPassedOn =
-  'close' | 'writer' | 'cached' | 'startCompaction' | 'stopCompaction' | typeof Symbol.asyncDispose;
+  | 'close'
+  | 'writer'
+  | 'cached'
+  | 'summary'
+  | 'startCompaction'
+  | 'stopCompaction'
+  | typeof Symbol.asyncDispose;
 
 /**
  * A whole store, injected by its class (the default store) or by `@InjectKvStore(name)`. All its calls are those of
@@ -224,6 +231,11 @@ export class KvStoreService implements Omit<KvStore, NotPassedOn> {
   /** Listens to what happens in the background, or to how long calls take; returns a function that ends it. See `KvStore.on`. */
   on<E extends keyof KvStoreEvents>(event: E, listener: (payload: KvStoreEvents[E]) => void): () => void {
     return this.store.on(event, listener);
+  }
+
+  /** @internal */
+  [INSPECT](_depth: number, options: object, inspect: Inspect): string {
+    return `KvStoreService ${inspect({ ...this.store.summary(), name: this.name }, options)}`;
   }
 
   /**

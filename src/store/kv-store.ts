@@ -9,6 +9,7 @@ import { clearSpace, invalidateTags } from './clear-marks.js';
 import { closeAll } from './close-all.js';
 import { checkFunction, checkNames, type KvTtlOptions } from './set-options.js';
 import type { KvFlushReport } from './group-commit.js';
+import { INSPECT, type Inspect } from './inspect.js';
 import { parseTtl, type KvStoreOptions } from './options.js';
 import { openStore } from './open-store.js';
 import { LatencySampler, type KvLatencySample } from './latency-sampler.js';
@@ -32,6 +33,11 @@ export class KvNamespace<V = unknown> extends KeySpace<V> {
     defaultTtlMs: number,
   ) {
     super(core, core.namespace(name), defaultTtlMs);
+  }
+
+  /** @internal */
+  [INSPECT](_depth: number, options: object, inspect: Inspect): string {
+    return `KvNamespace ${inspect({ name: this.name, store: this.core.parts.options.name }, options)}`;
   }
 }
 
@@ -302,6 +308,17 @@ export class KvStore extends KeySpace {
   /** `await using store = await KvStore.open(...)` closes it at the end of the block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** @internal */
+  [INSPECT](_depth: number, options: object, inspect: Inspect): string {
+    return `KvStore ${inspect(this.summary(), options)}`;
+  }
+
+  /** What a person wants to know at first. @internal */
+  summary() {
+    const { name, isOpen } = this;
+    return { name, location: this.core.parts.device.location, isOpen, keys: this.stats().keys };
   }
 
   /** So that the next opening is fast. Nothing is lost without it. */
