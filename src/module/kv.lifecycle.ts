@@ -16,12 +16,12 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import bytes from 'bytes';
 import type { Env } from '../device/env.js';
 import { nodeEnv } from '../device/node-env.js';
 import { KvLockedError } from '../errors.js';
 import type { KvCompactionReport, KvStoreOptions } from '../store/index.js';
 import { KvStore } from '../store/kv-store.js';
+import { sizeText } from '../store/options.js';
 import { KvStoreService } from './kv-store.service.js';
 import { checkModuleOptions } from './kv-module.options.js';
 
@@ -168,7 +168,7 @@ function compactionText(report: KvCompactionReport): string {
 }
 
 function size(value: number): string {
-  return bytes.format(value, { decimalPlaces: 1 }) ?? String(value);
+  return sizeText(value, 1);
 }
 
 /**

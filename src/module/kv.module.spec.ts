@@ -590,7 +590,7 @@ describe('the life of a store', () => {
     await module.init();
     for (let i = 0; messages().length === 0 && i < 500; i++) await sleep(10);
     expect(messages()[0]).toMatch(
-      /^Store "default": compaction \((budget|interval)\) done in \d+ ms: read .*MB, copied \d+ records .*write amplification so far \d/,
+      /^Store "default": compaction \((budget|interval)\) done in \d+ ms: read .* MiB, copied \d+ records .*write amplification so far \d/,
     );
     expect(store.stats().cold.diskBytes).toBeGreaterThan(0);
     expect(store.stats().hot.diskBytes).toBeLessThan(2.5 * 1024 * 1024);

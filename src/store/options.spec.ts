@@ -5,6 +5,7 @@ import {
   parseSize,
   parseTtl,
   resolveOptions,
+  sizeText,
   type KvStoreOptions,
   type ResolvedOptions,
 } from './options.js';
@@ -328,14 +329,20 @@ it('tells of a path that is a URL how to make it a path', () => {
   expect(problemsOf({ path: 7 })).toEqual([{ path: 'path', problem: 'must be the path of a directory' }]);
 });
 
+it('says sizes in units of 1024, as options have them', () => {
+  const problem = "must be from 8 MiB to 16 GiB, in bytes or as text like '64mb'";
+  expect(problemsOf({ hot: { memory: '1mb' } })).toEqual([{ path: 'hot.memory', problem }]);
+  expect([100, 1536, 6.25 * MIB].map((size) => sizeText(size))).toEqual(['100 B', '1.5 KiB', '6.25 MiB']);
+});
+
 describe('what goes together', () => {
   it('needs sixteen pages in memory, and a page in a segment', () => {
     expect(pathsOf({ hot: { memory: '16mb', pageSize: '1mb' } })).toEqual([]);
     expect(problemsOf({ hot: { memory: '16mb', pageSize: '2mb' } })).toEqual([
-      { path: 'hot.pageSize', problem: 'must be at most 1/16 of hot.memory (1MB)' },
+      { path: 'hot.pageSize', problem: 'must be at most 1/16 of hot.memory (1 MiB)' },
     ]);
     expect(problemsOf({ hot: { memory: '128mb', segmentSize: '2mb' } })).toEqual([
-      { path: 'hot.segmentSize', problem: 'must be at least a page (4MB)' },
+      { path: 'hot.segmentSize', problem: 'must be at least a page (4 MiB)' },
     ]);
   });
 });

@@ -223,12 +223,14 @@ export function parseTtl(input: unknown, path = 'ttl'): number {
   return ttlMs;
 }
 
-function text(size: number): string {
-  return bytes.format(size) ?? String(size);
+/** A size for people: `8 MiB`, `1.5 GiB`. */
+export function sizeText(size: number, decimalPlaces = 2): string {
+  const text = bytes.format(size, { decimalPlaces, unitSeparator: ' ' }) ?? String(size);
+  return text.replace(/(?<=[KMGTP])B$/, 'iB');
 }
 
 function size(min: number, max: number, powerOfTwo = false) {
-  const what = `must be ${powerOfTwo ? 'a power of two ' : ''}from ${text(min)} to ${text(max)}, in bytes or as text like '64mb'`;
+  const what = `must be ${powerOfTwo ? 'a power of two ' : ''}from ${sizeText(min)} to ${sizeText(max)}, in bytes or as text like '64mb'`;
   return v.pipe(
     v.union([v.number(), v.string()], what),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
@@ -417,20 +419,20 @@ export function resolveOptions(options: KvStoreOptions, others: readonly string[
   if (pageSize > hot.memory / 16) {
     problems.push({
       path: 'hot.pageSize',
-      problem: `must be at most 1/16 of hot.memory (${text(hot.memory / 16)})`,
+      problem: `must be at most 1/16 of hot.memory (${sizeText(hot.memory / 16)})`,
     });
   }
   if (hot.expectedKeys * INDEX_BYTES_PER_ENTRY > hot.memory) {
     const most = Math.floor(hot.memory / INDEX_BYTES_PER_ENTRY);
     problems.push({
       path: 'hot.expectedKeys',
-      problem: `must be at most ${most}: their index takes all of hot.memory (${text(hot.memory)})`,
+      problem: `must be at most ${most}: their index takes all of hot.memory (${sizeText(hot.memory)})`,
     });
   }
   const defaultSegment = onMemory ? defaultSegmentSize(memoryLimit, pageSize) : DEFAULT_SEGMENT_BYTES;
   const segmentSize = hot.segmentSize ?? defaultSegment;
   if (pageSize > segmentSize) {
-    problems.push({ path: 'hot.segmentSize', problem: `must be at least a page (${text(pageSize)})` });
+    problems.push({ path: 'hot.segmentSize', problem: `must be at least a page (${sizeText(pageSize)})` });
   }
   if (problems.length > 0) throw new KvOptionsError(problems);
   return {
