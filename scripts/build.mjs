@@ -144,7 +144,7 @@ async function withOneCore(files, outputs) {
 function withClassNames(text) {
   const inner = new Map();
   const named = text.replace(
-    /\b(\w+)=((?:\w+=)?)class(?: (?!extends\b)(\w+))?(?=[ {])/g,
+    /\b(\w+)=\s*((?:\w+=\s*)?)class(?: (?!extends\b)(\w+))?(?=[ {])/g,
     (_, name, assigns, given = name) => {
       if (given === `_${name}` || /^\d+$/.test(given.replace(name, ''))) inner.set(given, name);
       return `${name}=${assigns}class ${inner.get(given) ?? given}`;

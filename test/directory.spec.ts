@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -28,10 +27,7 @@ async function storeDirectory(end: 'closed' | 'killed' = 'closed'): Promise<stri
   await store.flush();
   const copy = end === 'killed' ? copyOf(path) : path;
   await store.close();
-  if (end === 'closed') return path;
-  truncateSync(join(copy, 'LOCK'), 0);
-  // One may be half written, and is removed then.
-  for (const name of readdirSync(copy)) if (name.startsWith('hint-')) rmSync(join(copy, name));
+  if (end === 'killed') truncateSync(join(copy, 'LOCK'), 0);
   return copy;
 }
 

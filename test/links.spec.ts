@@ -7,7 +7,8 @@ import { dirname, join, relative } from 'node:path';
 
 const root = join(__dirname, '..');
 const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { files: string[] };
-const isPacked = (path: string) => files.some((file) => path === file || path.startsWith(`${file}/`));
+const isPacked = (path: string) =>
+  !files.includes(`!${path}`) && files.some((file) => path === file || path.startsWith(`${file}/`));
 
 const inDocs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) =>
   join('docs', name),
