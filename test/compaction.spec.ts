@@ -660,3 +660,33 @@ describe('disk space', () => {
     await check();
   });
 });
+
+describe('the number of keys', () => {
+  it('is without those that have expired, or are dead by a tag, once a compaction has dropped them', async () => {
+    for (let round = 0; round < 3; round++) {
+      for (let i = 0; i < 300; i++) await store.set(`${round}/${i}`, i, { ttl: 1000 });
+      for (let i = 0; i < 100; i++) await store.set(`tagged ${i}`, i, { tags: ['t'] });
+      expect(store.stats().keys).toBe(400);
+      disk.clock.advance(2000);
+      await store.invalidateTags('t');
+      await full();
+      expect(store.stats().keys).toBe(0);
+      await reopen();
+      expect(store.stats().keys).toBe(0);
+    }
+  });
+
+  it('is without those that have expired in the cold tier, and with those that were written anew', async () => {
+    for (let i = 0; i < 300; i++) await store.set(i, valueOf(i, 0, 1000), { ttl: 1000 });
+    for (let i = 300; i < 400; i++) await store.set(i, valueOf(i, 0, 1000));
+    await full();
+    expect(store.stats().keys).toBe(400);
+    for (let i = 0; i < 50; i++) await store.set(i, valueOf(i, 1, 1000));
+    disk.clock.advance(2000);
+    await full();
+    await full();
+    expect(store.stats().keys).toBe(150);
+    for (let i = 0; i < 400; i++) await store.set(i, valueOf(i, 2, 1000));
+    expect(store.stats().keys).toBe(400);
+  });
+});

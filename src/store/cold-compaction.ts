@@ -143,7 +143,11 @@ export class ColdCompaction implements PassPolicy {
   move(record: PassRecord): boolean | Promise<boolean> {
     const { parts, copier } = this;
     const space = parts.spaces.get(spaceOf(record.words[keyStart(record.words, record.at)]));
-    if (!parts.reads.isKept(record.words, record.at, space)) return true;
+    if (!parts.reads.isKept(record.words, record.at, space)) {
+      // Otherwise the hot log may have a newer one.
+      if (parts.index.find(record.low) === NO_ADDRESS) space.dropped(record.low, record.words, record.at);
+      return true;
+    }
     if (copier.isLarge(record.words, record.at)) return copier.copyLarge(record, this.coldLog, () => true);
     copier.copy(record);
     return true;

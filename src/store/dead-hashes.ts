@@ -1,6 +1,7 @@
 /**
- * Hashes whose newest record, as far as the logs were read, is no key: while a store is opened its keys are counted, and the
- * indexes know only that there is a record. So many are kept; beyond that the count is an estimate.
+ * Hashes whose newest record is no key: deleted, or dead and dropped by a compaction. The indexes know only that there is a
+ * record, or may be one, and whoever counts keys need not read it. So many are known, the latest; with more, the count is an
+ * estimate.
  */
 const MAX_HASHES = 64 * 1024;
 
@@ -13,10 +14,12 @@ export class DeadHashes {
 
   /** The newest record of a hash is a key, or it is none. */
   note(low: number, isKey: boolean): void {
-    if (!isKey) {
-      if (this.lows.size < MAX_HASHES) this.lows.add(low);
-    } else if (this.lows.size > 0) {
-      this.lows.delete(low);
+    const { lows } = this;
+    if (isKey) {
+      if (lows.size > 0) lows.delete(low);
+      return;
     }
+    if (lows.size >= MAX_HASHES) for (const oldest of lows.values()) if (lows.delete(oldest)) break;
+    lows.add(low);
   }
 }

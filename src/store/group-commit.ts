@@ -134,7 +134,7 @@ export class GroupCommit {
   }
 
   private overdue(): Promise<void> | undefined {
-    const { clock, log, maxUncommitted } = this.parts;
+    const { clock, health, log, maxUncommitted } = this.parts;
     if (this.durability.level === 'interval') {
       if (!this.cancelTimer && !this.closing) {
         this.retryAfter(this.durability.everyMs);
@@ -146,7 +146,7 @@ export class GroupCommit {
     } else if (log.uncommittedBytes > maxUncommitted && !this.closing) {
       if (!this.queued) void this.commit().catch(() => undefined);
       // The caller does not let the event loop turn, and compaction has to end somewhere (`Room`).
-      else if (log.uncommittedBytes > 2 * maxUncommitted) this.append(SEQUENCE_RESERVE);
+      else if (health.room && log.uncommittedBytes > 2 * maxUncommitted) this.append(SEQUENCE_RESERVE);
     }
     return undefined;
   }

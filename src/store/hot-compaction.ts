@@ -81,6 +81,7 @@ export class HotCompaction implements PassPolicy {
     if (!this.isSame(record)) return false;
     const space = parts.spaces.get(spaceOf(record.words[keyStart(record.words, record.at)]));
     if (!parts.reads.isKept(record.words, record.at, space)) {
+      space.dropped(record.low, record.words, record.at);
       if (parts.cold.index.mayHold(record.low, record.high)) copier.bury(record);
     } else if (copier.isLarge(record.words, record.at)) {
       return copier.copyLarge(record, parts.log, () => this.isSame(record));

@@ -25,7 +25,6 @@ import { Slices } from '../log/slices.js';
 import { Activity } from './activity.js';
 import { closeAll } from './close-all.js';
 import { checkpointName, isCheckpointName } from './checkpoint-file.js';
-import { DeadHashes } from './dead-hashes.js';
 import { Dictionary } from './dictionary.js';
 import { GroupCommit } from './group-commit.js';
 import { Health } from './health.js';
@@ -308,7 +307,7 @@ async function recover(parts: OpeningParts, onIndexDamage: () => void): Promise<
   const { current } = manifest;
   const { memory } = env;
   const spaces = new Spaces();
-  const dead = new DeadHashes();
+  const { dead } = spaces;
   const hash = new KeyedHash(Buffer.from(current.hashKey, 'hex'));
   const pacer = new ReadPacer(env.clock);
   const coldSegments = new SegmentFiles(device, COLD_LOG_NAME, current.cold.segmentSize, current.cold.salt);

@@ -8,6 +8,7 @@ import type { DecodedMap } from '../hot/decoded-cache.js';
 import { NO_ADDRESS } from '../log/address.js';
 import { attributesStart } from '../log/attributes.js';
 import { FLAG_ATTRIBUTES, KIND_MASK, KIND_VALUE, sequenceOf } from '../log/record.js';
+import { DeadHashes } from './dead-hashes.js';
 import { Runs } from './runs.js';
 import { TagMarks } from './tag-marks.js';
 
@@ -30,6 +31,8 @@ export class Space {
   constructor(
     readonly id: number,
     readonly tags: TagMarks,
+    /** Of all spaces. */
+    readonly dead: DeadHashes,
   ) {}
 
   /** Whether a record of this space is neither cleared nor dead by one of its tags. Hot path (`npm run bench`, reads). */
@@ -41,6 +44,13 @@ export class Space {
   /** Whether a record is one of `keys`: what has expired, or is dead by a tag, still counts. */
   counts(words: Int32Array, at: number): boolean {
     return (words[at + 1] & KIND_MASK) === KIND_VALUE && sequenceOf(words, at) >= this.clearedBelow;
+  }
+
+  /** The newest record of a key was dropped, or is a tombstone now. */
+  dropped(low: number, words: Int32Array, at: number): void {
+    if (!this.counts(words, at)) return;
+    if (this.keys > 0) this.keys--;
+    this.dead.note(low, false);
   }
 
   private isInvalidated(words: Int32Array, at: number): boolean {
@@ -59,6 +69,8 @@ export interface SpacesState {
 export class Spaces {
   /** Tags that were invalidated. */
   readonly tags = new TagMarks();
+  /** What the number of keys has to know of those that are none any more. */
+  readonly dead = new DeadHashes();
   private readonly spaces = new Map<number, Space>();
   private allClearedBelow = 0;
   private allDeadBelow = NO_ADDRESS;
@@ -68,7 +80,7 @@ export class Spaces {
   get(id: number): Space {
     let space = this.spaces.get(id);
     if (!space) {
-      space = new Space(id, this.tags);
+      space = new Space(id, this.tags, this.dead);
       space.clearedBelow = this.allClearedBelow;
       space.deadBelow = this.allDeadBelow;
       this.spaces.set(id, space);

@@ -84,11 +84,14 @@ export class WritePath {
     const isNew =
       reads.where === IN_MEMORY
         ? !space.counts(reads.words, reads.at)
-        : reads.where === ABSENT && !reads.mayBeCold(key);
+        : space.dead.has(key.hashLow) || (reads.where === ABSENT && !reads.mayBeCold(key));
     const version = attributes
       ? this.writeWith(attributes, key, flags, source, from, to, expiresAt)
       : this.write(key, flags, source, from, to, expiresAt);
-    if (isNew) space.keys++;
+    if (isNew) {
+      space.keys++;
+      space.dead.note(key.hashLow, true);
+    }
     return version;
   }
 
@@ -96,6 +99,7 @@ export class WritePath {
   remove(space: Space, key: EncodedKey): number {
     const version = this.write(key, KIND_TOMBSTONE, NOTHING, 0, 0, Infinity);
     if (space.keys > 0) space.keys--;
+    space.dead.note(key.hashLow, false);
     return version;
   }
 
