@@ -305,6 +305,11 @@ export class ColdIndex {
     return this.reader.partition(partition);
   }
 
+  /** The same at once, if nothing has to be waited for; `undefined` otherwise. */
+  tryPartition(partition: number): PartitionEntries | undefined {
+    return this.reader.tryPartition(partition);
+  }
+
   /** All entries of one slot as they are stored (`SlotReader.stored`). */
   storedSlot(slot: number): PartitionEntries | undefined | Promise<PartitionEntries | undefined> {
     return this.reader.stored(slot);

@@ -4,6 +4,7 @@
  * whatever is merged, split or collected while a chunk is being read. Look-ups of single keys are `ColdIndex.find`, which only
  * reads a chunk here.
  */
+import { KvCorruptionError } from '../errors.js';
 import type { LogAddress } from '../log/address.js';
 import type { ReadPacer } from '../log/read-pacer.js';
 import type { ChunkDirectory } from './chunk-directory.js';
@@ -61,6 +62,31 @@ export class SlotReader {
     };
     await Promise.all(Array.from({ length: PARTITION_READS }, reader));
     return newestFirst(entries);
+  }
+
+  /** The same at once; `undefined` when some have to be waited for, also where `partition` will tell of damage. */
+  tryPartition(partition: number): PartitionEntries | undefined {
+    const { chunks, directory, lost } = this.parts;
+    const { list } = this;
+    list.clear();
+    try {
+      for (let slot = partition; slot < directory.slots; slot += PARTITIONS) {
+        directory.load(slot);
+        lost.assertThere(slot);
+        const place = directory.placeOf(slot);
+        let chunk: ChunkView | undefined;
+        if (place !== 0) {
+          const address = chunks.addressOf(place);
+          chunk = chunks.inMemory(address) ?? this.readInOrder(address);
+          if (!chunk) return undefined;
+        }
+        this.add(slot, chunk, list);
+      }
+    } catch (error) {
+      if (error instanceof KvCorruptionError) return undefined;
+      throw error;
+    }
+    return newestFirst(list);
   }
 
   /**

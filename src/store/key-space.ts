@@ -29,7 +29,7 @@ import {
   type KvTtlOptions,
   type KvEntryOptions,
 } from './set-options.js';
-import { livingRecords, type KvScanOptions } from './scan.js';
+import { Scan, type KvScanOptions } from './scan.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -422,19 +422,28 @@ export class KeySpace<V = unknown> {
    * for await (const [key, value] of users.scan({ limit: 100 })) console.log(key, value);
    */
   async *scan<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<[key: KvKey, value: T]> {
-    for await (const [key, record] of livingRecords(this.core, this.space, options))
-      yield [key, this.core.decode(record) as T];
+    const { core } = this;
+    const scan = new Scan(core, this.space, options, true);
+    do {
+      while (scan.next()) yield [scan.key(), core.decode(scan) as T];
+    } while (await scan.wait());
   }
 
   /** The keys of `scan`, without their values. */
   async *keys(options: KvScanOptions = {}): AsyncGenerator<KvKey> {
-    for await (const [key] of livingRecords(this.core, this.space, options)) yield key;
+    const scan = new Scan(this.core, this.space, options, false);
+    do {
+      while (scan.next()) yield scan.key();
+    } while (await scan.wait());
   }
 
   /** The values of `scan`, without their keys. */
   async *values<T extends V = V>(options: KvScanOptions = {}): AsyncGenerator<T> {
-    for await (const [, record] of livingRecords(this.core, this.space, options))
-      yield this.core.decode(record) as T;
+    const { core } = this;
+    const scan = new Scan(core, this.space, options, true);
+    do {
+      while (scan.next()) yield core.decode(scan) as T;
+    } while (await scan.wait());
   }
 
   /** Deletes every key of this key space, in one step. */

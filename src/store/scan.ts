@@ -1,27 +1,29 @@
 /**
  * Going through all keys of a space, over both tiers, in no order and in bounded memory: each key that is there all the
- * time exactly once, whatever compaction moves meanwhile.
+ * time exactly once, whatever compaction moves meanwhile and others write.
  *
- * The hashes fall into partitions, of which a key belongs to one for ever. Of one partition after the other all keys are
- * gathered, first from the hot index, then from the cold one: a key goes from hot to cold only by compaction, which enters
- * it in the cold index before it leaves the hot one, so it cannot slip through. What a key's newest record is, is looked
- * up when all keys are known. So memory holds the keys of one partition, one in 8,192, and short values of theirs.
+ * The hashes fall into partitions, of which a key belongs to one for ever. Of some partitions at a time all entries of both
+ * indexes are gathered (`scan-gatherer.ts`) and then visited in the order of the logs, from their ends: so one read brings many
+ * records (`scan-reader.ts`), and the newest of a key comes first. A key is looked up like any other only if it was written
+ * since; where entries may be of one key, those that were met are known (`met-keys.ts`).
+ *
+ *   do {
+ *     while (scan.next()) use(scan.key(), scan);
+ *   } while (await scan.wait());
  */
 import type { EncodedKey, KvKey } from '../codec/key-codec.js';
 import { decodeKey } from '../codec/key-decoder.js';
 import type { KeyedHash } from '../codec/keyed-hash.js';
-import type { Candidates } from '../cold/hash-chunk.js';
-import type { ColdTier } from '../cold/cold-tier.js';
-import { KvCorruptionError, KvOptionsError } from '../errors.js';
-import { PARTITIONS } from '../hot/hash-index.js';
+import { KvOptionsError } from '../errors.js';
 import { NO_ADDRESS, type LogAddress } from '../log/address.js';
-import { inMemory, type HybridLog } from '../log/hybrid-log.js';
-import { FLAG_EXTENTS, keyLengthOf, previousOf, totalBytes } from '../log/record.js';
+import { FLAG_EXTENTS, keyLengthOf, previousOf } from '../log/record.js';
+import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
 import { sizeClassOf } from '../log/size-class.js';
 import { Slices } from '../log/slices.js';
 import { didYouMean, isObject, notAnObject } from './option-problems.js';
-import { ABSENT, copyOf, type RecordRef } from './read-path.js';
-import { encodedKeyOf, keyStart, spaceOf } from '../log/record-key.js';
+import { IN_MEMORY, type Loaded, type RecordRef } from './read-path.js';
+import { ScanGatherer } from './scan-gatherer.js';
+import { ScanReader } from './scan-reader.js';
 import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
@@ -31,187 +33,206 @@ export interface KvScanOptions {
   limit?: number;
 }
 
-/** Records that are read from disk at the same time. */
-const READS = 64;
-
 /** Milliseconds after which the event loop turns, however fast the caller is. */
 const SLICE_MS = 2;
-
-/** Cold records up to this length are kept until their key's turn comes; longer ones are read again. */
-const KEPT_BYTES = 1024;
+/** Entries between two looks at the clock. */
+const LOOK_EVERY = 32;
 
 const GUESSED_CLASS = sizeClassOf(512);
 
-/**
- * Every living entry of a space with its record, which is valid until the next `await`.
- * @throws KvOptionsError, KvClosedError, KvCorruptionError, KvDiskError
- */
-export async function* livingRecords(
-  core: StoreCore,
-  space: Space,
-  options: KvScanOptions,
-): AsyncGenerator<[KvKey, RecordRef]> {
-  const limit = limitOf(options);
-  let count = 0;
-  if (limit === 0) return;
-  const scan = new Scan(core, space.id);
-  for await (const keys of scan.partitions()) {
-    for (const gathered of keys) {
-      core.assertOpen();
-      const { key } = gathered;
-      const record = scan.newest(gathered) ?? (await core.reads.load(key)).record;
-      if (!record || !core.reads.isAlive(record.words, record.at, space)) continue;
-      yield [decodeKey(key.bytes, 0, key.length), record];
-      if (++count === limit) return;
-    }
-  }
-}
+export class Scan implements RecordRef {
+  // The record that `next` has moved to; valid until the next `await`.
+  words: Int32Array = new Int32Array(0);
+  bytes: Uint8Array = new Uint8Array(0);
+  at = 0;
+  value: Uint8Array | undefined;
 
-/** A key, and its newest record if that was cold and is short. */
-interface GatheredKey {
-  key: EncodedKey;
-  record: RecordRef | undefined;
-  address: LogAddress;
-  /** How often the logs had been truncated by then. */
-  truncations: number;
-}
-
-class Scan {
+  private readonly limit: number;
+  private given = 0;
   private readonly slices: Slices;
   private readonly hash: KeyedHash;
+  private readonly gatherer: ScanGatherer;
+  private readonly reader: ScanReader;
+  /** Entries of the part that are still to be visited. Before them come those of `follows`. */
+  private left = 0;
+  private readonly follows: number[] = [];
+  /** What is to be waited for: the record of this entry, or the newest of this key. */
+  private wantedEntry = -1;
+  private wantedKey: EncodedKey | undefined;
+  private loaded: Loaded | undefined;
+  private looks = 0;
 
+  /**
+   * @param withValues whether `value` is needed of records that have it in extents
+   * @throws KvOptionsError
+   */
   constructor(
     private readonly core: StoreCore,
-    private readonly space: number,
+    private readonly space: Space,
+    options: KvScanOptions,
+    private readonly withValues: boolean,
   ) {
+    this.limit = limitOf(options);
     this.slices = new Slices(core.parts.clock, SLICE_MS);
     this.hash = core.parts.hash.copy();
+    this.gatherer = new ScanGatherer(core, this.slices);
+    this.reader = new ScanReader(core, this.gatherer.entries);
   }
 
-  /** The keys of the space, one partition's at a time; some may be gone by then. */
-  async *partitions(): AsyncGenerator<Iterable<GatheredKey>> {
-    const { core } = this;
-    for (let partition = 0; partition < PARTITIONS; partition++) {
-      core.assertOpen();
-      const keys = await this.gather(partition);
-      if (keys.size > 0) yield keys.values();
-      if (this.slices.over) await this.slices.next();
-    }
+  /** The key of the record. */
+  key(): KvKey {
+    const start = keyStart(this.words, this.at) * 4;
+    return decodeKey(this.bytes, start, start + keyLengthOf(this.words, this.at));
   }
 
-  /** The record of a gathered key, if it is still the newest. */
-  newest({ key, record, truncations }: GatheredKey): RecordRef | undefined {
-    const { reads } = this.core;
-    return record && truncations === reads.truncations && reads.find(key) === ABSENT ? record : undefined;
-  }
-
-  private async gather(partition: number): Promise<Map<string, GatheredKey>> {
-    const { reads } = this.core;
-    const keys = new Map<string, GatheredKey>();
-    let truncations: number;
-    do {
-      truncations = reads.truncations;
-      await this.gatherHot(partition, keys);
-      await this.gatherCold(partition, keys);
-      // What was truncated meanwhile may have been looked for where it was not yet, or not any more.
-    } while (truncations !== reads.truncations);
-    return keys;
-  }
-
-  private async gatherHot(partition: number, keys: Map<string, GatheredKey>): Promise<void> {
-    const { index, log } = this.core.parts;
-    const onDisk: { address: LogAddress; sizeClass: number }[] = [];
-    index.partition(partition, (head, sizeClass) => {
-      let address = head;
-      while (address >= log.head && address !== NO_ADDRESS) {
-        const record = inMemory(log, address);
-        this.add(record, NO_ADDRESS, keys);
-        address = previousOf(record.words, record.at);
+  /**
+   * Moves to the next living entry of the space. `false` when something has to be waited for, or at the end. Hot path
+   * (`bench/micro/scan.mjs`).
+   * @throws KvClosedError, KvCorruptionError, KvDiskError
+   */
+  next(): boolean {
+    if (this.given === this.limit) return false;
+    this.core.assertOpen();
+    if (this.wantedKey) {
+      if (!this.loaded) return false;
+      if (this.takeLoaded(this.loaded)) {
+        this.given++;
+        return true;
       }
-      if (address !== NO_ADDRESS)
-        onDisk.push({ address, sizeClass: address === head ? sizeClass : GUESSED_CLASS });
-    });
-    await inParallel(onDisk, ({ address, sizeClass }) => this.followHot(address, sizeClass, keys));
-  }
-
-  private async followHot(
-    from: LogAddress,
-    sizeClass: number,
-    keys: Map<string, GatheredKey>,
-  ): Promise<void> {
-    const { log } = this.core.parts;
-    let address = from;
-    let read = sizeClass;
-    while (address !== NO_ADDRESS) {
-      // What is there at once must not wait for a promise: it is valid until somebody else reads.
-      const found = this.read(log, address, read);
-      const record = found instanceof Promise ? await found : found;
-      if (!record) return;
-      this.add(record, NO_ADDRESS, keys);
-      address = previousOf(record.words, record.at);
-      read = GUESSED_CLASS;
+    }
+    for (;;) {
+      if (this.looks++ % LOOK_EVERY === 0 && this.slices.over) return false;
+      let entry = this.wantedEntry;
+      this.wantedEntry = -1;
+      if (entry < 0) entry = this.follows.pop() ?? -1;
+      if (entry < 0) {
+        if (this.left === 0) return false;
+        entry = this.gatherer.entries.entryAt(--this.left);
+      }
+      if (this.visit(entry)) {
+        this.given++;
+        return true;
+      }
+      if (this.wantedEntry >= 0 || this.wantedKey) return false;
     }
   }
 
-  private async gatherCold(partition: number, keys: Map<string, GatheredKey>): Promise<void> {
-    const { cold } = this.core.parts;
-    if (!cold || cold.log.bytes === 0) return;
-    const { log } = cold.log;
-    const { count, addresses, sizeClasses } = await this.coldEntries(cold, partition);
-    // In the order of the log, as far as there is one.
-    const entries = Array.from({ length: count }, (_, i) => count - 1 - i);
-    await inParallel(entries, (i) => {
-      const address = addresses[i] as LogAddress;
-      const record = this.read(log, address, sizeClasses[i]);
-      if (record instanceof Promise) return record.then((late) => this.add(late, address, keys));
-      this.add(record, address, keys);
-      return undefined;
-    });
-  }
-
-  /** Where a chunk of the index is damaged, it waits until that was made anew. */
-  private async coldEntries({ index }: ColdTier, partition: number): Promise<Candidates> {
-    try {
-      return await index.partition(partition);
-    } catch (error) {
-      if (!(error instanceof KvCorruptionError)) throw error;
-      await this.core.mended();
-      return index.partition(partition);
+  /**
+   * Waits for what `next` needs.
+   * @returns `false` at the end
+   * @throws KvClosedError, KvCorruptionError, KvDiskError
+   */
+  async wait(): Promise<boolean> {
+    const { core, gatherer, reader, slices } = this;
+    if (this.given === this.limit) return false;
+    core.assertOpen();
+    if (slices.over) await slices.next();
+    if (this.wantedKey) this.loaded = await core.reads.load(this.wantedKey);
+    else if (this.wantedEntry >= 0) await reader.fetch(this.wantedEntry, this.left);
+    else if (this.left === 0 && this.follows.length === 0) {
+      while ((this.left = gatherer.entries.takePart()) === 0) if (!(await gatherer.next())) return false;
+      await reader.load(this.left);
     }
+    return true;
   }
 
-  /** A record, valid until the next `await`; `undefined` when the log was truncated behind it. */
-  private read(
-    log: HybridLog,
-    address: LogAddress,
-    sizeClass: number,
-  ): RecordRef | undefined | Promise<RecordRef | undefined> {
-    if (address < log.begin) return undefined;
-    if (address >= log.head) return inMemory(log, address);
-    return log.tryReadRecord(address, sizeClass) ?? readLater(log, address, sizeClass);
+  /** Whether the record of an entry is a living one of the space, and the first that is met of its key. */
+  private visit(entry: number): boolean {
+    const { gatherer, reader } = this;
+    const { entries, met } = gatherer;
+    const address = entries.addresses[entry] as LogAddress;
+    if (address < reader.log.begin) {
+      gatherer.moves(entry);
+      return false;
+    }
+    if (!reader.seek(address, entries.sizeClasses[entry])) {
+      this.wantedEntry = entry;
+      return false;
+    }
+    const { words, at } = this.take(reader);
+    const { isHot } = reader;
+    const previous = isHot ? previousOf(words, at) : NO_ADDRESS;
+    // What lay below then was in the cold index already.
+    if (previous !== NO_ADDRESS && previous >= gatherer.hotBegin) this.follow(entry, previous);
+    const first = entries.firsts[entry];
+    const chain = entries.chains[entry];
+    const more = --entries.left[first] > 0;
+    const isOurs = spaceOf(words[keyStart(words, at)]) === this.space.id;
+    if (entries.isOneOfMany[first] === 1) {
+      // What is newer may be where it is not visited: all that is left of the chain is gathered anew.
+      const isFirst = isOurs && !met.hasMoved(chain) && met.isFirst(chain, this, more);
+      if (!more) met.end(chain);
+      if (!isFirst) return false;
+    }
+    if (!isOurs) return false;
+    const isNewest = isHot ? this.isNewestHot(entry, first, chain) : this.isNewestCold(first, chain);
+    return isNewest ? this.isWhole() : this.lookUp();
   }
 
-  /** @param address in the cold log, or `NO_ADDRESS` for a record of the hot one */
-  private add(record: RecordRef | undefined, address: LogAddress, keys: Map<string, GatheredKey>): void {
-    if (!record) return;
-    const { words, bytes, at } = record;
-    const start = keyStart(words, at);
-    if (spaceOf(words[start]) !== this.space) return;
-    const length = keyLengthOf(words, at);
-    const name = Buffer.from(bytes.buffer, bytes.byteOffset + start * 4, length).toString('latin1');
-    const known = keys.get(name);
-    if (known && known.address >= address) return;
-    const isShort =
-      address !== NO_ADDRESS &&
-      totalBytes(words, at) <= KEPT_BYTES &&
-      (words[at + 1] & FLAG_EXTENTS) === 0 &&
-      (known === undefined || known.address !== NO_ADDRESS);
-    keys.set(name, {
-      key: known?.key ?? encodedKeyOf(words, at, this.hash),
-      record: isShort ? copyOf(record) : undefined,
-      address,
-      truncations: this.core.reads.truncations,
-    });
+  private take(record: RecordRef): this {
+    this.words = record.words;
+    this.bytes = record.bytes;
+    this.at = record.at;
+    this.value = record.value;
+    return this;
+  }
+
+  /** Goes on with the record that the one of an entry leads to: at once where that costs nothing, else when its part has its turn. */
+  private follow(entry: number, address: LogAddress): void {
+    const isAtHand = this.reader.isAtHand(address);
+    const older = this.gatherer.entries.follow(entry, address, GUESSED_CLASS, isAtHand);
+    if (isAtHand) this.follows.push(older);
+  }
+
+  private isNewestHot(entry: number, first: number, chain: number): boolean {
+    const { addresses } = this.gatherer.entries;
+    const head = this.core.parts.index.find(chain);
+    // A chain that has not grown was gone through from its head to here, and the key was not met.
+    return head === addresses[entry] || head === addresses[first];
+  }
+
+  private isNewestCold(first: number, chain: number): boolean {
+    const { entries, hotTail } = this.gatherer;
+    const { index, log } = this.core.parts;
+    const head = index.find(chain);
+    // Nothing that was written since can have been truncated, unless all that was there then is.
+    if (head < log.begin) return log.begin <= hotTail;
+    // The chain in the hot log was gone through, and the key was not met.
+    return entries.isHot[first] === 1 && head === entries.addresses[first];
+  }
+
+  /** The key may have been written since its entry was gathered. */
+  private lookUp(): boolean {
+    const { reads } = this.core;
+    const key = encodedKeyOf(this.words, this.at, this.hash);
+    if (reads.find(key) === IN_MEMORY) {
+      this.words = reads.words;
+      this.bytes = reads.bytes;
+      this.at = reads.at;
+      return this.isWhole();
+    }
+    this.wantedKey = key;
+    return false;
+  }
+
+  /** Whether the record, which is the newest of its key, is alive, and its value at hand if it is needed. */
+  private isWhole(): boolean {
+    const { core, words, at } = this;
+    if (!core.reads.isAlive(words, at, this.space)) return false;
+    if ((words[at + 1] & FLAG_EXTENTS) === 0) return true;
+    // On a device that retains nothing, pieces may be forgotten, and with them the entry.
+    if (!this.withValues && core.parts.cold) return true;
+    this.wantedKey = encodedKeyOf(words, at, this.hash);
+    return false;
+  }
+
+  /** Takes what was loaded of the key that was wanted: whether it is alive. */
+  private takeLoaded({ record }: Loaded): boolean {
+    const { core, space } = this;
+    this.loaded = this.wantedKey = undefined;
+    if (!record || !core.reads.isAlive(record.words, record.at, space)) return false;
+    this.take(record);
+    return true;
   }
 }
 
@@ -227,30 +248,4 @@ function limitOf(options: KvScanOptions): number {
     problems.push({ path: 'limit', problem: 'must be a whole number from 0 up' });
   if (problems.length > 0) throw new KvOptionsError(problems);
   return limit;
-}
-
-async function readLater(
-  log: HybridLog,
-  address: LogAddress,
-  sizeClass: number,
-): Promise<RecordRef | undefined> {
-  try {
-    return await log.readRecord(address, sizeClass);
-  } catch (error) {
-    if (address < log.begin) return undefined;
-    throw error;
-  }
-}
-
-/** Calls for each item, and waits for those that have to be waited for, some at a time. */
-async function inParallel<T>(items: T[], call: (item: T) => Promise<void> | undefined): Promise<void> {
-  let waiting: Promise<void>[] = [];
-  for (const item of items) {
-    const promise = call(item);
-    if (promise) waiting.push(promise);
-    if (waiting.length < READS) continue;
-    await Promise.all(waiting);
-    waiting = [];
-  }
-  await Promise.all(waiting);
 }

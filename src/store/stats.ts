@@ -24,7 +24,10 @@ export interface KvStats {
     misses: number;
     /** Share of reads that found the key, 0 to 1; 0 before the first read. */
     hitRatio: number;
-    /** Records read from the device, of both logs, and chunks of the cold index, also those that compaction read. */
+    /**
+     * Reads of records from the device, of both logs (a scan reads many at once), and of chunks of the cold index, also those of
+     * compaction.
+     */
     diskReads: number;
     indexReads: number;
   };
