@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import { KvStore, type KvKey, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { COLLIDING_PAIRS, keysOfPartition, withZeroHashKey } from './support/colliding-keys.js';
-import { COMPACTING, MIB, openOn, turns, valueOf } from './support/compacting.js';
+import { COMPACTING, HeldReads, MIB, openOn, turns, valueOf } from './support/compacting.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 import { missingPath } from './support/temp-directory.js';
 
@@ -150,6 +150,42 @@ describe('a scan', () => {
     });
     await running;
     expect(runs).toBeGreaterThan(1);
+    await store.close();
+  });
+
+  it('finds a key that goes from the cold log to the hot one while the index is read', async () => {
+    const disk = new SimulatedDisk();
+    const filling = await openOn(disk, { env: withZeroHashKey(disk.env()) });
+    const names = keysOfPartition(77, 6);
+    // Those that come later in a scan make garbage.
+    const others = keysOfPartition(5000, 40);
+    for (const name of [...names, ...others]) await filling.set(name, valueOf(name, 0, 5000));
+    await filling.compact({ full: true });
+    for (const name of others.slice(20)) await filling.set(name, valueOf(name, 1, 5000));
+    await filling.compact();
+    await filling.close();
+
+    const reads = new HeldReads(disk);
+    const store = await openOn(disk, { env: reads.env });
+    await reads.slowDown(store, [...others, ...others, ...others]);
+    const found: KvKey[] = [];
+    reads.hold('after');
+    const scanning = (async () => {
+      for await (const key of store.keys()) found.push(key);
+    })();
+    while (reads.held === 0) await turns(1);
+    let round = 1;
+    let ended = false;
+    const compacting = store.compact({ full: true }).finally(() => (ended = true));
+    // Written behind where the run will end in the hot log, and before it comes to the old records in the cold one.
+    while (!ended) {
+      for (const name of names) await store.set(name, valueOf(name, ++round, 5000));
+      await turns(1);
+    }
+    expect((await compacting).cold.truncatedBytes).toBeGreaterThan(0);
+    reads.release();
+    await scanning;
+    expect(found.sort()).toEqual([...names, ...others].sort());
     await store.close();
   });
 
