@@ -230,6 +230,18 @@ describe('a scan', () => {
     await scanned.store.close();
   });
 
+  it('finds the few entries of a space among many of others, wherever they are', async () => {
+    const scanned = new Scanned(0, 200);
+    await scanned.fill();
+    const others = scanned.store.namespace('others');
+    for (let i = 0; i < 2000; i++) await others.set(i, i);
+    expect((await scanned.scan(() => Promise.resolve())).size).toBe(scanned.expected.size);
+    // In memory and in the cold log at once.
+    for (const [one] of COLLIDING_PAIRS) await scanned.set(one);
+    expect((await scanned.scan(() => Promise.resolve())).size).toBe(scanned.expected.size);
+    await scanned.store.close();
+  });
+
   it('brings nothing that expired, was cleared or lost its tag before its turn', async () => {
     const disk = new SimulatedDisk();
     const store = await openOn(disk);

@@ -10,10 +10,13 @@ import type { PartitionEntries } from '../cold/slot-reader.js';
 import { KvCorruptionError } from '../errors.js';
 import { CHAIN_MASK } from '../hot/bucket-store.js';
 import { PARTITIONS } from '../hot/hash-index.js';
-import { NO_ADDRESS } from '../log/address.js';
+import { NO_ADDRESS, type LogAddress } from '../log/address.js';
+import { previousOf } from '../log/record.js';
+import { keyStart, spaceOf } from '../log/record-key.js';
 import type { Slices } from '../log/slices.js';
 import { MetKeys } from './met-keys.js';
 import { ChainQueue, ENTRY_BYTES, ScanEntries } from './scan-entries.js';
+import type { Space } from './spaces.js';
 import type { StoreCore } from './store-core.js';
 
 /** Entries that are gathered first, for a caller who wants only some, and how many times more each time. */
@@ -35,6 +38,8 @@ export class ScanGatherer {
   hotBegin = NO_ADDRESS;
   hotTail = NO_ADDRESS;
   private readonly mostEntries: number;
+  /** Whether most keys are those of other spaces: then it pays to look before an entry is kept. */
+  private readonly isOneOfOthers: boolean;
   private wantedEntries = FIRST_ENTRIES;
   /** The partition to go on with. */
   private partition = 0;
@@ -45,8 +50,10 @@ export class ScanGatherer {
 
   constructor(
     private readonly core: StoreCore,
+    private readonly space: Space,
     private readonly slices: Slices,
   ) {
+    this.isOneOfOthers = space.keys * 2 < core.parts.spaces.keys();
     const share = Math.floor((core.parts.options.hot.memoryBytes * ENTRIES_SHARE) / ENTRY_BYTES);
     this.mostEntries = Math.min(Math.max(share, LEAST_ENTRIES), MOST_ENTRIES);
   }
@@ -141,7 +148,8 @@ export class ScanGatherer {
     };
     entries.nextPartition();
     index.partition(partition, (address, sizeClass, chain) => {
-      if (address >= this.hotBegin) add(true, address, sizeClass, chain);
+      if (address < this.hotBegin || (this.isOneOfOthers && this.isForeign(address))) return;
+      add(true, address, sizeClass, chain);
     });
     if (cold && cold.log.bytes > 0) {
       const found = cold.index.tryPartition(partition) ?? (await this.coldEntries(cold, partition));
@@ -152,6 +160,17 @@ export class ScanGatherer {
     if (!slices.over) return;
     await slices.next();
     core.assertOpen();
+  }
+
+  /** Whether an entry of the hot index leads to a record in memory that is of another space, and to no further one. */
+  private isForeign(address: LogAddress): boolean {
+    const { log } = this.core.parts;
+    if (address < log.head) return false;
+    const words = log.ring.wordsAt(address);
+    const at = log.ring.wordOffset(address);
+    const previous = previousOf(words, at);
+    if (previous !== NO_ADDRESS && previous >= this.hotBegin) return false;
+    return spaceOf(words[keyStart(words, at)]) !== this.space.id;
   }
 
   /** Where a chunk of the index is damaged, it waits until that was made anew. */

@@ -75,7 +75,7 @@ export class Scan implements RecordRef {
     this.limit = limitOf(options);
     this.slices = new Slices(core.parts.clock, SLICE_MS);
     this.hash = core.parts.hash.copy();
-    this.gatherer = new ScanGatherer(core, this.slices);
+    this.gatherer = new ScanGatherer(core, space, this.slices);
     this.reader = new ScanReader(core, this.gatherer.entries);
   }
 
