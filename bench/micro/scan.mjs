@@ -4,8 +4,8 @@
  *
  *   node bench/micro/scan.mjs --keys=1000000 --places=memory,reopened,cold --rounds=3
  *
- * Other options: --late (longest turn of the event loop, by a timer of one millisecond), --dir (where the store is made).
- * Medians of the rounds: seconds, seconds of the processor, microseconds and reads from disk for each key of the store.
+ * Another option: --dir (where the store is made). Medians of the rounds: seconds, seconds of the processor, microseconds and reads
+ * from disk for each key of the store, and by how much a timer of one millisecond was late.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
