@@ -79,7 +79,7 @@ export interface KvStoreOptions {
     expectedKeys?: number;
     /**
      * Bytes of a page of the log, a power of two from 64 KiB to 4 MiB. A record (header, key and value) that
-     * is longer is stored in pieces. Default: 1/32 of `memory`.
+     * is longer is stored in pieces. Default: 1/32 of `memory`, on a memory device at most 1/64 of `memoryLimit`.
      */
     pageSize?: KvSize;
     /**
