@@ -689,4 +689,35 @@ describe('the number of keys', () => {
     for (let i = 0; i < 400; i++) await store.set(i, valueOf(i, 2, 1000));
     expect(store.stats().keys).toBe(400);
   });
+
+  it('is the same where a pass had to be repeated, and counts what is set anew right behind it', async () => {
+    for (let i = 0; i < 1000; i++) await store.set(`expiring ${i}`, i, { ttl: 1000 });
+    for (let i = 0; i < 3000; i++) await store.set(i, valueOf(i, 0, 100));
+    await store.flush();
+    disk.clock.advance(2000);
+    for (let i = 0; i < 3; i++) {
+      const release = disk.failAt({
+        operation: 'write',
+        path: `${PATH}/cold-00000000.log`,
+        nth: 1,
+        code: 'ENOSPC',
+      });
+      await expect(full()).rejects.toThrow();
+      release();
+      await store.flush();
+    }
+    await full();
+    expect(store.stats().keys).toBe(3000);
+  });
+
+  it('counts what is set anew while its expired record is still in memory', async () => {
+    for (let i = 0; i < 5000; i++) await store.set(i, i, { ttl: 1000 });
+    await store.flush();
+    disk.clock.advance(2000);
+    const compaction = full();
+    while (store.stats().keys === 5000) await turns(1);
+    for (let i = 0; i < 5000; i++) await store.set(i, -i);
+    await compaction;
+    expect(store.stats().keys).toBe(5000);
+  });
 });

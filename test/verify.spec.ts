@@ -359,6 +359,21 @@ describe('a dictionary under an open store', () => {
   );
 });
 
+it('a dictionary that is damaged is left to salvage where what was to replace it is torn', async () => {
+  const disk = new SimulatedDisk();
+  const store = await KvStore.open(optionsOn(disk));
+  await store.set('a', { field: 1 });
+  await store.namespace('n').set('b', { other: 2 });
+  await store.namespace('m').set('c', { third: 3 });
+  await store.close();
+  const file = `${PATH}/DICTIONARY`;
+  const whole = disk.contents(file);
+  disk.flip(file, whole.indexOf('field') * 8);
+  disk.put(`${file}.tmp`, whole.subarray(0, whole.indexOf('\n') + 1));
+  await expect(KvStore.open(optionsOn(disk))).rejects.toThrow(KvCorruptionError);
+  expect(await KvStore.salvage(PATH, SALVAGED, { env: disk.env() })).toMatchObject({ keys: 3 });
+});
+
 describe('verify()', () => {
   it('takes no options but a signal, ends with it, and with the store', async () => {
     const store = await KvStore.open({});

@@ -93,6 +93,7 @@ export class HybridLog {
   private readonly budget: PageBudget;
   /** Pages that may still be added without pushing out old ones, because room was made for them. */
   private pagesMade = 0;
+
   /** What the last synchronous read brought. */
   private scratch: DiskRecord | undefined;
   /** Records read from disk. */
@@ -138,6 +139,11 @@ export class HybridLog {
   /** Bytes appended since the last commit. */
   get uncommittedBytes(): number {
     return this.tail - this.rangeFrom;
+  }
+
+  /** Whether pages were added for what is being written. */
+  get hasMadeRoom(): boolean {
+    return this.pagesMade > 0;
   }
 
   /** Bytes appended since the log was opened. */

@@ -156,6 +156,7 @@ export class BatchWrites {
       for (const write of depending) checkCondition(write);
       // What cannot be looked up must not cut the batch in two.
       if (!core.parts.index.isLoaded) for (const { encoded } of this.writes) core.reads.find(encoded);
+      core.parts.health.assertRoomFor(this.bytes);
       let versions: (number | undefined)[] = [];
       core.parts.log.appendTogether(sizes, () => {
         versions = this.writes.map((write) => this.write(write));

@@ -14,7 +14,7 @@ import { checkTags } from './tags.js';
  * @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError
  */
 export async function clearSpace(core: StoreCore, id: number | undefined): Promise<void> {
-  core.assertRemovable();
+  core.assertRemovable(true);
   core.stamp++;
   const { cold, spaces } = core.parts;
   const version = core.writes.clear(markOf(id));
@@ -34,7 +34,7 @@ export async function invalidateTags(
   tags: readonly string[],
   space: number | undefined,
 ): Promise<void> {
-  core.assertRemovable();
+  core.assertRemovable(true);
   checkTags(tags, Infinity);
   if (tags.length === 0) return;
   core.stamp++;

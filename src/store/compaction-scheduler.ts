@@ -92,6 +92,7 @@ export class CompactionScheduler {
     this.started = true;
     this.limit = 0;
     this.setTimer();
+    if (this.parts.health.isShort) this.wanted();
   }
 
   /** Ends the schedule, and a run that is under way at its next safe point. */

@@ -9,7 +9,6 @@ import type { KvCheckpointReport } from './checkpointer.js';
 import type { KvCompactionReason, KvCompactionReport } from './compaction-report.js';
 import {
   CompactionRun,
-  dueShareOf,
   hotShareOf,
   type CompactionRunParts,
   type CompactionTools,
@@ -40,8 +39,9 @@ export class Compactor {
   onEnd: () => void = () => undefined;
   running: Promise<KvCompactionReport> | undefined;
   private runningFull = false;
-  /** A full run that begins when the one under way has ended. */
+  /** A run that begins when the one under way has ended. */
   private following: Promise<KvCompactionReport> | undefined;
+  private followingOptions: KvCompactOptions = {};
   /** What the last run did that had something to do. */
   last: KvCompactionReport | undefined;
   /** Why a log cannot be compacted. */
@@ -74,11 +74,6 @@ export class Compactor {
   /** How much of what it may have the hot log has: above 1 is too much. */
   get hotShare(): number {
     return hotShareOf(this.parts);
-  }
-
-  /** The same of the hot log and of a device that knows how much it has. */
-  get dueShare(): number {
-    return dueShareOf(this.parts);
   }
 
   /** Whether somebody waits: who writes now would have to sooner. */
@@ -114,11 +109,12 @@ export class Compactor {
     this.runningAwaited ||= reason === 'manual';
     const isShort = reason === 'manual' && this.parts.health.isShort;
     if (this.running && (isShort || (options.full && !this.runningFull))) {
+      if (!this.following || options.full) this.followingOptions = options;
       this.following ??= this.running
         .catch(() => undefined)
         .then(() => {
           this.following = undefined;
-          return this.run(reason, options);
+          return this.run(reason, this.followingOptions);
         });
       return this.following;
     }

@@ -179,9 +179,13 @@ export class Dictionary {
  * @throws KvDiskError
  */
 export async function finishMending(device: Device): Promise<void> {
-  const newLines = linesOf(device, NEW_DICTIONARY_NAME);
-  const lines = linesOf(device, DICTIONARY_NAME);
-  const saysMore = newLines.length > lines.length && lines.every((line, i) => line === newLines[i]);
+  const newLines = linesIn(bytesOf(device, NEW_DICTIONARY_NAME));
+  const old = bytesOf(device, DICTIONARY_NAME);
+  const lines = linesIn(old);
+  // As many as the old one has, intact or not: a new one that is torn says less than what a salvage finds in the old one.
+  const isWhole = newLines.length >= old.filter((byte) => byte === 0x0a).length;
+  const saysMore =
+    isWhole && newLines.length > lines.length && lines.every((line, i) => line === newLines[i]);
   if (!saysMore) return device.remove(NEW_DICTIONARY_NAME);
   const file = device.open(NEW_DICTIONARY_NAME, { create: false });
   try {
@@ -193,12 +197,17 @@ export async function finishMending(device: Device): Promise<void> {
   await device.syncDirectory();
 }
 
-/** The intact lines of a dictionary that may be damaged, or not there. */
-function linesOf(device: Device, name: string): string[] {
+/** The intact lines of a dictionary, up to the first that is not. */
+function linesIn(bytes: Buffer): string[] {
+  return parseLines(bytes).entries.map(lineOf);
+}
+
+/** Of a file that may not be there. */
+function bytesOf(device: Device, name: string): Buffer {
   try {
-    return parseLines(readWholeFile(device, name)).entries.map(lineOf);
+    return readWholeFile(device, name);
   } catch (error) {
-    if (error instanceof KvDiskError) return [];
+    if (error instanceof KvDiskError) return Buffer.alloc(0);
     throw error;
   }
 }

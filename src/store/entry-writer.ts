@@ -81,8 +81,7 @@ export class EntryWriter {
    */
   async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
     const { core, space } = this;
-    const { health } = core.parts;
-    if (health.isShort && health.room?.isTooShort) await core.giveBack();
+    if (core.parts.health.isTooShort) await core.giveBack();
     core.assertRemovable();
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     // Where the device cannot be read back, the record may be gone and the value still be kept.

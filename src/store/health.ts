@@ -46,10 +46,24 @@ export class Health {
     if (this.full) throw this.full;
   }
 
-  /** For what gives room back. @throws as `assertWritable`, but not where room is only short */
-  assertRemovable(): void {
+  /**
+   * For what gives room back.
+   * @param everything a single mark does so, which there is always room for
+   * @throws as `assertWritable`, but not where room is only short
+   */
+  assertRemovable(everything = false): void {
     this.assertSound();
-    if (this.full && !(this.isShort && this.room?.isTooShort === false)) throw this.full;
+    if (this.full && !(this.isShort && (everything || !this.isTooShort))) throw this.full;
+  }
+
+  /** Whether room is so short that deletes have to wait. */
+  get isTooShort(): boolean {
+    return this.isShort && this.room?.isTooShort === true;
+  }
+
+  /** @throws KvOverloadedError */
+  assertRoomFor(bytes: number): void {
+    if (this.room?.isTooLong(bytes)) throw this.room.error();
   }
 
   /** For what may work on a full disk. @throws KvReadOnlyError */

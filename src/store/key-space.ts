@@ -44,6 +44,9 @@ export interface KvEntry<V> {
 
 const PASS_ON_EVERY = 500;
 
+/** More than there may be reads from disk under way. */
+const DELETED_AT_ONCE = 1024;
+
 export class KeySpace<V = unknown> {
   /** @internal */
   protected readonly space: Space;
@@ -266,13 +269,22 @@ export class KeySpace<V = unknown> {
    * @returns how many of them were present
    */
   async deleteMany(keys: Iterable<KvKey>): Promise<number> {
-    this.core.assertRemovable();
+    this.core.assertOpen();
+    this.core.parts.health.assertSound();
     checkIterable('keys', keys);
-    const removals = await Promise.allSettled([...keys].map((key) => this.writer.remove(key, undefined)));
-    const deleted = removals.filter((removal) => removal.status === 'fulfilled' && removal.value).length;
+    const all = [...keys];
+    let deleted = 0;
+    let failed: PromiseRejectedResult | undefined;
+    // Not all at once: where room is short, some has to be given back on the way.
+    for (let from = 0; from < all.length; from += DELETED_AT_ONCE) {
+      const some = all.slice(from, from + DELETED_AT_ONCE);
+      const removals = await Promise.allSettled(some.map((key) => this.writer.remove(key, undefined)));
+      for (const removal of removals)
+        if (removal.status === 'rejected') failed ??= removal;
+        else if (removal.value) deleted++;
+    }
     // Also if one of them failed: the others are deleted.
     if (deleted > 0) await this.core.acknowledge();
-    const failed = removals.find((removal) => removal.status === 'rejected');
     if (failed) throw failed.reason;
     await this.core.giveBack();
     return deleted;

@@ -42,7 +42,7 @@ describe('defaults', () => {
       path: undefined,
       device: 'memory',
       memoryLimitBytes: 256 * MIB,
-      compactionBytes: 64 * MIB,
+      compactionBytes: 128 * MIB,
       name: 'default',
       readOnly: false,
       deleteOnClose: false,

@@ -48,7 +48,7 @@ export interface KvStoreOptions {
   device?: 'file' | 'memory' | 'null' | Device | undefined;
   /**
    * Most bytes on a memory device. An eighth is kept for compaction: beyond that, writes are refused with `KvOverloadedError`, and
-   * deletes are not. For a moment compaction may take a quarter more. Default 256 MiB.
+   * deletes are not, as far as they have room. For a moment compaction may take half as much more. Default 256 MiB.
    */
   memoryLimit?: KvSize;
   /** Name of the store in messages, and its injection token where several stand side by side. Default `'default'`. */
@@ -179,10 +179,10 @@ const MIB = 1024 * 1024;
 const INDEX_SHARE = 0.4;
 const INDEX_BYTES_PER_ENTRY = 16;
 
-/** The cold log's pages only gather what is appended to it. */
-/** A page or a chunk of each log, in part. */
+/** What compaction may take beyond `memoryLimit` is half of it, and at least some pages and chunks of each log. */
 const LEAST_COMPACTION_BYTES = 2 * MIB;
 
+/** The cold log's pages only gather what is appended to it. */
 const COLD_PAGE_BYTES = 256 * 1024;
 
 const DEFAULT_SEGMENT_BYTES = 32 * MIB;
@@ -439,7 +439,7 @@ export function resolveOptions(options: KvStoreOptions, others: readonly string[
     path,
     device: device ?? (path === undefined ? 'memory' : 'file'),
     memoryLimitBytes: memoryLimit,
-    compactionBytes: Math.max(memoryLimit / 4, LEAST_COMPACTION_BYTES),
+    compactionBytes: Math.max(memoryLimit / 2, LEAST_COMPACTION_BYTES),
     name,
     readOnly,
     deleteOnClose,

@@ -1,8 +1,8 @@
 /**
  * Room on a device that knows its own limit, as that in memory does. Compaction has to write before it can give anything
  * back: so a part of the limit is kept for it, writers are refused before they come there, and compaction is due shortly
- * before that. Whoever deletes may use what is kept. Compaction may need more, of large values and small limits: for a moment
- * the device gives it a quarter beyond the limit. Asked once a page or commit, never for a record.
+ * before that. Whoever deletes may use what is kept. Compaction may need more, of small entries and with small limits: for a
+ * moment the device gives it half of the limit beyond that. Asked once a page, commit or value in pieces, never for a record.
  */
 import type { KvDiskSpace } from '../device/device.js';
 import { KvOverloadedError } from '../errors.js';
@@ -35,6 +35,11 @@ export class Room {
     return this.left < this.keptBytes;
   }
 
+  /** Whether something that is longer than a page would use what is kept. */
+  isTooLong(bytes: number): boolean {
+    return this.left - bytes < this.keptBytes;
+  }
+
   /** Whether even the marks of what is deleted have to wait. */
   get isTooShort(): boolean {
     return this.left < 0;
@@ -57,8 +62,8 @@ export class Room {
     const taken = Math.ceil(totalBytes - this.left);
     return new KvOverloadedError(
       `The memory device is full: ${taken} of ${totalBytes} bytes are taken, and the rest is kept for compaction, which gives ` +
-        'back the space of old entries. Deletes are taken; so are writes, once there is room again. Raise memoryLimit, or give ' +
-        'the store a path.',
+        'back the space of old entries. Deletes are taken as far as they have room, and so is clear(); writes are once there is ' +
+        'room again. Raise memoryLimit, or give the store a path.',
     );
   }
 

@@ -48,7 +48,8 @@ export class Space {
 
   /** The newest record of a key was dropped, or is a tombstone now. */
   dropped(low: number, words: Int32Array, at: number): void {
-    if (!this.counts(words, at)) return;
+    // A pass that failed comes here again.
+    if (!this.counts(words, at) || this.dead.has(low)) return;
     if (this.keys > 0) this.keys--;
     this.dead.note(low, false);
   }

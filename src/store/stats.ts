@@ -9,7 +9,8 @@ export interface KvStats {
    * Live keys, as far as memory knows: overwriting a key whose newest record is on disk only counts as an update, and
    * expired entries count until a compaction drops them. Exact as long as everything fits in memory and nothing expires;
    * after a restart a close estimate (two keys of one hash chain count once), in which a key that was deleted before the last
-   * checkpoint and set again behind it may be missing; after a kill, keys that a compaction has moved since may count twice.
+   * checkpoint and set again behind it may be missing, and so may those that are set again behind a `clear()` while the cold
+   * tier has them; after a kill, keys that a compaction has moved since may count twice.
    */
   keys: number;
   reads: {

@@ -67,6 +67,9 @@ export interface StoreParts {
   onError: (error: Error) => void;
 }
 
+/** Compaction that gave too little back is not asked again before so many marks of deletes. */
+const USELESS_BYTES = 256 * 1024;
+
 export class StoreCore {
   readonly reads: ReadPath;
   readonly writes: WritePath;
@@ -84,6 +87,8 @@ export class StoreCore {
   sampler: LatencySampler | undefined;
   /** Goes up with every key that is encoded and every clear: while it stands still, nobody else has written. */
   stamp = 0;
+  /** Where the hot log ended when compaction could give too little back. */
+  private uselessTail = -Infinity;
   private readonly keys = new KeyCodec();
   private readonly hash: KeyedHash;
   private open = true;
@@ -96,7 +101,7 @@ export class StoreCore {
     const { hashKey, tagKey = hashKey } = manifest.current;
     this.tagHash = new TagHash(new KeyedHash(Buffer.from(tagKey, 'hex')));
     this.reads = new ReadPath(index, log, cache, cold, versions);
-    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows);
+    this.writes = new WritePath(index, log, this.reads, versions, parts.hints?.rows, parts.health);
     this.values = new ValueCodec(dictionary.structures, (added) => this.addStructures(added));
     if (!cold) return;
     this.mender = new IndexMender({
@@ -184,17 +189,20 @@ export class StoreCore {
   }
 
   /** For what leaves nothing but a mark, and room. @throws KvClosedError, KvReadOnlyError, KvDiskError, KvOverloadedError */
-  assertRemovable(): void {
+  assertRemovable(everything = false): void {
     const { commits, health } = this.parts;
     this.assertOpen();
-    health.assertRemovable();
+    health.assertRemovable(everything);
     if (commits.waits) commits.assertRoom();
     if (health.isShort) this.schedule?.soon();
   }
 
   /** Behind something that may have ended many entries: where room is short, theirs is given back. */
   async giveBack(): Promise<void> {
-    if (this.parts.health.isShort) await this.compactor?.run('manual').catch(() => undefined);
+    const { health, log } = this.parts;
+    if (!health.isShort || log.tail - this.uselessTail < USELESS_BYTES) return;
+    await this.compactor?.run('manual').catch(() => undefined);
+    if (health.isShort) this.uselessTail = log.tail;
   }
 
   /** Encodes and hashes a key; what it returns is overwritten by the next call. Hot path (`npm run bench`). */

@@ -31,6 +31,7 @@ import {
   writeHeader,
 } from '../log/record.js';
 import { ABSENT, IN_MEMORY, type ReadPath } from './read-path.js';
+import type { Health } from './health.js';
 import type { Space } from './spaces.js';
 import type { Versions } from './versions.js';
 
@@ -56,6 +57,7 @@ export class WritePath {
     private readonly versions: Versions,
     /** What the next hint says; missing where there are none. */
     private readonly rows: IndexRows | undefined,
+    private readonly health: Health,
   ) {}
 
   /**
@@ -82,9 +84,10 @@ export class WritePath {
     const { reads } = this;
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
     const isNew =
-      reads.where === IN_MEMORY
+      space.dead.has(key.hashLow) ||
+      (reads.where === IN_MEMORY
         ? !space.counts(reads.words, reads.at)
-        : space.dead.has(key.hashLow) || (reads.where === ABSENT && !reads.mayBeCold(key));
+        : reads.where === ABSENT && !reads.mayBeCold(key));
     const version = attributes
       ? this.writeWith(attributes, key, flags, source, from, to, expiresAt)
       : this.write(key, flags, source, from, to, expiresAt);
@@ -229,6 +232,7 @@ export class WritePath {
     to: number,
     expiresAt: number,
   ): number {
+    if (!this.log.hasMadeRoom) this.health.assertRoomFor(to - from);
     const writer = new ExtentWriter(this.log, this.versions.next());
     // Attributes stay with the record: whether it is alive must not cost a read of its pieces.
     const attributes = (flags & FLAG_ATTRIBUTES) === 0 ? NO_WORDS : wordsOf(source, from);
