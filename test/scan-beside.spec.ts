@@ -3,9 +3,9 @@
  * waits for it: so what comes next has to be what the store holds just then.
  */
 import fc from 'fast-check';
-import { KvStore, type KvKey, type KvStoreOptions } from 'nestjs-hotcold/store';
+import { KvCorruptionError, KvStore, type KvKey, type KvStoreOptions } from 'nestjs-hotcold/store';
 import { COLLIDING_PAIRS, keysOfPartition, withZeroHashKey } from './support/colliding-keys.js';
-import { COMPACTING, HeldReads, MIB, openOn, turns, valueOf } from './support/compacting.js';
+import { COMPACTING, HeldReads, MIB, openOn, segmentsOf, turns, valueOf } from './support/compacting.js';
 import { SimulatedDisk } from './support/simulated-disk.js';
 import { missingPath } from './support/temp-directory.js';
 
@@ -275,6 +275,38 @@ describe('a scan', () => {
     expect(count).toBe(10);
     await store.close();
   });
+
+  it.each(['at once', 'by the thread pool'])(
+    'brings what it meets before a damaged record, read %s',
+    async (how) => {
+      const disk = new SimulatedDisk();
+      const reads = new HeldReads(disk);
+      const store = await openOn(disk, { env: reads.env });
+      const names = Array.from({ length: 60 }, (_, i) => `k${i}`);
+      // So long that they are read one by one.
+      for (const name of names) await store.set(name, valueOf(name, 0, 20_000));
+      await spill(store);
+      const order = await collect(store.keys());
+      const damaged = Buffer.from(valueOf(order[15] as string, 0, 100));
+      for (const path of segmentsOf(disk, 'hot')) {
+        const at = disk.contents(path).indexOf(damaged);
+        if (at >= 0) disk.flip(path, at * 8);
+      }
+      if (how !== 'at once')
+        await reads.slowDown(
+          store,
+          [...names, ...names].filter((name) => name !== order[15]),
+        );
+      const found: KvKey[] = [];
+      const scanning = async () => {
+        for await (const key of store.keys()) found.push(key);
+      };
+      await expect(scanning()).rejects.toThrow(KvCorruptionError);
+      expect(found).toEqual(order.slice(0, 15));
+      expect(await collect(store.keys({ limit: 15 }))).toEqual(found);
+      await store.close();
+    },
+  );
 
   it('has values in pieces whole, also when they move before their turn', async () => {
     const disk = new SimulatedDisk();

@@ -123,20 +123,21 @@ export class ScanReader implements RecordRef {
       const isThere = entry !== wanted && this.isAtHand(address);
       if (address >= log.begin && !isThere) {
         bytes += readBytesOf(entries.sizeClasses[entry]);
-        reads.push(this.readLater(address, entries.sizeClasses[entry]));
+        reads.push(this.readLater(address, entries.sizeClasses[entry], entry === wanted));
       }
       if (at-- === 0 || reads.length === READS || bytes >= READ_BYTES) break;
     }
     await Promise.all(reads);
   }
 
-  private async readLater(address: LogAddress, sizeClass: number): Promise<void> {
+  private async readLater(address: LogAddress, sizeClass: number, isWanted: boolean): Promise<void> {
     const { fetched, log } = this;
     try {
       fetched.set(address, await log.readRecord(address, sizeClass));
     } catch (error) {
       this.core.assertOpen();
-      if (address >= log.begin) throw error;
+      // One that comes behind is read again when it has its turn, and told then.
+      if (isWanted && address >= log.begin) throw error;
     }
   }
 }
