@@ -21,7 +21,7 @@ export async function clearSpace(core: StoreCore, id: number | undefined): Promi
   if (cold) cold.died(id === undefined ? cold.log.bytes : spaces.get(id).keys * cold.meanBytes);
   spaces.clear(id, version);
   await core.acknowledge();
-  await core.giveBack();
+  await core.giveBack(true);
 }
 
 /**
@@ -48,7 +48,7 @@ export async function invalidateTags(
     }
   });
   await core.acknowledge();
-  await core.giveBack();
+  await core.giveBack(true);
 }
 
 /** The key of a clear mark: a namespace's number as keys begin with it, nothing for the whole store. */

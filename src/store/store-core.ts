@@ -198,9 +198,9 @@ export class StoreCore {
   }
 
   /** Behind something that may have ended many entries: where room is short, theirs is given back. */
-  async giveBack(): Promise<void> {
+  async giveBack(many = false): Promise<void> {
     const { health, log } = this.parts;
-    if (!health.isShort || log.tail - this.uselessTail < USELESS_BYTES) return;
+    if (!health.isShort || (!many && log.tail - this.uselessTail < USELESS_BYTES)) return;
     await this.compactor?.run('manual').catch(() => undefined);
     if (health.isShort) this.uselessTail = log.tail;
   }
