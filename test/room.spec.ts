@@ -146,3 +146,21 @@ it('a full compaction that is called for while another one is to follow is full'
   expect(store.stats().keys).toBe(count - 2);
   await store.close();
 });
+
+it.each([
+  ['that is not full', false],
+  ['that is full', true],
+])('deleteMany of a store in memory %s deletes the keys that it was called with', async (_, isFull) => {
+  const store = await KvStore.open({ memoryLimit: '16mb', hot: { memory: '8mb' } });
+  const keys = Array.from({ length: 1200 }, (__, i) => ['k', i]);
+  for (const key of keys) await store.set(key, key[1]);
+  if (isFull) await fill(store, 'a');
+  const deleting = store.deleteMany(keys);
+  // In the turn of the call, unless some has to be given back on the way.
+  const seen = store.peek(['k', 1199]);
+  for (const key of keys) key[0] = 'other';
+  expect(await deleting).toBe(keys.length);
+  if (!isFull) expect(seen).toBeUndefined();
+  expect(await store.get(['k', 1199])).toBeUndefined();
+  await store.close();
+});

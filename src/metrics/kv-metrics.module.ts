@@ -83,7 +83,8 @@ class KvMetricsLifecycle implements OnApplicationBootstrap, OnApplicationShutdow
 }
 
 /**
- * Metrics of all stores of the application, to be injected as `KvMetrics`.
+ * Metrics of all stores that the application starts with, to be injected as `KvMetrics`; those of modules that are loaded
+ * lazily are handed to `KvMetrics.watch()`.
  *
  * @example
  * ```ts

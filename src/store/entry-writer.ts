@@ -81,7 +81,10 @@ export class EntryWriter {
    */
   async remove(key: KvKey, ifVersion: number | undefined): Promise<boolean> {
     const { core, space } = this;
-    if (core.parts.health.isTooShort) await core.giveBack();
+    if (core.parts.health.isTooShort) {
+      key = ownKey(key);
+      await core.giveBack();
+    }
     core.assertRemovable();
     if (space.runs.size > 0) space.runs.cancel(core.key(space.id, key));
     // Where the device cannot be read back, the record may be gone and the value still be kept.
@@ -221,6 +224,16 @@ export class EntryWriter {
   /** A key is about to be written. */
   private forgetDecoded(key: KvKey): void {
     if (this.core.decoded) this.space.decoded.delete(key);
+  }
+}
+
+/** For whoever waits before a key is encoded: its owner may change it. What cannot be copied is no key, and is told to be none later. */
+export function ownKey(key: KvKey): KvKey {
+  if (typeof key !== 'object') return key;
+  try {
+    return structuredClone(key);
+  } catch {
+    return key;
   }
 }
 

@@ -13,7 +13,7 @@ import type { KvGetOrSetOptions } from './cache-options.js';
 import { CachedEntries } from './cached-entries.js';
 import { BatchWrites, KvBatch } from './batch.js';
 import { clearSpace, invalidateTags } from './clear-marks.js';
-import { EntryWriter } from './entry-writer.js';
+import { EntryWriter, ownKey } from './entry-writer.js';
 import { LookUp } from './look-up.js';
 import type { KvDuration } from './options.js';
 import { isPromise } from './promises.js';
@@ -272,12 +272,14 @@ export class KeySpace<V = unknown> {
     this.core.assertOpen();
     this.core.parts.health.assertSound();
     checkIterable('keys', keys);
-    const all = [...keys];
+    // Where room is short, some has to be given back on the way.
+    const { isShort } = this.core.parts.health;
+    const all = isShort ? Array.from(keys, ownKey) : [...keys];
+    const atOnce = isShort ? DELETED_AT_ONCE : all.length;
     let deleted = 0;
     let failed: PromiseRejectedResult | undefined;
-    // Not all at once: where room is short, some has to be given back on the way.
-    for (let from = 0; from < all.length; from += DELETED_AT_ONCE) {
-      const some = all.slice(from, from + DELETED_AT_ONCE);
+    for (let from = 0; from < all.length; from += atOnce) {
+      const some = all.slice(from, from + atOnce);
       const removals = await Promise.allSettled(some.map((key) => this.writer.remove(key, undefined)));
       for (const removal of removals)
         if (removal.status === 'rejected') failed ??= removal;

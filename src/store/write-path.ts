@@ -83,17 +83,18 @@ export class WritePath {
     const flags = expiresAt === Infinity ? KIND_VALUE : KIND_VALUE | FLAG_EXPIRY;
     const { reads } = this;
     // A key whose newest record is on disk is taken to be alive: finding out would cost a read.
+    const { dead } = space;
+    const { hashLow } = key;
     const isNew =
-      space.dead.has(key.hashLow) ||
-      (reads.where === IN_MEMORY
-        ? !space.counts(reads.words, reads.at)
-        : reads.where === ABSENT && !reads.mayBeCold(key));
+      reads.where === IN_MEMORY
+        ? !space.counts(reads.words, reads.at) || (mayDie(reads.words, reads.at) && dead.has(hashLow))
+        : dead.has(hashLow) || (reads.where === ABSENT && !reads.mayBeCold(key));
     const version = attributes
       ? this.writeWith(attributes, key, flags, source, from, to, expiresAt)
       : this.write(key, flags, source, from, to, expiresAt);
     if (isNew) {
       space.keys++;
-      space.dead.note(key.hashLow, true);
+      dead.note(hashLow, true);
     }
     return version;
   }
@@ -279,6 +280,11 @@ export class WritePath {
       bytes.set(source.subarray(from, to), valueAt * 4);
     }
   }
+}
+
+/** Whether a record may be dead without a newer one, and so dropped by a compaction while it is still in memory. */
+function mayDie(words: Int32Array, at: number): boolean {
+  return (words[at + 1] & (FLAG_EXPIRY | FLAG_ATTRIBUTES)) !== 0;
 }
 
 /** The attributes that begin here. */
